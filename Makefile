@@ -1,0 +1,47 @@
+# Every target sets up what it needs (scripts/setup.sh); a set-up that is done costs nothing.
+#   ARGS      options handed to the command, as in: make demo ARGS="--help"
+#   PYTHON    the interpreter to use, when the one found is not the one wanted
+#   WORKERS   test processes
+SHELL := bash
+WORKERS ?= 2
+ARGS ?=
+
+export PYTHON
+# Without a screen; osmesa and glfw work where they are installed.
+export MUJOCO_GL ?= egl
+
+.PHONY: help setup demo test lint format bench
+
+help:
+	@echo "make setup    build .venv with everything for work on ikp"
+	@echo "make demo     demonstrations, training, evaluation and a report in outputs/demo"
+	@echo "make test     lint, then every test"
+	@echo "make lint     ruff, pyright and the layers"
+	@echo "make format   let ruff rewrite the code"
+	@echo "make bench    run every benchmark"
+
+setup:
+	@scripts/setup.sh dev
+
+demo:
+	@scripts/setup.sh base
+	.venv/bin/ikp demo $(ARGS)
+
+test: lint
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --durations=15 $(ARGS)
+
+lint: setup
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/pyright
+	.venv/bin/lint-imports
+
+format: setup
+	.venv/bin/ruff check --fix-only
+	.venv/bin/ruff format
+
+bench: setup
+	@for file in benchmarks/bench_*.py; do \
+	  [ -e "$$file" ] || { echo "there is no benchmarks/bench_*.py to run" >&2; exit 1; }; \
+	  echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; \
+	done

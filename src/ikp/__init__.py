@@ -1,0 +1,62 @@
+"""Implicit Kinematic Policies: robot policies that see every action in joint and Cartesian space at once.
+
+The names below are loaded when they are first used, so that `import ikp` costs nothing and pulls in neither
+MuJoCo nor Gymnasium, Matplotlib or PyArrow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ikp.data import load_dataset
+    from ikp.kinematics import forward_kinematics, load_robot
+    from ikp.policies import PolicyConfig, load_policy, make_policy, save_policy
+    from ikp.training.collection import collect
+    from ikp.training.config import TrainConfig
+    from ikp.training.evaluation import evaluate
+    from ikp.training.trainer import train
+
+__all__ = [
+    "PolicyConfig",
+    "TrainConfig",
+    "__version__",
+    "collect",
+    "evaluate",
+    "forward_kinematics",
+    "load_dataset",
+    "load_policy",
+    "load_robot",
+    "make_policy",
+    "save_policy",
+    "train",
+]
+
+_HOMES = {
+    "PolicyConfig": "ikp.policies",
+    "TrainConfig": "ikp.training.config",
+    "collect": "ikp.training.collection",
+    "evaluate": "ikp.training.evaluation",
+    "forward_kinematics": "ikp.kinematics",
+    "load_dataset": "ikp.data",
+    "load_policy": "ikp.policies",
+    "load_robot": "ikp.kinematics",
+    "make_policy": "ikp.policies",
+    "save_policy": "ikp.policies",
+    "train": "ikp.training.trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ikp")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ikp' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,258 @@
+"""Read a LeRobotDataset v3.0 folder into memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from tqdm import tqdm
+
+from ikp.data.demonstrations import Demonstrations
+from ikp.data.format import ACTION, ENVIRONMENT_STATE, STATE, SUCCESS, DatasetError, read_info
+from ikp.data.source import EpisodePlace, camera_features, find_episodes, read_spec, video_places
+from ikp.data.tables import damaged, decode_image, image_files, numbers, open_data_file
+from ikp.data.video import decode_video
+from ikp.policies.spec import DataSpec
+
+ROWS_PER_TASK = 64
+"""Rows that one thread decodes at a time."""
+
+
+def load_dataset(
+    root: str | Path,
+    *,
+    episodes: int | Sequence[int] | None = None,
+    cameras: Sequence[str] | None = None,
+    image_size: tuple[int, int] | None = None,
+    joint_dims: Sequence[int] | None = None,
+    discrete_dims: Sequence[int] | None = None,
+    history: int = 1,
+    progress: bool = True,
+) -> Demonstrations:
+    """Load demonstrations into memory, from a folder of ours or any LeRobotDataset v3.0 on disk.
+
+    "observation.state", "observation.environment_state" and "action" are used as they are named; each colour
+    camera becomes one image of the observation, from images or videos.
+
+    Args:
+        root: the folder that holds meta/info.json.
+        episodes: how many of the first episodes, or which ones; all if not given.
+        cameras: which cameras, by name or key; all colour cameras if not given, none if empty.
+        image_size: (height, width) to resize to, pixels.
+        joint_dims: action dimensions that are joints. Data sets of ours say it; elsewhere all that are not
+            discrete are taken.
+        discrete_dims: action dimensions that only take the values 0 and 1.
+        history: frames per observation in the specification.
+        progress: show a bar when it takes longer than 2 s.
+
+    Raises:
+        DatasetError: there is no data set; it is empty, incomplete, damaged or of another version; values are
+            not finite; or the images do not fit into memory. The message says which, and what to do.
+    """
+    root = Path(root)
+    info = read_info(root)
+    features = camera_features(info, cameras)
+    height, width = image_size or (None, None)
+    shapes: dict[str, tuple[int, int, int]] = {
+        name: (height or feature["shape"][0], width or feature["shape"][1], 3)
+        for name, feature in features.items()
+    }
+    spec = read_spec(root, info, shapes, joint_dims, discrete_dims, history)
+    places = find_episodes(root, info, episodes)
+    loader = _Loader(root, spec, info, features, places)
+    with tqdm(
+        total=loader.work, desc="loading", unit="frame", delay=2, disable=not progress, leave=False
+    ) as bar:
+        loader.load(bar)
+    return loader.result()
+
+
+class _Loader:
+    """Fills one array per feature, the images in a pool of threads (decoding releases Python's lock)."""
+
+    def __init__(
+        self,
+        root: Path,
+        spec: DataSpec,
+        info: Mapping[str, Any],
+        cameras: Mapping[str, Mapping[str, Any]],
+        places: Sequence[EpisodePlace],
+    ) -> None:
+        self._root = root
+        self._spec = spec
+        self._places = places
+        self._features = info["features"]
+        self._stills = {name: camera for name, camera in cameras.items() if camera["dtype"] == "image"}
+        self._videos = {name: camera for name, camera in cameras.items() if camera["dtype"] == "video"}
+        self._starts = np.cumsum([0] + [place.length for place in places])
+        frames = int(self._starts[-1])
+        self._check_memory(frames)
+        self.work = frames * max(1, len(cameras))
+        dims = {STATE: spec.state_dim, ENVIRONMENT_STATE: spec.environment_state_dim, ACTION: spec.action_dim}
+        self._vectors = {key: np.zeros((frames, dim), np.float32) for key, dim in dims.items()}
+        self._success = np.zeros(frames, bool)
+        self._images = {
+            name: np.empty((frames, *shape), np.uint8) for name, shape in spec.image_shapes.items()
+        }
+
+    def _check_memory(self, frames: int) -> None:
+        needed = sum(int(np.prod(shape)) for shape in self._spec.image_shapes.values()) * frames
+        available = _available_memory()
+        if available is not None and needed > 0.9 * available:
+            raise DatasetError(
+                f"the images need {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free: choose a "
+                "smaller image_size, fewer episodes or fewer cameras"
+            )
+
+    def load(self, bar: tqdm) -> None:
+        """Read all files. The first error ends it."""
+        pending: list[Future[int]] = []
+        with ThreadPoolExecutor(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        ) as pool:
+            try:
+                for rows, batch, path in self._batches():
+                    self._read_vectors(rows, batch, path)
+                    if self._stills:
+                        pending.append(pool.submit(self._decode, rows, batch, path))
+                    elif not self._videos:
+                        bar.update(len(rows))
+                    while len(pending) > 64:  # bounds the encoded images held in memory
+                        bar.update(pending.pop(0).result())
+                for future in pending:
+                    bar.update(future.result())
+                self._check_finite()
+                self._decode_videos(bar)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _batches(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch, Path]]:
+        """Target frames, rows and file, a few rows at a time; rows of unwanted episodes are left out."""
+        columns = [key for key in (STATE, ENVIRONMENT_STATE, ACTION, SUCCESS) if key in self._features]
+        columns += [camera["key"] for camera in self._stills.values()]
+        numbered = list(enumerate(self._places))
+        for path, group in groupby(
+            sorted(numbered, key=lambda item: str(item[1].path)), lambda item: item[1].path
+        ):
+            members = list(group)
+            with open_data_file(path) as file:
+                _check_columns(file, columns, path)
+                target = np.full(file.metadata.num_rows, -1)
+                for number, place in members:
+                    frames = np.arange(self._starts[number], self._starts[number + 1])
+                    target[place.first_row : place.first_row + place.length] = frames
+                row = 0
+                try:
+                    for batch in file.iter_batches(ROWS_PER_TASK, columns=columns):
+                        rows = target[row : row + len(batch)]
+                        row += len(batch)
+                        if (rows >= 0).any():
+                            yield rows[rows >= 0], batch.filter(pa.array(rows >= 0)), path
+                except (OSError, pa.ArrowException) as error:
+                    raise damaged(path, error) from error
+
+    def _read_vectors(self, rows: np.ndarray, batch: pa.RecordBatch, path: Path) -> None:
+        for key, values in self._vectors.items():
+            if key in self._features:
+                values[rows] = numbers(batch.column(key), values.shape[1], key, path)
+        if SUCCESS in self._features:
+            self._success[rows] = numbers(batch.column(SUCCESS), 1, SUCCESS, path)[:, 0]
+
+    def _decode(self, rows: np.ndarray, batch: pa.RecordBatch, path: Path) -> int:
+        for name, camera in self._stills.items():
+            height, width, _ = camera["shape"]
+            size = self._spec.image_shapes[name][:2]
+            for row, file in zip(
+                rows, image_files(batch.column(camera["key"]), camera["key"], path), strict=True
+            ):
+                try:
+                    self._images[name][row] = decode_image(file, height, width, size)
+                except ValueError as error:
+                    place, frame = self._locate(int(row))
+                    raise DatasetError(
+                        f"{path}: image of camera {name!r} in frame {frame} of episode {place.index} "
+                        f"{error}: restore the file from a copy or leave the episode out"
+                    ) from error
+        return len(rows) * len(self._stills)
+
+    def _check_finite(self) -> None:
+        for key, values in self._vectors.items():
+            rows = np.flatnonzero(~np.isfinite(values).all(axis=1))
+            if len(rows):
+                place, frame = self._locate(int(rows[0]))
+                dims = np.flatnonzero(~np.isfinite(values[rows[0]])).tolist()
+                raise DatasetError(
+                    f"{place.path}: {key!r} in frame {frame} of episode {place.index} is not finite in "
+                    f"dimensions {dims}, and {len(rows) - 1} more frames: leave the episode out "
+                    "(episodes=[...]) or record it again"
+                )
+
+    def _decode_videos(self, bar: tqdm) -> None:
+        for name, camera in self._videos.items():
+            where = video_places(self._root, camera["key"])
+            lost = [place.index for place in self._places if place.index not in where]
+            if lost:
+                raise DatasetError(
+                    f"{self._root / 'meta/episodes'} does not tell the videos of episodes {lost[:5]}"
+                )
+            members: dict[Path, list[tuple[float, int]]] = {}
+            for number, place in enumerate(self._places):
+                path, start = where[place.index]
+                members.setdefault(path, []).append((start, number))
+            for path, starts in members.items():
+                numbers_in_file = [number for _, number in sorted(starts)]
+                spans = [(start, self._places[number].length) for start, number in sorted(starts)]
+                size = self._spec.image_shapes[name][:2]
+                for span, frame, image in decode_video(path, spans, self._spec.fps, size):
+                    self._images[name][self._starts[numbers_in_file[span]] + frame] = image
+                    bar.update()
+
+    def _locate(self, row: int) -> tuple[EpisodePlace, int]:
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self._places[number], row - int(self._starts[number])
+
+    def result(self) -> Demonstrations:
+        """The loaded demonstrations."""
+        lengths = np.diff(self._starts)
+        solved = np.logical_or.reduceat(self._success, self._starts[:-1])
+        if SUCCESS not in self._features:
+            solved[:] = True
+        return Demonstrations(
+            spec=self._spec,
+            state=torch.from_numpy(self._vectors[STATE]),
+            action=torch.from_numpy(self._vectors[ACTION]),
+            environment_state=torch.from_numpy(self._vectors[ENVIRONMENT_STATE]),
+            images={name: torch.from_numpy(images) for name, images in self._images.items()},
+            episode_index=torch.from_numpy(np.repeat([place.index for place in self._places], lengths)),
+            frame_index=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
+            success=torch.from_numpy(solved),
+            info=tuple(place.info for place in self._places),
+        )
+
+
+def _check_columns(file: pq.ParquetFile, columns: Sequence[str], path: Path) -> None:
+    missing = [key for key in columns if key not in file.schema_arrow.names]
+    if missing:
+        raise DatasetError(
+            f"{path} lacks the columns {missing} of meta/info.json: it holds {file.schema_arrow.names}"
+        )
+
+
+def _available_memory() -> int | None:
+    """Free memory in bytes, None where the system does not tell."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None

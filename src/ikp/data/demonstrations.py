@@ -1,0 +1,159 @@
+"""Demonstrations in memory: every frame of every episode, batches by one gather."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from ikp.policies.spec import DataSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Demonstrations:
+    """Episodes one after another, without gaps.
+
+    Attributes:
+        spec: names, sizes and roles.
+        state: (frame, state_dim) measured state.
+        action: (frame, action_dim) action chosen at that frame, in the units of the data set.
+        environment_state: (frame, environment_state_dim) privileged state.
+        images: camera to (frame, height, width, 3).
+        episode_index: (frame,) index of the episode in the data set.
+        frame_index: (frame,) position in the episode, from 0.
+        success: (episode,) whether the task was solved; true where a data set does not say.
+        info: per episode what was stored with it, its seed for example.
+    """
+
+    spec: DataSpec
+    state: Float[Tensor, "frame state"]
+    action: Float[Tensor, "frame action"]
+    environment_state: Float[Tensor, "frame environment_state"]
+    images: Mapping[str, UInt8[Tensor, "frame _ _ 3"]]
+    episode_index: Int[Tensor, " frame"]
+    frame_index: Int[Tensor, " frame"]
+    success: Bool[Tensor, " episode"]
+    info: Sequence[Mapping[str, Any]] = field(default=())
+
+    def __post_init__(self) -> None:
+        starts = torch.nonzero(self.frame_index == 0).flatten()
+        ends = torch.cat([starts[1:], starts.new_tensor([len(self.frame_index)])])
+        object.__setattr__(self, "_bounds", torch.stack([starts, ends], dim=1).cpu())
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.action)
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.success)
+
+    @property
+    def episode_bounds(self) -> Int[Tensor, "episode 2"]:
+        """First frame of each episode and the frame after its last, on the CPU."""
+        return self._bounds  # type: ignore[attr-defined]
+
+    def batch(self, indices: Int[Tensor, " batch"], history: int | None = None) -> dict[str, Any]:
+        """A training batch.
+
+        Args:
+            indices: frames, from 0 to len(self) - 1.
+            history: frames per observation; the specification's if not given.
+
+        Returns:
+            "state" (batch, history, state_dim), "images" {camera: (batch, history, height, width, 3)},
+            "environment_state" (batch, history, environment_state_dim) if there is one, oldest frame first,
+            and "action" (batch, action_dim) of the newest frame.
+        """
+        indices = indices.to(self.frame_index.device)
+        window = self.window(indices, history)
+        batch: dict[str, Any] = {"state": self.state[window], "action": self.action[indices]}
+        batch["images"] = {camera: _gather(images, window) for camera, images in self.images.items()}
+        if self.spec.environment_state_dim:
+            batch["environment_state"] = self.environment_state[window]
+        return batch
+
+    def window(
+        self, indices: Int[Tensor, " batch"], history: int | None = None
+    ) -> Int[Tensor, "batch history"]:
+        """Frames of the observations that end at `indices`; the first of an episode is repeated at its start.
+
+        Raises:
+            ValueError: `history` is not positive.
+        """
+        history = self.spec.history if history is None else history
+        if history < 1:
+            raise ValueError(f"history is {history}: an observation holds at least 1 frame")
+        back = torch.arange(history - 1, -1, -1, device=indices.device)
+        return indices[:, None] - torch.minimum(back, self.frame_index[indices][:, None])
+
+    def split(
+        self, held_out: float | int, seed: int = 0
+    ) -> tuple[Int[Tensor, " train"], Int[Tensor, " held_out"]]:
+        """Frames for training and frames of held-out episodes, chosen at random.
+
+        Args:
+            held_out: a share of the episodes (a float below 1) or their number (an integer).
+            seed: the same seed chooses the same episodes.
+
+        Raises:
+            ValueError: no episode is left for one of the two.
+        """
+        count = max(1, round(held_out * self.episodes)) if isinstance(held_out, float) else held_out
+        if not 0 < count < self.episodes:
+            raise ValueError(
+                f"{held_out} held-out of {self.episodes} episodes leaves none on one side: "
+                f"choose a share between 0 and 1 or a number from 1 to {self.episodes - 1}"
+            )
+        order = np.random.default_rng(seed).permutation(self.episodes)
+        return self.frames_of(order[count:]), self.frames_of(order[:count])
+
+    def frames_of(self, episodes: Sequence[int] | np.ndarray) -> Int[Tensor, " frame"]:
+        """The frames of some episodes, by their position from 0 to `episodes` - 1, in ascending order."""
+        bounds = self.episode_bounds[sorted(int(episode) for episode in episodes)]
+        return torch.cat([torch.arange(int(start), int(end)) for start, end in bounds])
+
+    def first(self, episodes: int) -> Demonstrations:
+        """The first episodes, sharing memory with this object.
+
+        Raises:
+            ValueError: there are not that many.
+        """
+        if not 1 <= episodes <= self.episodes:
+            raise ValueError(f"{episodes} episodes asked for: choose 1 to {self.episodes}")
+        end = int(self.episode_bounds[episodes - 1, 1])
+        return replace(
+            self,
+            state=self.state[:end],
+            action=self.action[:end],
+            environment_state=self.environment_state[:end],
+            images={camera: images[:end] for camera, images in self.images.items()},
+            episode_index=self.episode_index[:end],
+            frame_index=self.frame_index[:end],
+            success=self.success[:episodes],
+            info=self.info[:episodes],
+        )
+
+    def to(self, device: str | torch.device) -> Demonstrations:
+        """The same demonstrations in the memory of a device, where batches are then gathered."""
+        return replace(
+            self,
+            state=self.state.to(device),
+            action=self.action.to(device),
+            environment_state=self.environment_state.to(device),
+            images={camera: images.to(device) for camera, images in self.images.items()},
+            episode_index=self.episode_index.to(device),
+            frame_index=self.frame_index.to(device),
+            success=self.success.to(device),
+        )
+
+
+def _gather(images: Tensor, window: Tensor) -> Tensor:
+    # index_select copies whole images; indexing with a matrix would go through each byte.
+    return images.index_select(0, window.flatten()).reshape(*window.shape, *images.shape[1:])

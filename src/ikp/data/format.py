@@ -1,0 +1,160 @@
+"""The LeRobotDataset v3.0 layout: keys, paths, features, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ikp.policies.spec import DataSpec
+
+VERSION = "v3.0"
+STATE = "observation.state"
+ENVIRONMENT_STATE = "observation.environment_state"
+IMAGES = "observation.images."
+ACTION = "action"
+REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"
+
+INFO_PATH = Path("meta/info.json")
+STATS_PATH = Path("meta/stats.json")
+TASKS_PATH = Path("meta/tasks.parquet")
+IKP_PATH = Path("meta/ikp.json")
+DATA_PATTERN = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+EPISODES_PATTERN = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATTERN = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+CHUNK_SIZE = 1000
+"""Files per folder, as LeRobot's default; a data file holds one episode here."""
+TEMPORARY_SUFFIX = ".tmp"
+
+INDEX_COLUMNS = {
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}
+
+
+class DatasetError(ValueError):
+    """A data set cannot be read or continued; the message names the file or value and the fix."""
+
+
+def data_path(episode: int) -> Path:
+    """Path of the data file of one episode, relative to the data set's folder."""
+    return Path(DATA_PATTERN.format(chunk_index=episode // CHUNK_SIZE, file_index=episode % CHUNK_SIZE))
+
+
+def features_from_spec(spec: DataSpec, units: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+    """The `features` of info.json: data type, shape and names of every column.
+
+    Args:
+        spec: what one frame holds.
+        units: unit of each dimension for some of the vector features, kept under the key "units".
+
+    Raises:
+        ValueError: `units` names an unknown feature or has the wrong length.
+    """
+    features: dict[str, Any] = {}
+    vectors = {STATE: spec.state_names, ENVIRONMENT_STATE: spec.environment_state_names}
+    for key, names in vectors.items():
+        if names:
+            features[key] = {"dtype": "float32", "shape": [len(names)], "names": list(names)}
+    for camera, shape in spec.image_shapes.items():
+        names = ["height", "width", "channels"]
+        features[IMAGES + camera] = {"dtype": "image", "shape": list(shape), "names": names}
+    features[ACTION] = {"dtype": "float32", "shape": [spec.action_dim], "names": list(spec.action_names)}
+    for key, unit in (units or {}).items():
+        if key not in features or features[key]["dtype"] == "image":
+            raise ValueError(f"units given for {key!r}: the vector features are {list(features)}")
+        if len(unit) != features[key]["shape"][0]:
+            raise ValueError(f"{key!r} has {features[key]['shape'][0]} dimensions but {len(unit)} units")
+        features[key]["units"] = list(unit)
+    for key, dtype in {REWARD: "float32", DONE: "bool", SUCCESS: "bool", **INDEX_COLUMNS}.items():
+        features[key] = {"dtype": dtype, "shape": [1], "names": None}
+    return features
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, kept: str = "everything finished before is kept") -> Iterator[Path]:
+    """A temporary path to write to, flushed and renamed to `path` when the block ends without an error.
+
+    A reader sees the old file or the new one, never a part, even after a power loss.
+
+    Raises:
+        OSError: the disk is full or the file cannot be written; `kept` says in the message what is safe.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+    try:
+        yield temporary
+        _flush(temporary, os.O_RDWR)
+        temporary.replace(path)
+        _flush(path.parent, os.O_RDONLY)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        fix = "free some space" if full else "check the disk and its rights"
+        message = f"could not write {path} ({error.strerror or error}): {fix} and try again; {kept}"
+        raise OSError(error.errno or errno.EIO, message) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _flush(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file through `atomic_file`."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path} is missing: {path.parent.parent} is not a LeRobot data set, or its copy is incomplete"
+        ) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{path} is not valid JSON ({error}): restore it from a copy") from error
+    if not isinstance(value, dict):
+        raise DatasetError(f"{path} holds a {type(value).__name__}, not an object: restore it from a copy")
+    return value
+
+
+def read_info(root: Path) -> dict[str, Any]:
+    """Read meta/info.json and check the version of the format.
+
+    Raises:
+        DatasetError: missing, damaged, of another version or without the keys that readers need.
+    """
+    path = root / INFO_PATH
+    info = read_json(path)
+    version = str(info.get("codebase_version"))
+    if version.startswith("v2"):
+        raise DatasetError(
+            f"{path} says format {version}, {VERSION} is needed: convert it with "
+            "`python -m lerobot.scripts.convert_dataset_v21_to_v30 --repo-id=<name on the hub>`"
+        )
+    if not version.startswith("v3."):
+        raise DatasetError(f"{path} says codebase_version {version!r}: only {VERSION} can be read")
+    missing = [key for key in ("fps", "features", "total_episodes", "total_frames") if key not in info]
+    if missing:
+        raise DatasetError(f"{path} lacks {missing}: restore it from a copy")
+    return info

@@ -1,0 +1,230 @@
+"""What a data set on disk holds: which columns mean what, which file holds which episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ikp.data.folder import read_description
+from ikp.data.format import (
+    ACTION,
+    ENVIRONMENT_STATE,
+    IKP_PATH,
+    IMAGES,
+    STATE,
+    DatasetError,
+    data_path,
+    read_info,
+)
+from ikp.data.tables import damaged, episode_info, numbers, open_data_file
+from ikp.policies.spec import DataSpec
+
+
+@dataclass(frozen=True)
+class EpisodePlace:
+    """Where an episode's rows lie.
+
+    Attributes:
+        index: index of the episode in the data set.
+        path: its data file.
+        first_row: its first row in that file.
+        length: its number of rows.
+        info: what was stored with it.
+    """
+
+    index: int
+    path: Path
+    first_row: int
+    length: int
+    info: Mapping[str, Any]
+
+
+def camera_features(info: Mapping[str, Any], cameras: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """Camera name to its feature, with its key as "key" and its "shape" as (height, width, 3).
+
+    Args:
+        info: content of info.json.
+        cameras: the cameras wanted, by name or key; all colour cameras if None.
+
+    Raises:
+        DatasetError: an unknown camera, or one that is not a colour image.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for key, feature in info["features"].items():
+        if feature["dtype"] in ("image", "video"):
+            name = key.removeprefix(IMAGES).removeprefix("observation.")
+            found[name] = {**feature, "key": key, "shape": _height_width_channels(feature)}
+    if cameras is None:
+        return {name: feature for name, feature in found.items() if feature["shape"][2] == 3}
+    keys = {feature["key"]: name for name, feature in found.items()}
+    names = [keys.get(camera, camera) for camera in cameras]
+    for name in names:
+        if name not in found:
+            raise DatasetError(f"camera {name!r} is not in the data set: it has {list(found)}")
+        if found[name]["shape"][2] != 3:
+            raise DatasetError(
+                f"camera {name!r} has the shape {found[name]['shape']}: 3 colour channels are needed"
+            )
+    return {name: found[name] for name in names}
+
+
+def _height_width_channels(feature: Mapping[str, Any]) -> tuple[int, int, int]:
+    shape = tuple(int(size) for size in feature["shape"])
+    names = feature.get("names") or []
+    channels_first = str(names[0]).startswith("c") if len(names) == 3 else shape[0] == 3 and shape[-1] != 3
+    return (shape[1], shape[2], shape[0]) if channels_first else shape  # type: ignore[return-value]
+
+
+def read_spec(
+    root: Path,
+    info: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, int, int]],
+    joint_dims: Sequence[int] | None,
+    discrete_dims: Sequence[int] | None,
+    history: int,
+) -> DataSpec:
+    """The specification of a data set, with roles from meta/ikp.json, from the arguments, or by default.
+
+    Without either, every action dimension that is not discrete is taken for a joint.
+
+    Raises:
+        DatasetError: there is no action, or a vector is not one.
+    """
+    features = info["features"]
+    if ACTION not in features:
+        raise DatasetError(f"{root} has no feature {ACTION!r}: it holds {list(features)}")
+    actions = _dim_names(features, ACTION)
+    if (root / IKP_PATH).exists():
+        stored = DataSpec.from_json(read_description(root)["spec"])
+        joint_dims = stored.joint_dims if joint_dims is None else joint_dims
+        discrete_dims = stored.discrete_dims if discrete_dims is None else discrete_dims
+    discrete_dims = tuple(discrete_dims or ())
+    if joint_dims is None:
+        joint_dims = tuple(dim for dim in range(len(actions)) if dim not in discrete_dims)
+    return DataSpec(
+        action_names=actions,
+        state_names=_dim_names(features, STATE),
+        environment_state_names=_dim_names(features, ENVIRONMENT_STATE),
+        image_shapes=shapes,
+        fps=float(info["fps"]),
+        joint_dims=tuple(joint_dims),
+        discrete_dims=discrete_dims,
+        history=history,
+    )
+
+
+def _dim_names(features: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    if key not in features:
+        return ()
+    shape = features[key]["shape"]
+    if len(shape) != 1:
+        raise DatasetError(f"feature {key!r} has the shape {shape}: one dimension is needed")
+    names = features[key].get("names")
+    if isinstance(names, Mapping):  # LeRobot groups names, as in {"motors": [...]}
+        groups = [group if isinstance(group, list) else [group] for group in names.values()]
+        names = [name for group in groups for name in group]
+    names = [str(name) for name in names or []]
+    if len(names) != shape[0] or len(set(names)) != shape[0]:
+        names = [f"{key}_{dim}" for dim in range(shape[0])]
+    return tuple(names)
+
+
+def find_episodes(
+    root: Path, info: Mapping[str, Any], wanted: int | Sequence[int] | None
+) -> list[EpisodePlace]:
+    """Where the wanted episodes lie, in ascending order.
+
+    The data files are asked, not the metadata, which may lag behind in a folder whose writer was killed.
+
+    Args:
+        root: folder of the data set.
+        info: content of info.json.
+        wanted: their indices, the number of first episodes, or None for all.
+
+    Raises:
+        DatasetError: none, or not all of them are there; a file is damaged.
+    """
+    paths = sorted((root / "data").glob("*/*.parquet"))
+    listed = int(info["total_episodes"])
+    if not paths and not listed:
+        raise DatasetError(f"{root} holds no finished episode: record or collect demonstrations first")
+    indices = set(range(wanted)) if isinstance(wanted, int) else None if wanted is None else set(wanted)
+    if indices is not None and not indices:
+        raise DatasetError(
+            "no episode is asked for: give a positive number, a list of indices, or None for all"
+        )
+    own = (root / IKP_PATH).exists()
+    if own and indices is not None:  # one file per episode: no need to look into the others
+        chosen = [root / data_path(index) for index in sorted(indices)]
+        paths = chosen if all(path.exists() for path in chosen) else paths
+    places = [place for path in paths for place in _episodes_in(path)]
+    found = {place.index: place for place in places}
+    expected = indices if indices is not None else set(range(listed)) | set(found)
+    missing = sorted(expected - set(found))
+    if missing:
+        raise _missing_error(root, missing, max(listed, len(found)), own)
+    if len(found) != len(places):
+        raise DatasetError(f"{root} holds an episode in two places: files of two data sets are mixed")
+    return [found[index] for index in sorted(expected)]
+
+
+def _missing_error(root: Path, missing: list[int], total: int, own: bool) -> DatasetError:
+    if missing[0] >= total:
+        return DatasetError(
+            f"episode {missing[0]} is asked for: {root} has {total} episodes, from 0 to {total - 1}"
+        )
+    where = f" ({root / data_path(missing[0])})" if own else ""
+    shown = ", ".join(str(index) for index in missing[:5]) + (", ..." if len(missing) > 5 else "")
+    return DatasetError(
+        f"{len(missing)} of {total} episodes are missing, first episode {missing[0]}{where}: {root} is "
+        f"incomplete; copy it again, or load the other episodes by number (missing: {shown})"
+    )
+
+
+def _episodes_in(path: Path) -> list[EpisodePlace]:
+    with open_data_file(path) as file:
+        info = episode_info(file)
+        try:
+            column = file.read(columns=["episode_index"])
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(path, error) from error
+        if "episode_index" not in column.column_names:
+            raise DatasetError(
+                f"{path} has no column 'episode_index': it is not a data file of a LeRobot data set"
+            )
+    index = numbers(column.column(0), 1, "episode_index", path)[:, 0]
+    starts = (
+        np.concatenate([[0], np.flatnonzero(np.diff(index)) + 1]) if len(index) else np.array([], dtype=int)
+    )
+    ends = np.append(starts[1:], len(index))
+    return [
+        EpisodePlace(int(index[a]), path, int(a), int(b - a), info) for a, b in zip(starts, ends, strict=True)
+    ]
+
+
+def video_places(root: Path, key: str) -> dict[int, tuple[Path, float]]:
+    """Episode index to its video file and the time [s] at which the episode starts there.
+
+    Raises:
+        DatasetError: the metadata of the episodes is missing or does not tell.
+    """
+    columns = [f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
+    places: dict[int, tuple[Path, float]] = {}
+    info = read_info(root)
+    for path in sorted((root / "meta/episodes").glob("*/*.parquet")):
+        try:
+            table = pq.read_table(path, columns=["episode_index", *columns])
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(path, error) from error
+        if table.num_columns != 4:
+            raise DatasetError(f"{path} lacks {columns}: it does not tell where the videos are")
+        for index, chunk, file, start in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            video = info["video_path"].format(video_key=key, chunk_index=chunk, file_index=file)
+            places[index] = (root / video, float(start))
+    return places

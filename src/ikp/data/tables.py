@@ -1,0 +1,163 @@
+"""Data files: an episode as a parquet table, and columns back as NumPy arrays."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from ikp.data.format import DatasetError
+
+INFO_KEY = b"ikp"
+"""Key of an episode's own information in the metadata of its data file."""
+_IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def index_columns(
+    length: int, episode: int, first_frame: int, fps: float, task_index: int
+) -> dict[str, np.ndarray]:
+    """The columns that place each frame: times from the start of the episode [s] and indices.
+
+    Args:
+        length: frames of the episode.
+        episode: its index.
+        first_frame: number of frames in all the episodes before it.
+        fps: frames per second.
+        task_index: index of its task.
+    """
+    frame = np.arange(length)
+    return {
+        "timestamp": (frame / fps).astype(np.float32),
+        "frame_index": frame,
+        "episode_index": np.full_like(frame, episode),
+        "index": frame + first_frame,
+        "task_index": np.full_like(frame, task_index),
+    }
+
+
+def episode_table(
+    columns: Mapping[str, np.ndarray],
+    images: Mapping[str, Sequence[bytes]],
+    features: Mapping[str, Any],
+    info: Mapping[str, Any],
+) -> pa.Table:
+    """The table of one episode, its columns in the order of `features`.
+
+    Args:
+        columns: LeRobot key to (frame, dim) or (frame,).
+        images: LeRobot key to one image file per frame.
+        features: the features of info.json.
+        info: anything JSON can hold, kept in the metadata of the file.
+    """
+    arrays = []
+    for key, feature in features.items():
+        if feature["dtype"] == "image":
+            arrays.append(pa.array([{"bytes": file, "path": None} for file in images[key]], _IMAGE_TYPE))
+        else:
+            arrays.append(_array(columns[key], feature))
+    return pa.table(arrays, names=list(features)).replace_schema_metadata({INFO_KEY: json.dumps(dict(info))})
+
+
+def _array(values: np.ndarray, feature: Mapping[str, Any]) -> pa.Array:
+    dim = int(feature["shape"][0])
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1), pa.type_for_alias(feature["dtype"]))
+    return flat if dim == 1 else pa.FixedSizeListArray.from_arrays(flat, dim)
+
+
+def open_data_file(path: Path) -> pq.ParquetFile:
+    """Open a parquet file.
+
+    Raises:
+        DatasetError: it is missing, empty or damaged.
+    """
+    try:
+        return pq.ParquetFile(path, memory_map=False)
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it from a copy, or load other episodes") from None
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: object) -> DatasetError:
+    """The error for a parquet file that cannot be read."""
+    reason = str(error).strip().split("\n")[0]
+    return DatasetError(
+        f"{path} is damaged ({reason}): restore it from a copy; without one, load the other episodes by "
+        "number (episodes=[...])"
+    )
+
+
+def episode_info(file: pq.ParquetFile) -> dict[str, Any]:
+    """What was stored with the episode of a data file; empty for files of other origin."""
+    return json.loads((file.schema_arrow.metadata or {}).get(INFO_KEY, b"{}"))
+
+
+def numbers(column: pa.ChunkedArray | pa.Array, dim: int, key: str, path: Path) -> np.ndarray:
+    """A numeric column as (frame, dim) in its own type.
+
+    Raises:
+        DatasetError: it holds nulls, no numbers, or vectors of another length.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    kind = column.type
+    rows = len(column)
+    flat = column
+    while isinstance(flat, (pa.ListArray, pa.FixedSizeListArray, pa.LargeListArray)):
+        flat = flat.flatten()
+    types = pa.types
+    numeric = types.is_floating(flat.type) or types.is_integer(flat.type) or types.is_boolean(flat.type)
+    if not numeric or column.null_count or flat.null_count or len(flat) != rows * dim:
+        raise DatasetError(
+            f"{path}: column {key!r} is {kind} with {len(flat)} values in {rows} frames and "
+            f"{column.null_count + flat.null_count} nulls; info.json says {dim} numbers per frame: "
+            "the file belongs to another data set or was written wrongly"
+        )
+    return flat.to_numpy(zero_copy_only=False).reshape(rows, dim)
+
+
+def image_files(column: pa.ChunkedArray | pa.Array, key: str, path: Path) -> list[bytes]:
+    """The encoded images of a column.
+
+    Raises:
+        DatasetError: the column does not hold image files.
+    """
+    kind = column.type
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        raise DatasetError(f"{path}: column {key!r} is {kind}, not images (a struct with 'bytes' and 'path')")
+    rows = column.to_pylist()
+    files = [row["bytes"] for row in rows if row and row["bytes"]]
+    if len(files) != len(rows):
+        empty = next(number for number, row in enumerate(rows) if not (row and row["bytes"]))
+        raise DatasetError(
+            f"{path}: row {empty} of {key!r} has no image inside the file: "
+            "write the data set again with the images embedded"
+        )
+    return files
+
+
+def decode_image(file: bytes, height: int, width: int, resize: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode an image to (height, width, 3) uint8, resized to (height, width) `resize` if given.
+
+    Raises:
+        ValueError: it cannot be decoded or does not have the size that info.json gives.
+    """
+    try:
+        picture = Image.open(io.BytesIO(file))
+        picture.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"cannot be decoded ({error})") from error
+    if picture.size != (width, height):
+        raise ValueError(f"is {picture.size[1]} x {picture.size[0]}, info.json says {height} x {width}")
+    if picture.mode != "RGB":
+        picture = picture.convert("RGB")
+    if resize and resize != (height, width):
+        picture = picture.resize((resize[1], resize[0]), Image.Resampling.BILINEAR)
+    return np.asarray(picture)

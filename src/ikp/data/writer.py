@@ -1,0 +1,214 @@
+"""Write demonstrations as a LeRobotDataset v3.0 folder that survives being killed at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from ikp.data.catalogue import Catalogue
+from ikp.data.episode import EncodedEpisode, EpisodeRecorder
+from ikp.data.folder import FolderLock, check_description, finished_files, read_description, rebuild_row
+from ikp.data.format import IKP_PATH, atomic_file, data_path, features_from_spec, write_json
+from ikp.data.stats import vector_stats
+from ikp.data.tables import episode_table, index_columns
+from ikp.policies.spec import DataSpec
+
+METADATA_INTERVAL = 1.0
+"""Seconds between two updates of meta/; a slow recording updates it after every episode."""
+
+
+class DatasetWriter:
+    """Creates a data set or continues one, episode by episode.
+
+    An episode is one data file, written under a temporary name, flushed and renamed; a kill or a power loss
+    costs at most the episode that is open. Metadata follow from the data files and are brought up to date at
+    most once a second, on `close`, and when the folder is opened again. The files are of no use to a second
+    writer while one is open, so the folder is locked.
+
+    Args:
+        root: the folder; made if it does not exist.
+        spec: what one frame holds. It must be the same when a data set is continued.
+        robot_type: name of the robot.
+        task: description of the task in words, the default of every episode.
+        units: LeRobot key ("observation.state", "action", ...) to the unit of each dimension.
+        extra: anything JSON can hold, kept in meta/ikp.json when the data set is created.
+
+    Raises:
+        DatasetError: the folder holds something else, another specification or damaged files.
+        OSError: it cannot be written, or another process is writing to it.
+
+    Example:
+        with DatasetWriter("demonstrations", spec, robot_type="ur5e", task="insert the block") as writer:
+            writer.add_frame({"state": q, "images": {"top": image}}, action)
+            writer.save_episode(success=True)
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        spec: DataSpec,
+        *,
+        robot_type: str = "unknown",
+        task: str = "",
+        units: Mapping[str, Sequence[str]] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self.spec = spec
+        self._task = task
+        description = {
+            "format": 1,
+            "robot_type": robot_type,
+            "task": task,
+            "spec": spec.to_json(),
+            "units": {key: list(unit) for key, unit in (units or {}).items()},
+            "extra": dict(extra or {}),
+        }
+        features_from_spec(spec, units)  # refuse wrong units before anything is created
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(self.root)
+        try:
+            self._open(description)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._encoder = ThreadPoolExecutor(2, thread_name_prefix="png")
+        self._recorder = EpisodeRecorder(spec, self._encoder)
+        self._closed = False
+        self._updated = time.monotonic()
+
+    @classmethod
+    def reopen(cls, root: str | Path) -> DatasetWriter:
+        """Continue a data set with its own specification; doing so and closing it repairs the metadata.
+
+        Raises:
+            DatasetError: the folder is not a data set written by this class.
+        """
+        description = read_description(Path(root))
+        return cls(
+            root,
+            DataSpec.from_json(description["spec"]),
+            robot_type=description["robot_type"],
+            task=description["task"],
+            units=description["units"],
+        )
+
+    def _open(self, description: dict[str, Any]) -> None:
+        files = finished_files(self.root)
+        if (self.root / IKP_PATH).exists():
+            stored = read_description(self.root)
+            check_description(self.root, stored, description)
+            description = stored
+        else:
+            write_json(self.root / IKP_PATH, description)
+        self.extra: dict[str, Any] = description["extra"]
+        self._features = features_from_spec(self.spec, description["units"])
+        self._catalogue = Catalogue(self.root, self._features, self.spec.fps, description["robot_type"])
+        self._catalogue.restore(len(files))
+        for path in files[self._catalogue.episodes :]:
+            self._catalogue.add(*rebuild_row(path, self._features, self._catalogue))
+        self._catalogue.write()
+
+    @property
+    def episodes(self) -> int:
+        """Number of finished episodes."""
+        return self._catalogue.episodes
+
+    @property
+    def frames(self) -> int:
+        """Number of frames in the finished episodes."""
+        return self._catalogue.frames
+
+    @property
+    def open_frames(self) -> int:
+        """Number of frames added since the last finished episode."""
+        return len(self._recorder)
+
+    def add_frame(self, observation: Mapping[str, Any], action: Any, **outcome: Any) -> None:
+        """Add a frame to the open episode, as `EpisodeRecorder.add`; images are encoded in the background."""
+        self._check_open()
+        self._recorder.add(observation, action, **outcome)
+
+    def save_episode(
+        self, *, success: bool | None = None, task: str | None = None, info: Mapping[str, Any] | None = None
+    ) -> int:
+        """Finish the open episode and bring it to disk. After an OSError it is still open: call this again.
+
+        Args:
+            success: marks the last frame.
+            task: description, where it differs from the writer's.
+            info: anything JSON can hold, kept with the episode.
+
+        Returns:
+            The index of the episode.
+        """
+        self._check_open()
+        index = self._commit(self._recorder.finish(success=success, info=info), task)
+        self.discard_episode()
+        self._update_metadata()
+        return index
+
+    def discard_episode(self) -> None:
+        """Forget the frames of the open episode."""
+        self._recorder = EpisodeRecorder(self.spec, self._encoder)
+
+    def write_episode(self, episode: EncodedEpisode, *, task: str | None = None) -> int:
+        """Bring an encoded episode to disk and return its index.
+
+        Raises:
+            OSError: the disk is full or not writable. All finished episodes are safe; `episodes` tells
+                whether this one is among them.
+        """
+        self._check_open()
+        index = self._commit(episode, task)
+        self._update_metadata()
+        return index
+
+    def _commit(self, episode: EncodedEpisode, task: str | None) -> int:
+        task = self._task if task is None else task
+        index = self._catalogue.episodes
+        task_index = self._catalogue.task_index(task)
+        columns = (
+            index_columns(episode.length, index, self.frames, self.spec.fps, task_index) | episode.columns
+        )
+        table = episode_table(columns, episode.images, self._features, {"task": task, **episode.info})
+        stats = episode.image_stats | {key: vector_stats(values) for key, values in columns.items()}
+        kept = f"the {index} finished episodes are kept"
+        with atomic_file(self.root / data_path(index), kept) as temporary:
+            pq.write_table(table, temporary, use_dictionary=False)
+        self._catalogue.add(episode.length, task, {key: stats[key] for key in self._features})
+        return index
+
+    def _update_metadata(self) -> None:
+        if time.monotonic() - self._updated > METADATA_INTERVAL:
+            self._catalogue.write()
+            self._updated = time.monotonic()
+
+    def close(self) -> None:
+        """Bring the metadata up to date and release the folder; frames of an open episode are dropped."""
+        if self._closed:
+            return
+        self._closed = True
+        self._encoder.shutdown(cancel_futures=True)
+        try:
+            self._catalogue.write()
+        finally:
+            self._lock.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"the writer of {self.root} is closed: make a new one to continue the data set")
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,245 @@
+"""The demo: a miscalibrated UR5e learns block insertion from pixels, and a report says how well.
+
+A folder with the data, the runs, the evaluations and one page. Every stage continues where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ikp.data import load_dataset
+from ikp.experiments.decision import record_decision
+from ikp.experiments.offsets import compare_offsets
+from ikp.experiments.presets import METHOD_TITLES, Preset, policy_for, preset
+from ikp.experiments.report import write_report
+from ikp.experiments.runs import TASKS, Task, evaluate_policy, train_policy
+from ikp.experiments.stages import Stage, Stages
+from ikp.experiments.summary import percent
+from ikp.policies import ImplicitPolicy, Policy, load_policy, save_policy
+from ikp.policies.checkpoint import WEIGHTS_FILE
+from ikp.training.collection import collect
+from ikp.training.config import TrainConfig
+from ikp.training.origin import origin, write_json
+from ikp.training.trainer import Callback
+
+MAIN = "ikp"
+COMPARED = ("implicit-joint", "explicit")
+CURVE_SHARES = (0.1, 0.25, 0.5, 0.75)
+"""Shares of the training at which the averaged policy is kept, to be evaluated afterwards."""
+RENDER_SIZE = (320, 320)
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What to run; see `ikp demo --help`. None takes the preset's value."""
+
+    out: Path = Path("outputs/demo")
+    preset: str = "standard"
+    minutes: float | None = None
+    demonstrations: int | None = None
+    episodes: int = 100
+    curve_episodes: int = 50
+    compare: bool = False
+    offset_seed: int = 0
+    seed: int = 0
+    workers: int | None = None
+
+    @property
+    def recipe(self) -> Preset:
+        """The preset with the values that are given here."""
+        chosen = preset(self.preset)
+        minutes = chosen.minutes if self.minutes is None else self.minutes
+        count = chosen.demonstrations if self.demonstrations is None else self.demonstrations
+        train = replace(chosen.train, minutes=minutes, seed=self.seed)
+        return replace(chosen, train=train, demonstrations=count, minutes=minutes)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods to train, the main one first."""
+        return (MAIN, *COMPARED) if self.compare else (MAIN,)
+
+    @property
+    def task(self) -> Task:
+        """Insertion from pixels on the miscalibrated robot."""
+        return Task(TASKS["insertion"], {"observation": "pixels", "offset_seed": self.offset_seed})
+
+
+def run_demo(config: DemoConfig) -> dict[str, Any]:
+    """Run what is not done yet and write the report.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        ValueError: unusable settings, or the folder holds a run with others.
+    """
+    if config.episodes < 1 or config.curve_episodes < 1:
+        raise ValueError(
+            f"episodes={config.episodes}, curve_episodes={config.curve_episodes}: both must be at least 1"
+        )
+    demo = _Demo(config)
+    config.out.mkdir(parents=True, exist_ok=True)
+    stages = Stages(config.out)
+    stages.run(demo.stages())
+    result = demo.result(stages)
+    page = write_report(config.out, result)
+    print(f"insertion within 10 mm and 15 deg: {percent(result['summary']['success'])} of {config.episodes} unseen episodes")
+    print(f"report: {page}")
+    return result
+
+
+class _Demo:
+    def __init__(self, config: DemoConfig) -> None:
+        self.config, self.recipe, self.out = config, config.recipe, config.out
+
+    def stages(self) -> list[Stage]:
+        config, recipe = self.config, self.recipe
+        data = {
+            "task": vars(config.task),
+            "demonstrations": recipe.demonstrations,
+            "perturbation": recipe.perturbation,
+            "seed": config.seed,
+        }
+        about = f"collecting {recipe.demonstrations} demonstrations of a robot whose joint readings are off by up to 2 deg"
+        stages = [Stage("collect", f"{about} (about {_minutes(recipe.demonstrations / 12)})", data, self._collect)]
+        for method in config.methods:
+            policy = policy_for(method, recipe.policy)
+            settings = {**data, "policy": policy.to_json(), "train": recipe.train.to_json()}
+            about = f"training {METHOD_TITLES[method]} from pixels ({recipe.minutes:g} min and a little for checks)"
+            stages.append(Stage(f"train-{method}", about, settings, lambda m=method: self._train(m)))
+            evaluated = {**settings, "episodes": config.episodes}
+            about = f"evaluating {method} on {config.episodes} unseen configurations (about 1 min)"
+            stages.append(Stage(f"evaluate-{method}", about, evaluated, lambda m=method: self._evaluate(m)))
+            evaluated = {**settings, "episodes": config.curve_episodes}
+            about = f"evaluating {method} as it was during training, {len(CURVE_SHARES)} x {config.curve_episodes} configurations (about 2 min)"
+            stages.append(Stage(f"curve-{method}", about, evaluated, lambda m=method: self._evaluate_curve(m)))
+            if method == MAIN:
+                about = "taking one decision apart and comparing learned with true joint offsets (seconds)"
+                stages.append(Stage("explain", about, settings, self._explain))
+        return stages
+
+    def _collect(self) -> None:
+        config, recipe = self.config, self.recipe
+        collect(
+            config.task.env_id,
+            self.out / "data",
+            recipe.demonstrations,
+            seed=config.seed,
+            env_kwargs=config.task.env_kwargs,
+            perturbation=recipe.perturbation,
+            workers=config.workers,
+            task="insert the block into the fixture",
+        )
+
+    def _run(self, method: str) -> Path:
+        return self.out / "runs" / method
+
+    def _train(self, method: str) -> None:
+        train_policy(
+            self.out / "data",
+            self._run(method),
+            method=method,
+            policy=policy_for(method, self.recipe.policy),
+            train_config=self.recipe.train,
+            resume=True,
+            callback=snapshots(self._run(method) / "snapshots", self.recipe.train),
+        )
+
+    def _evaluate(self, method: str) -> None:
+        filmed = method == MAIN
+        evaluate_policy(
+            self._run(method),
+            episodes=self.config.episodes,
+            video=self.out / "rollouts.mp4" if filmed else None,
+            render_kwargs={"render_size": RENDER_SIZE, "render_camera": "overview"} if filmed else None,
+            out=self._result(method),
+        )
+
+    def _result(self, method: str, name: str = "final") -> Path:
+        return self.out / "evaluations" / f"{method}-{name}.json"
+
+    def _evaluate_curve(self, method: str) -> None:
+        for folder in sorted((self._run(method) / "snapshots").iterdir()):
+            path = self._result(method, folder.name)
+            if not path.exists():
+                kwargs = self.config.task.env_kwargs
+                evaluate_policy(
+                    folder, episodes=self.config.curve_episodes, task="insertion", env_kwargs=kwargs, out=path
+                )
+
+    def _explain(self) -> None:
+        policy = load_policy(self._run(MAIN) / "policy")
+        assert isinstance(policy, ImplicitPolicy)
+        record_decision(policy, self.config.task).save(self.out / "decision.npz")
+        demonstrations = load_dataset(self.out / "data", cameras=[])
+        offsets = compare_offsets(policy, demonstrations, true_offsets(self.config.task))
+        write_json(self.out / "offsets.json", offsets)
+
+    def result(self, stages: Stages) -> dict[str, Any]:
+        """What the report is made of, apart from the arrays; also written to `result.json`."""
+        config = self.config
+        final = {method: json.loads(self._result(method).read_text()) for method in config.methods}
+        known = [stage.name for stage in self.stages()]
+        curves = {method: self._curve(method, final[method]) for method in config.methods}
+        result = {
+            "summary": final[MAIN]["summary"],
+            "methods": {method: values["summary"] for method, values in final.items()},
+            "policy_milliseconds": {method: values["policy_milliseconds"] for method, values in final.items()},
+            "training": {method: _training(values["policy"]) for method, values in final.items()},
+            "curves": curves,
+            "offsets": json.loads((self.out / "offsets.json").read_text()),
+            "stages": {name: stages.done[name] for name in known},
+            "seconds": sum(stages.done[name]["seconds"] for name in known),
+            "task": vars(config.task),
+            "data": final[MAIN]["policy"]["data"],
+            "origin": origin(),
+        }
+        write_json(self.out / "result.json", result)
+        return result
+
+    def _curve(self, method: str, final: dict[str, Any]) -> list[dict[str, Any]]:
+        """Points of success over training time: the kept policies and the final one."""
+        points = []
+        for folder in sorted((self._run(method) / "snapshots").iterdir()):
+            values = json.loads(self._result(method, folder.name).read_text())
+            points.append({"minutes": values["policy"]["seconds"] / 60, "summary": values["summary"]})
+        return [*points, {"minutes": final["policy"]["seconds"] / 60, "summary": final["summary"]}]
+
+
+def snapshots(folder: Path, train: TrainConfig) -> Callback:
+    """A callback for `ikp.train` that keeps the averaged policy when a share of `CURVE_SHARES` has passed."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def keep(policy: Policy, step: int, seconds: float) -> None:
+        by_clock = seconds / (60 * train.minutes) if train.minutes else 0.0
+        passed = max(step / train.steps, by_clock)
+        due = [share for share in CURVE_SHARES if share <= passed < 1]
+        path = folder / f"{round(100 * due[-1]):02d}" if due else None
+        if path is not None and not (path / WEIGHTS_FILE).exists():
+            save_policy(policy, path, origin={"step": step, "seconds": round(seconds, 1)})
+
+    return keep
+
+
+def true_offsets(task: Task) -> list[float]:
+    """The joint offsets of the simulated robot, q_true - q_measured [rad]."""
+    import gymnasium
+
+    import ikp.tasks  # noqa: F401  (registers the environments)
+
+    env = gymnasium.make(task.env_id, **{**task.env_kwargs, "observation": "state"})
+    try:
+        return env.unwrapped.miscalibration.q_offset.tolist()  # type: ignore[attr-defined]
+    finally:
+        env.close()
+
+
+def _training(policy_origin: dict[str, Any]) -> dict[str, Any]:
+    return {key: policy_origin[key] for key in ("steps", "seconds", "train")}
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

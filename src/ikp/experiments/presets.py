@@ -1,0 +1,102 @@
+"""Named recipes: the policy, its training and how many demonstrations, shared by all methods.
+
+This is the file to edit when a recipe is tuned; the command line, the demo and the tables read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ikp.nets import EncoderConfig
+from ikp.policies.config import METHODS, PolicyConfig, method_config
+from ikp.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe.
+
+    Attributes:
+        policy: choices of the policy; a method replaces only its own (`ikp.policies.METHODS`).
+        train: budget and optimisation.
+        demonstrations: how many episodes the demo collects for it.
+        perturbation: disturbance of the executed actions in these demonstrations, 0 for none.
+        minutes: time budget of one training in the demo.
+    """
+
+    policy: PolicyConfig
+    train: TrainConfig
+    demonstrations: int
+    perturbation: float = 0.0
+    minutes: float = 14.0
+
+
+PRESETS: dict[str, Preset] = {
+    # A first look: everything runs, the success rate is not the point.
+    "quick": Preset(
+        policy=PolicyConfig(width=128, negatives=16),
+        train=TrainConfig(steps=3000, validate_every=250, checkpoint_every=500),
+        demonstrations=200,
+        minutes=2.0,
+    ),
+    # Two CPU cores, minutes.
+    "standard": Preset(
+        policy=PolicyConfig(),
+        train=TrainConfig(steps=20_000, validate_every=500, checkpoint_every=500),
+        demonstrations=1000,
+    ),
+    # The paper's networks and sampling (its Sec. V and Implicit BC's appendix); wants a GPU.
+    "paper": Preset(
+        policy=PolicyConfig(
+            residual=("dense",),
+            history=2,
+            encoder=EncoderConfig(kind="resnet26", channels=64),
+            width=512,
+            blocks=2,
+            negatives=256,
+        ),
+        train=TrainConfig(steps=100_000, batch_size=128, learning_rate=1e-3, encoder_learning_rate=1e-3),
+        demonstrations=1000,
+        minutes=120.0,
+    ),
+}
+
+METHOD_NAMES = (*METHODS, "raw")
+"""The paper's five methods, and `raw`: the implicit policy on plain action vectors, without a robot."""
+
+METHOD_TITLES = {
+    "explicit": "Explicit (joints)",
+    "explicit-fk": "ExplicitFK",
+    "implicit-cartesian": "Implicit (Cartesian)",
+    "implicit-joint": "Implicit (joints)",
+    "ikp": "IKP (joints + link poses)",
+    "raw": "Implicit (raw actions)",
+}
+
+
+def preset(name: str) -> Preset:
+    """The recipe of a name; ValueError that lists the names for another one."""
+    if name not in PRESETS:
+        raise ValueError(f"preset is {name!r}: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def policy_for(method: str, base: PolicyConfig) -> PolicyConfig:
+    """A recipe's policy as one of the methods; ValueError for an unknown method."""
+    if method not in METHOD_NAMES:
+        raise ValueError(f"method is {method!r}: choose one of {', '.join(METHOD_NAMES)}")
+    if method == "raw":
+        return replace(base, kind="implicit", action_space="raw", residual=())
+    return method_config(method, base)
+
+
+def check_method(method: str, policy: PolicyConfig) -> None:
+    """Raise ValueError where a policy's configuration contradicts the method it goes by."""
+    expected = policy_for(method, PolicyConfig())
+    for name in ("kind", "action_space"):
+        wanted, found = getattr(expected, name), getattr(policy, name)
+        if wanted != found:
+            raise ValueError(
+                f"method {method!r} means {name}={wanted!r}, and {found!r} is given: leave "
+                f"--policy.{name.replace('_', '-')} out, or choose another method of {', '.join(METHOD_NAMES)}"
+            )

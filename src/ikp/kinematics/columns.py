@@ -1,0 +1,142 @@
+"""The arithmetic of forward kinematics and of its gradient, as a struct of arrays.
+
+Frames are stored (node, column, row, configuration): columns x, y, z, p of T_base_node. A turning joint mixes
+two columns of its parent's frame by cos and sin; the others are sums of the parent's with constant factors,
+most of them 0, 1 or -1, so nothing is a 4x4 product. All operations are elementwise: no autocast or TF32
+setting can round them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ikp.kinematics.plan import Plan, Terms
+from ikp.kinematics.rotations import cross
+
+
+def frame_columns(theta: Tensor, plan: Plan, terms: Sequence[Sequence[Terms]]) -> Tensor:
+    """Frames of all nodes (node, 4, 4, n) from joint positions (n, dof).
+
+    `terms` are the nodes' constant frames as :func:`column_terms` gives them.
+    """
+    nodes, n = len(plan.nodes), theta.shape[0]
+    out = theta.new_empty(nodes, 4, 4, n)
+    base = plan.base(theta)
+    out[:, :, 3] = base[:, 3]
+    flat = out.view(nodes * 4, 4, n)[:, :3].unbind(0)
+    base = base[:, :3].expand(4, 3, n).unbind(0)
+    position = _node_positions(theta, plan)
+    cos, sin = position.cos().unbind(0), position.sin().unbind(0)
+    for i in plan.order:
+        node, target, own = plan.nodes[i], flat[4 * i : 4 * i + 4], terms[i]
+        parent = flat[4 * node.parent : 4 * node.parent + 4] if node.parent >= 0 else base
+        _combine(target[3], own[3], parent, start=parent[3])
+        a, b, k = (node.column + 1) % 3, (node.column + 2) % 3, node.column
+        _combine(target[k], own[k], parent)
+        row = plan.position_row[i]
+        if node.dof >= 0 and not node.prismatic:
+            _turn(target[a], target[b], own[a], own[b], parent, cos[row], sin[row])
+            continue
+        _combine(target[a], own[a], parent)
+        _combine(target[b], own[b], parent)
+        if node.prismatic:
+            target[3].addcmul_(target[k], position[row])
+    return out
+
+
+def _node_positions(theta: Tensor, plan: Plan) -> Tensor:
+    """(moving node, n): how far each moving node is turned about (moved along) its column."""
+    dofs = [plan.nodes[i].dof for i in plan.moving]
+    factors = [plan.nodes[i].multiplier for i in plan.moving]
+    transposed = theta.t().contiguous() if dofs == list(range(theta.shape[1])) else theta.t()[dofs]
+    return transposed if all(f == 1.0 for f in factors) else transposed * theta.new_tensor(factors)[:, None]
+
+
+def _combine(out: Tensor, terms: Terms, parent: Sequence[Tensor], start: Tensor | None = None) -> None:
+    """out = start + sum of factor * parent[column] over `terms`."""
+    if start is None and terms[0][1] == 1.0:
+        start, terms = parent[terms[0][0]], terms[1:]
+    if start is None:
+        torch.mul(parent[terms[0][0]], terms[0][1], out=out)
+    elif terms:
+        torch.add(start, parent[terms[0][0]], alpha=terms[0][1], out=out)
+    else:
+        out.copy_(start)
+    for column, factor in terms[1:]:
+        out.add_(parent[column], alpha=factor)
+
+
+def _turn(
+    out_a: Tensor, out_b: Tensor, a: Terms, b: Terms, parent: Sequence[Tensor], cos: Tensor, sin: Tensor
+) -> None:
+    """out_a = cos * a + sin * b and out_b = cos * b - sin * a; a and b are sums of the parent's columns."""
+    if len(a) == 1 and len(b) == 1:
+        ((column_a, factor_a),), ((column_b, factor_b),) = a, b
+        old_a, old_b = parent[column_a], parent[column_b]
+        torch.mul(old_a, cos if factor_a == 1.0 else cos * factor_a, out=out_a)
+        torch.mul(old_b, cos if factor_b == 1.0 else cos * factor_b, out=out_b)
+        out_a.addcmul_(old_b, sin, value=factor_b)
+        out_b.addcmul_(old_a, sin, value=-factor_a)
+        return
+    _combine(out_a, a, parent)
+    _combine(out_b, b, parent)
+    turned = out_a * cos
+    turned.addcmul_(out_b, sin)
+    out_b.mul_(cos).addcmul_(out_a, sin, value=-1.0)
+    out_a.copy_(turned)
+
+
+def subtree_wrenches(columns: Tensor, grad: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Force and moment (node, 3, n) with which a gradient acts on each node and all below it.
+
+    `grad` (node, 4, 4, n) is the loss gradient with respect to `columns`. It pulls at the origin of a frame
+    and at the tips of its axes; the moment, about the base origin, is the sum of column x gradient over all
+    four columns.
+    """
+    (x, y, z), (gx, gy, gz) = columns[:, :, :3].unbind(2), grad[:, :, :3].unbind(2)
+    moment = torch.stack(
+        [(y * gz - z * gy).sum(1), (z * gx - x * gz).sum(1), (x * gy - y * gx).sum(1)], dim=1
+    )
+    wrench = list(torch.cat([grad[:, 3, :3], moment], dim=1).unbind(0))
+    for i in reversed(plan.order):
+        parent = plan.nodes[i].parent
+        if parent >= 0:
+            wrench[parent] = wrench[parent] + wrench[i]
+    total = torch.stack(wrench)
+    return total[:, :3], total[:, 3:]
+
+
+def joint_gradient(columns: Tensor, force: Tensor, moment: Tensor, plan: Plan, dof: int) -> Tensor:
+    """Gradient (n, dof) for the joints: the work of the wrench below a joint on the joint's motion."""
+    moving = list(plan.moving)
+    nodes = [plan.nodes[i] for i in moving]
+    axis = columns[moving, [node.column for node in nodes], :3]
+    own = moment[moving] - cross(columns[moving, 3, :3], force[moving], dim=1)
+    if any(node.prismatic for node in nodes):
+        prismatic = torch.tensor([node.prismatic for node in nodes], device=columns.device)[:, None, None]
+        own = torch.where(prismatic, force[moving], own)
+    work = (axis * own).sum(1)
+    result: dict[int, Tensor] = {}
+    for node, row in zip(nodes, work.unbind(0), strict=True):
+        share = row if node.multiplier == 1.0 else row * node.multiplier
+        result[node.dof] = result[node.dof] + share if node.dof in result else share
+    return torch.stack([result[j] for j in range(dof)], dim=1)
+
+
+def frame_gradient(columns: Tensor, frames: Tensor, force: Tensor, moment: Tensor, plan: Plan) -> Tensor:
+    """Gradient (node, 4, 4) for the constant frames, summed over configurations.
+
+    It is right for every change that keeps the frames rigid, which is all that a residual can do.
+    """
+    parent = torch.cat([columns, plan.base(columns).expand(1, 4, 4, columns.shape[-1])])
+    parent = parent[[node.parent for node in plan.nodes], :, :3]  # -1 picks the base
+    joint_origin = parent[:, 3] + (parent[:, :3] * frames[:, :3, 3, None, None]).sum(1)
+    about_joint = moment - cross(joint_origin, force, dim=1)
+    force_in_parent = (parent[:, :3] * force[:, None]).sum((2, 3))
+    moment_in_parent = (parent[:, :3] * about_joint[:, None]).sum((2, 3))
+    rotation = 0.5 * cross(moment_in_parent[..., None].expand(-1, 3, 3), frames[:, :3, :3], dim=1)
+    upper = torch.cat([rotation, force_in_parent[..., None]], dim=-1)
+    return torch.cat([upper, torch.zeros_like(upper[:, :1])], dim=1)

@@ -1,0 +1,127 @@
+"""Forward kinematics of every link, batched and differentiable.
+
+The backward pass needs the poses alone: the gradient with respect to a joint is the moment (or force) that
+the gradients of all frames below it exert about (along) its axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ikp.kinematics.columns import frame_columns, frame_gradient, joint_gradient, subtree_wrenches
+from ikp.kinematics.plan import column_terms, nominal_terms, plan_of
+from ikp.kinematics.robot import Robot
+from ikp.kinematics.rotations import compose, exp_rotation
+
+_BACKWARD_BLOCK = 4096
+
+
+def forward_kinematics(
+    robot: Robot,
+    q: Float[Tensor, "... dof"],
+    *,
+    q_offset: Float[Tensor, "... dof"] | None = None,
+    link_residual: Float[Tensor, "link 6"] | None = None,
+) -> Float[Tensor, "... link 4 4"]:
+    """Poses T_base_link of every link, in the order of `robot.link_names`.
+
+    Args:
+        robot: the robot; "base" is the frame that its root link's transform is given in.
+        q: joint positions (..., dof), rad or m, float32 or float64; any leading dimensions, or none.
+        q_offset: (..., dof) added to `q`, broadcast with it: q_true - q_measured.
+        link_residual: (link, 6) correction of every link's fixed transform, in the joint's frame:
+            translation (m), then rotation vector (rad). ``T_parent_joint`` becomes
+            ``T_parent_joint @ [exp(r[3:]) | r[:3]]``.
+
+    Returns:
+        (..., link, 4, 4) in the dtype of `q`; a view whose configurations are innermost in memory. Twice
+        differentiable in `q` and `q_offset`, differentiable in `link_residual`.
+
+    Raises:
+        ValueError: when the shape or dtype of an input does not fit the robot.
+    """
+    theta = joint_positions(robot, q, q_offset)
+    poses = link_columns(robot, theta, link_residual=link_residual).permute(3, 0, 2, 1)
+    return poses if theta.ndim == 2 else poses.reshape(*theta.shape[:-1], *poses.shape[1:])
+
+
+def joint_positions(robot: Robot, q: Tensor, q_offset: Tensor | None = None) -> Float[Tensor, "... dof"]:
+    """``q + q_offset``. Raises ValueError when a shape or dtype does not fit the robot."""
+    for name, value in (("q", q), ("q_offset", q_offset)):
+        if value is None:
+            continue
+        if value.ndim == 0 or value.shape[-1] != robot.dof:
+            raise ValueError(
+                f"{name} has the shape {tuple(value.shape)}; its last dimension must be the {robot.dof} "
+                f"joints of {robot.name!r}: {', '.join(robot.joint_names)}"
+            )
+        if value.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"{name} is {value.dtype}; kinematics needs float32 or float64: convert it")
+    return q if q_offset is None else q + q_offset.to(q)
+
+
+def link_columns(
+    robot: Robot, theta: Float[Tensor, "... dof"], *, link_residual: Tensor | None = None
+) -> Float[Tensor, "link 4 4 n"]:
+    """The poses as a struct of arrays (link, column, row, n), leading dimensions flattened."""
+    theta = theta if theta.ndim == 2 else theta.reshape(-1, robot.dof)
+    plan = plan_of(robot)
+    frames, terms = None, nominal_terms(robot, theta.dtype)
+    if link_residual is not None:
+        frames = plan.frames(residual_origins(robot, link_residual.to(theta)))
+        terms = column_terms(frames, theta.dtype)
+    if torch.is_grad_enabled() and (theta.requires_grad or (frames is not None and frames.requires_grad)):
+        columns = _Kinematics.apply(theta, frames, plan, terms)
+    else:
+        columns = frame_columns(theta, plan, terms)
+    return columns if len(plan.nodes) == len(robot.links) else columns[: len(robot.links)]
+
+
+def residual_origins(robot: Robot, link_residual: Float[Tensor, "link 6"]) -> Float[Tensor, "link 4 4"]:
+    """T_parent_joint of every link with its residual applied; see :func:`forward_kinematics`."""
+    links = len(robot.links)
+    if link_residual.shape != (links, 6):
+        raise ValueError(
+            f"link_residual has the shape {tuple(link_residual.shape)}; {robot.name!r} needs ({links}, 6): a "
+            "translation and a rotation vector for each link"
+        )
+    shift = torch.cat([exp_rotation(link_residual[:, 3:]), link_residual[:, :3, None]], dim=-1)
+    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=shift.dtype, device=shift.device)
+    shift = torch.cat([shift, bottom.expand(links, 1, 4)], dim=-2)
+    return compose(plan_of(robot).origins.to(shift), shift)
+
+
+class _Kinematics(torch.autograd.Function):
+    """Frames of all nodes (node, 4, 4, n) from joint positions (n, dof) and the nodes' constant frames."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, frames: Tensor | None, plan: Any, terms: Any) -> Tensor:
+        columns = frame_columns(theta, plan, terms)
+        ctx.plan, ctx.dof = plan, theta.shape[1]
+        ctx.save_for_backward(columns, frames)
+        return columns
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        columns, frames = ctx.saved_tensors
+        n = grad.shape[-1]
+        # blocks keep the temporaries in the cache; a graph for a second derivative is built in one piece
+        whole = torch.is_grad_enabled() or grad.device.type != "cpu"
+        block = max(n, 1) if whole else _BACKWARD_BLOCK
+        thetas, total = [], None
+        for start in range(0, max(n, 1), block):
+            part = slice(start, start + block)
+            own, pull = columns[..., part], grad[..., part]
+            force, moment = subtree_wrenches(
+                own, pull if pull.stride(-1) == 1 else pull.contiguous(), ctx.plan
+            )
+            if ctx.needs_input_grad[0]:
+                thetas.append(joint_gradient(own, force, moment, ctx.plan, ctx.dof))
+            if ctx.needs_input_grad[1]:
+                share = frame_gradient(own, frames, force, moment, ctx.plan)
+                total = share if total is None else total + share
+        return (torch.cat(thetas) if thetas else None), total, None, None

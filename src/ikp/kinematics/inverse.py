@@ -1,0 +1,203 @@
+"""Batched inverse kinematics for any number of tips: damped least squares within the joint limits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ikp.kinematics.forward import joint_positions, link_columns
+from ikp.kinematics.jacobian import jacobian_columns
+from ikp.kinematics.robot import Robot
+from ikp.kinematics.rotations import log_rotation, product
+
+_ROTATION_WEIGHT = 0.3  # m per rad: about the lever of a hand, so that both parts of an error count alike
+_DAMPING = 1e-6
+_LARGEST_STEP = 1.0  # rad or m
+
+
+@dataclass(frozen=True, eq=False)
+class IKSolution:
+    """Joint positions within the limits, and what is left of the error, the worst tip's."""
+
+    q: Float[Tensor, "... dof"]
+    position_error: Float[Tensor, "..."]  # m
+    rotation_error: Float[Tensor, "..."]  # rad
+    converged: Bool[Tensor, "..."]
+
+
+@torch.no_grad()
+def inverse_kinematics(
+    robot: Robot,
+    T_base_tip: Float[Tensor, "... tips 4 4"],
+    q_start: Float[Tensor, "... dof"],
+    *,
+    q_offset: Float[Tensor, "... dof"] | None = None,
+    iterations: int = 50,
+    restarts: int = 8,
+    position_tolerance: float = 1e-5,
+    rotation_tolerance: float = 1e-4,
+    generator: torch.Generator | None = None,
+) -> IKSolution:
+    """Joint positions that bring every tip of `robot.tip_names` to its target.
+
+    Levenberg-Marquardt with a damping that follows the error (Sugihara 2011, "Solvability-unconcerned inverse
+    kinematics by the Levenberg-Marquardt method"), so it is quick near a solution and steady far from one. A
+    joint that would leave its limits rests on them. What does not converge from `q_start` is tried again from
+    random positions, all at once; of several solutions the one nearest to `q_start` is taken, of none the
+    smallest error.
+
+    Args:
+        T_base_tip: targets (..., tips, 4, 4), in the order of the robot's tips.
+        q_start: (..., dof) where to start, clamped to the limits.
+        q_offset: (..., dof) q_true - q_measured: the result is measured positions, the targets are reached by
+            ``q + q_offset``. The limits hold for `q`.
+        iterations: steps per start.
+        restarts: random starts for each target that fails.
+        position_tolerance: m, at the worst tip.
+        rotation_tolerance: rad, at the worst tip.
+        generator: of the random starts (on the CPU); seeded with 0 by default.
+
+    Raises:
+        ValueError: for targets that are not finite or whose shape does not fit.
+    """
+    _check(robot, T_base_tip, q_start)
+    lead = q_start.shape[:-1]
+    problem = _Problem(robot, T_base_tip, q_start, q_offset, (position_tolerance, rotation_tolerance))
+    start = problem.clamp(q_start.reshape(-1, robot.dof))
+    everything = torch.arange(len(start), device=start.device)
+    q, errors = problem.descend(start, everything, iterations)
+    failed = (~problem.within(errors)).nonzero()[:, 0]
+    if restarts > 0 and len(failed):
+        q[failed], errors[failed] = _restart(
+            problem, start, q, errors, failed, restarts, iterations, generator
+        )
+    converged = problem.within(errors)
+    return IKSolution(
+        q.reshape(*lead, -1), errors[:, 0].reshape(lead), errors[:, 1].reshape(lead), converged.reshape(lead)
+    )
+
+
+def _restart(
+    problem: _Problem,
+    start: Tensor,
+    q: Tensor,
+    errors: Tensor,
+    failed: Tensor,
+    restarts: int,
+    iterations: int,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
+    """The best of the failed targets' first results and of random starts."""
+    generator = generator or torch.Generator().manual_seed(0)
+    random = problem.robot.random_q((len(failed), restarts), generator=generator).to(q).flatten(0, 1)
+    again, again_errors = problem.descend(random, failed.repeat_interleave(restarts), iterations)
+    again = problem.unwind(again.unflatten(0, (-1, restarts)), start[failed, None])
+    q_all = torch.cat([q[failed, None], again], dim=1)
+    errors_all = torch.cat([errors[failed, None], again_errors.unflatten(0, (-1, restarts))], dim=1)
+    distance = (q_all - start[failed, None]).norm(dim=-1)
+    # far beyond any distance between joint positions, so that only failures are ranked by their error
+    rank = torch.where(problem.within(errors_all), distance, 1e6 * (1 + problem.cost(errors_all)))
+    best = rank.argmin(1)
+    rows = torch.arange(len(failed), device=q.device)
+    return q_all[rows, best], errors_all[rows, best]
+
+
+class _Problem:
+    """The targets of a batch, flattened, and the descent towards them."""
+
+    def __init__(
+        self,
+        robot: Robot,
+        T: Tensor,
+        q_start: Tensor,
+        q_offset: Tensor | None,
+        tolerance: tuple[float, float],
+    ) -> None:
+        self.robot = robot
+        # (tip, 3, 4, n): the struct of arrays that forward kinematics works in
+        self.target = T.to(q_start).reshape(-1, *T.shape[-3:])[..., :3, :].permute(1, 2, 3, 0).contiguous()
+        offset = torch.zeros_like(q_start) if q_offset is None else q_offset.to(q_start).expand_as(q_start)
+        self.offset = offset.reshape(-1, robot.dof)
+        self.lower, self.upper = robot.lower.to(q_start), robot.upper.to(q_start)
+        self.tolerance = q_start.new_tensor(tolerance)
+        revolute = torch.tensor([kind != "prismatic" for kind in robot.joint_types])
+        self.turn = torch.where(revolute, 2 * math.pi, math.inf).to(q_start)
+
+    def descend(self, q: Tensor, which: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+        """Best positions (n, dof) and errors (n, 2) from starts `q` for the targets `which` (n,)."""
+        q = q.clone()
+        best_q, best = q.clone(), torch.full((len(q), 2), math.inf, dtype=q.dtype, device=q.device)
+        active = torch.arange(len(q), device=q.device)
+        for iteration in range(iterations + 1):
+            columns = link_columns(self.robot, q[active] + self.offset[which[active]])
+            residual, errors = self._residual(columns, which[active])
+            better = self.cost(errors) < self.cost(best[active])
+            improved = active[better]
+            best[improved], best_q[improved] = errors[better], q[improved]
+            unfinished = ~self.within(errors)
+            active = active[unfinished]
+            if not len(active) or iteration == iterations:
+                break
+            J = jacobian_columns(self.robot, columns[..., unfinished], self.robot.tip_indices)
+            q[active] = self._step(q[active], J, residual[..., unfinished])
+        return best_q, best
+
+    def _residual(self, columns: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        """(tip, 6, n) position error (m) and rotation error (weighted), and the worst tip's errors (n, 2)."""
+        tips = columns[list(self.robot.tip_indices), :, :3]
+        target = self.target[..., which]
+        position = target[:, :, 3] - tips[:, 3]
+        # R_target @ R^T: rows of the target times columns of the transpose, which are the frame's own rows
+        R_error = (target[:, :, None, :3] * tips[:, None, :3].transpose(2, 3)).sum(3)
+        rotation = log_rotation(R_error.movedim(-1, 1)).movedim(1, -1)
+        errors = torch.stack([part.norm(dim=1).amax(0) for part in (position, rotation)], dim=-1)
+        return torch.cat([position, _ROTATION_WEIGHT * rotation], dim=1), errors
+
+    def _step(self, q: Tensor, J: Tensor, residual: Tensor) -> Tensor:
+        """One damped step (n, dof), joints on their limits held there when the step would push them out."""
+        J = (
+            torch.cat([J[:, :3], _ROTATION_WEIGHT * J[:, 3:]], dim=1).flatten(0, 1).movedim(-1, 0)
+        )  # (n, 6 tips, dof)
+        e = residual.flatten(0, 1).movedim(-1, 0)[..., None]
+        pull = product(J.mT, e)[..., 0]
+        held = ((q <= self.lower) & (pull < 0)) | ((q >= self.upper) & (pull > 0))
+        J = J.masked_fill(held[:, None], 0.0)
+        damping = 0.5 * (e * e).sum((1, 2)) + _DAMPING
+        H = product(J.mT, J) + damping[:, None, None] * torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
+        step = torch.linalg.solve_ex(H, product(J.mT, e))[0][..., 0]
+        step = step * (_LARGEST_STEP / step.abs().amax(-1, keepdim=True).clamp_min(_LARGEST_STEP))
+        return self.clamp(q + step)
+
+    def clamp(self, q: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(q, self.lower), self.upper)
+
+    def within(self, errors: Tensor) -> Tensor:
+        return (errors <= self.tolerance).all(-1)
+
+    def cost(self, errors: Tensor) -> Tensor:
+        return errors[..., 0] + _ROTATION_WEIGHT * errors[..., 1]
+
+    def unwind(self, q: Tensor, near: Tensor) -> Tensor:
+        """The same pose with every turning joint within half a turn of `near`, where the limits allow it."""
+        turned = q - torch.round((q - near) / self.turn).nan_to_num() * torch.where(
+            self.turn.isinf(), 0.0, self.turn
+        )
+        return torch.where((turned >= self.lower) & (turned <= self.upper), turned, q)
+
+
+def _check(robot: Robot, T: Tensor, q_start: Tensor) -> None:
+    joint_positions(robot, q_start)
+    tips = len(robot.tip_names)
+    if T.ndim < 3 or T.shape[-3:] != (tips, 4, 4) or T.shape[:-3] != q_start.shape[:-1]:
+        raise ValueError(
+            f"T_base_tip has the shape {tuple(T.shape)} and q_start {tuple(q_start.shape)}; needed are "
+            f"(..., {tips}, 4, 4) for the tips {', '.join(robot.tip_names)} and (..., {robot.dof}), with the "
+            "same leading dimensions"
+        )
+    for name, value in (("T_base_tip", T), ("q_start", q_start)):
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name} contains NaN or infinity; inverse kinematics needs finite numbers")

@@ -1,0 +1,78 @@
+"""The geometric Jacobian of chosen links."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ikp.kinematics.forward import joint_positions, link_columns
+from ikp.kinematics.robot import Robot
+from ikp.kinematics.rotations import cross
+
+
+def jacobian(
+    robot: Robot,
+    q: Float[Tensor, "... dof"],
+    links: Sequence[str] | None = None,
+    *,
+    q_offset: Float[Tensor, "... dof"] | None = None,
+) -> Float[Tensor, "... chosen 6 dof"]:
+    """J in the base frame at each link's origin: ``J @ qd`` is linear (m/s), then angular velocity (rad/s).
+
+    Args:
+        robot: the robot.
+        q: joint positions (..., dof), rad or m.
+        links: link names; by default the robot's tips.
+        q_offset: as in forward_kinematics.
+
+    Raises:
+        ValueError: for an unknown link, or when the shape or dtype of `q` does not fit the robot.
+    """
+    chosen = robot.tip_indices if links is None else tuple(robot.link_index(name) for name in links)
+    theta = joint_positions(robot, q, q_offset)
+    J = jacobian_columns(robot, link_columns(robot, theta), chosen).permute(3, 0, 1, 2)
+    return J if theta.ndim == 2 else J.reshape(*theta.shape[:-1], *J.shape[1:])
+
+
+def jacobian_columns(
+    robot: Robot, columns: Tensor, chosen: tuple[int, ...]
+) -> Float[Tensor, "chosen 6 dof n"]:
+    """:func:`jacobian` from the struct of arrays of :func:`link_columns`."""
+    motion = _motion(robot, chosen, columns.dtype, columns.device)
+    frames = columns[motion.links, :, :3]
+    axis = (frames[:, :3] * motion.axis).sum(1)
+    anchor = frames[:, 3] + (frames[:, :3] * motion.anchor).sum(1)
+    arm = columns[list(chosen), None, 3, :3] - anchor
+    linear = torch.where(motion.prismatic, axis, cross(axis, arm, dim=-2))
+    angular = torch.where(motion.prismatic, 0.0, axis).expand_as(linear)
+    rows = torch.cat([linear, angular], dim=-2) * motion.factor
+    J = rows.new_zeros(len(chosen), robot.dof, 6, columns.shape[-1])
+    return J.index_add(1, motion.dofs, rows).transpose(1, 2)
+
+
+class _Motion:
+    """What each moving link contributes; tensors broadcast against (chosen, moving, 3, n)."""
+
+    def __init__(self, robot: Robot, chosen: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
+        moving = [(i, link.joint) for i, link in enumerate(robot.links) if link.joint is not None]
+        self.links = [i for i, _ in moving]
+        joints = [joint for _, joint in moving]
+        kind = {"dtype": dtype, "device": device}
+        self.dofs = torch.tensor([robot.link_dofs[i] for i in self.links], device=device)
+        self.axis = torch.tensor([joint.axis for joint in joints], **kind)[..., None, None]
+        self.anchor = torch.tensor([joint.anchor for joint in joints], **kind)[..., None, None]
+        self.prismatic = torch.tensor([joint.kind == "prismatic" for joint in joints], device=device)[
+            :, None, None
+        ]
+        moves = [[float(robot.descends(tip, i)) for i in self.links] for tip in chosen]
+        multiplier = torch.tensor(
+            [joint.mimic.multiplier if joint.mimic else 1.0 for joint in joints], **kind
+        )
+        self.factor = (torch.tensor(moves, **kind) * multiplier)[..., None, None]
+
+
+_motion = lru_cache(maxsize=256)(_Motion)

@@ -1,0 +1,208 @@
+"""The robot model: a tree of links, each fixed to its parent or moved against it by one joint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ikp.kinematics.links import Joint, Link
+
+
+@dataclass(frozen=True, eq=False)
+class Robot:
+    """A kinematic tree with named links, actuated joints (the order of `q`) and tips.
+
+    Links are in topological order, the root first. A mimic joint takes no entry of `q`. Tensors are float64
+    on the CPU. Without `tip_names` every leaf that a joint moves is a tip.
+
+    Raises:
+        ValueError: for an empty or disconnected tree, names that are unknown or not unique, no actuated
+            joint, a mimic joint that follows no actuated joint.
+    """
+
+    name: str
+    links: tuple[Link, ...]
+    tip_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "links", tuple(self.links))
+        _check_tree(self)
+        object.__setattr__(self, "tip_names", tuple(self.tip_names) or _moved_leaves(self.links))
+        for tip in self.tip_names:
+            self.link_index(tip)
+
+    @cached_property
+    def link_names(self) -> tuple[str, ...]:
+        """Names of the links, in order."""
+        return tuple(link.name for link in self.links)
+
+    @cached_property
+    def parents(self) -> tuple[int, ...]:
+        """Parent of each link, -1 for the root."""
+        return tuple(link.parent for link in self.links)
+
+    @cached_property
+    def joint_links(self) -> tuple[int, ...]:
+        """The link that each actuated joint moves."""
+        return tuple(i for i, link in enumerate(self.links) if link.joint and not link.joint.mimic)
+
+    @cached_property
+    def joints(self) -> tuple[Joint, ...]:
+        """The actuated joints, in the order of `q`."""
+        return tuple(link.joint for link in self.links if link.joint and not link.joint.mimic)
+
+    @cached_property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the actuated joints, in the order of `q`."""
+        return tuple(joint.name for joint in self.joints)
+
+    @cached_property
+    def joint_types(self) -> tuple[str, ...]:
+        """Kinds of the actuated joints: revolute, continuous or prismatic."""
+        return tuple(joint.kind for joint in self.joints)
+
+    @property
+    def dof(self) -> int:
+        """Number of actuated joints, the length of `q`."""
+        return len(self.joints)
+
+    @cached_property
+    def link_dofs(self) -> tuple[int, ...]:
+        """For each link the entry of `q` that moves it against its parent, itself or by mimicry, or -1."""
+        dof = {name: i for i, name in enumerate(self.joint_names)}
+        joints = [link.joint for link in self.links]
+        return tuple(-1 if j is None else dof[j.mimic.joint if j.mimic else j.name] for j in joints)
+
+    @cached_property
+    def tip_indices(self) -> tuple[int, ...]:
+        """The links named by `tip_names`."""
+        return tuple(self.link_index(name) for name in self.tip_names)
+
+    @cached_property
+    def lower(self) -> Float[Tensor, " dof"]:
+        """Lower limits, rad or m, -inf when there is none."""
+        return torch.tensor([joint.lower for joint in self.joints], dtype=torch.float64)
+
+    @cached_property
+    def upper(self) -> Float[Tensor, " dof"]:
+        """Upper limits, rad or m, inf when there is none."""
+        return torch.tensor([joint.upper for joint in self.joints], dtype=torch.float64)
+
+    @cached_property
+    def velocity(self) -> Float[Tensor, " dof"]:
+        """Speed limits, rad/s or m/s, inf when unknown."""
+        return torch.tensor([joint.velocity for joint in self.joints], dtype=torch.float64)
+
+    def link_index(self, name: str) -> int:
+        """Index of a link. Raises ValueError that lists the allowed names."""
+        return _index(self.link_names, name, f"link of {self.name!r}")
+
+    def joint_index(self, name: str) -> int:
+        """Index of an actuated joint in `q`. Raises ValueError that lists the allowed names."""
+        return _index(self.joint_names, name, f"actuated joint of {self.name!r}")
+
+    def with_tips(self, tips: Sequence[str]) -> Robot:
+        """The same robot with other tips. Raises ValueError for an unknown link."""
+        return replace(self, tip_names=tuple(tips))
+
+    def children(self, link: int) -> tuple[int, ...]:
+        """The links whose parent is `link`."""
+        return tuple(i for i, parent in enumerate(self.parents) if parent == link)
+
+    def descends(self, link: int, ancestor: int) -> bool:
+        """Whether `link` is `ancestor` or hangs below it."""
+        while link > ancestor:
+            link = self.parents[link]
+        return link == ancestor
+
+    def random_q(
+        self,
+        shape: Sequence[int] = (),
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> Float[Tensor, "... dof"]:
+        """Uniform joint positions (*shape, dof) within the limits; +-pi rad or +-1 m where there is none."""
+        reach = [1.0 if kind == "prismatic" else math.pi for kind in self.joint_types]
+        bound = torch.tensor(reach, dtype=torch.float64)
+        lower = torch.where(self.lower.isfinite(), self.lower, torch.minimum(-bound, self.upper - bound))
+        upper = torch.where(self.upper.isfinite(), self.upper, torch.maximum(bound, lower + bound))
+        unit = torch.rand(*shape, self.dof, dtype=torch.float64, generator=generator)
+        return (lower + unit * (upper - lower)).to(dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description from which :meth:`from_dict` rebuilds the robot exactly."""
+        links = [
+            {
+                "name": link.name,
+                "parent": link.parent,
+                "T_parent_joint": link.T_parent_joint.tolist(),
+                "joint": link.joint.to_dict() if link.joint else None,
+            }
+            for link in self.links
+        ]
+        return {"name": self.name, "links": links, "tip_names": list(self.tip_names)}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Robot:
+        """The robot that :meth:`to_dict` described."""
+        links = tuple(
+            Link(
+                name=link["name"],
+                parent=link["parent"],
+                T_parent_joint=torch.tensor(link["T_parent_joint"], dtype=torch.float64),
+                joint=Joint.from_dict(link["joint"]) if link["joint"] else None,
+            )
+            for link in data["links"]
+        )
+        return Robot(data["name"], links, tuple(data["tip_names"]))
+
+
+def _index(names: Sequence[str], name: str, what: str) -> int:
+    if name not in names:
+        raise ValueError(f"{name!r} is no {what}; allowed: {', '.join(names)}")
+    return names.index(name)
+
+
+def _moved_leaves(links: Sequence[Link]) -> tuple[str, ...]:
+    """Names of the leaves that some joint moves."""
+    moved = [False] * len(links)
+    for i, link in enumerate(links):
+        moved[i] = link.joint is not None or (link.parent >= 0 and moved[link.parent])
+    inner = {link.parent for link in links}
+    return tuple(link.name for i, link in enumerate(links) if moved[i] and i not in inner)
+
+
+def _check_tree(robot: Robot) -> None:
+    """Raise one clear error for the first fault of the tree."""
+    links = robot.links
+    if not links or links[0].parent != -1 or links[0].joint is not None:
+        raise ValueError(f"robot {robot.name!r} needs a root link first: parent -1 and no joint")
+    for index, link in enumerate(links[1:], start=1):
+        if not 0 <= link.parent < index:
+            raise ValueError(
+                f"link {link.name!r} has the parent {link.parent}; allowed are the links before it, "
+                f"0 to {index - 1}"
+            )
+    joints = [link.joint for link in links if link.joint is not None]
+    for what, names in (("link", [link.name for link in links]), ("joint", [joint.name for joint in joints])):
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(
+                f"robot {robot.name!r} has several {what}s named {', '.join(repeated)}; names must be unique"
+            )
+    actuated = [joint.name for joint in joints if joint.mimic is None]
+    if not actuated:
+        raise ValueError(f"robot {robot.name!r} has no joint that moves; kinematics needs at least one")
+    for joint in joints:
+        if joint.mimic is not None and joint.mimic.joint not in actuated:
+            raise ValueError(
+                f"mimic joint {joint.name!r} follows {joint.mimic.joint!r}; allowed: {', '.join(actuated)}"
+            )

@@ -1,0 +1,53 @@
+"""Dense residual network (Implicit BC, arXiv 2109.00137, appendix)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class DenseBlock(nn.Module):
+    """Pre-activation bottleneck: ReLU, width/4; ReLU, width/4; ReLU, width; plus the input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        narrow = width // 4
+        self.layers = nn.Sequential(
+            nn.ReLU(),
+            nn.Linear(width, narrow),
+            nn.ReLU(),
+            nn.Linear(narrow, narrow),
+            nn.ReLU(),
+            nn.Linear(narrow, width),
+        )
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        return x + self.layers(x)
+
+
+class DenseResNet(nn.Sequential):
+    """Dense(width), `blocks` bottleneck blocks, ReLU, Dense(outputs): 2 + 3 * blocks dense layers.
+
+    Args:
+        inputs: size of the input vector.
+        outputs: size of the output vector.
+        width: units of the residual stream, a multiple of 4.
+        blocks: number of residual blocks; 2, 4 and 6 give 8, 14 and 20 dense layers.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, width: int, blocks: int) -> None:
+        check_width(width, blocks)
+        super().__init__(
+            nn.Linear(inputs, width),
+            *[DenseBlock(width) for _ in range(blocks)],
+            nn.ReLU(),
+            nn.Linear(width, outputs),
+        )
+
+
+def check_width(width: int, blocks: int) -> None:
+    """Raise ValueError unless the width can be split by 4 and there is no negative number of blocks."""
+    if width < 4 or width % 4:
+        raise ValueError(f"width is {width}: it must be a positive multiple of 4")
+    if blocks < 0:
+        raise ValueError(f"blocks is {blocks}: it must be 0 or more")

@@ -1,0 +1,218 @@
+"""Image encoders: uint8 camera frames to one feature vector at unit scale.
+
+`resnet26` is the paper's (26 convolutions, spatial softmax), `pool` the light one of Implicit BC, and
+`keypoint` ours for processors without a GPU: two scales, keypoints, and the local features at each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How images become features.
+
+    Attributes:
+        kind: `keypoint`, `pool` or `resnet26`.
+        channels: width of the convolutions.
+        fine_layers, layers: further 3x3 convolutions at 1/4 and at 1/8 of the resolution (`keypoint` only).
+        heads, seen: keypoints, and local features read at each (`keypoint` only).
+        features: size of the feature vector after the last linear layer.
+        normalize: LayerNorm on the features, so that they arrive at unit scale beside the joints. Without
+            it a spatial softmax starts at a standard deviation of about 0.03 and is hardly used.
+        bfloat16: run the convolutions in bfloat16.
+    """
+
+    kind: str = "keypoint"
+    channels: int = 64
+    fine_layers: int = 0
+    layers: int = 2
+    heads: int = 32
+    seen: int = 16
+    features: int = 128
+    normalize: bool = True
+    bfloat16: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in ENCODERS:
+            raise ValueError(f"encoder kind is {self.kind!r}: choose one of {sorted(ENCODERS)}")
+        for name in ("channels", "heads", "features"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"encoder {name} is {getattr(self, name)}: it must be at least 1")
+        for name in ("fine_layers", "layers", "seen"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"encoder {name} is {getattr(self, name)}: it must be 0 or more")
+
+
+class SpatialSoftmax(nn.Module):
+    """Expected (row, column) in [-1, 1] of each channel's softmax over the image, one trained temperature."""
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
+
+    def forward(self, maps: Float[Tensor, "batch heads rows columns"]) -> Float[Tensor, "batch two_heads"]:
+        return self.weigh(maps)[0]
+
+    def weigh(self, maps: Float[Tensor, "batch heads rows columns"]) -> tuple[Tensor, Tensor]:
+        """Expected positions (batch, 2 * heads) and the softmax weights (batch, heads, rows * columns)."""
+        rows, columns = maps.shape[-2:]
+        logits = maps.float().flatten(2) / self.log_temperature.exp()
+        weights = logits.softmax(-1)
+        row, column = _grid(rows, columns, maps.device)
+        grid = torch.stack([row.flatten(), column.flatten()], -1)
+        return (weights @ grid).flatten(1), weights
+
+
+class CoordinateChannels(nn.Module):
+    """Appends each pixel's row and column, -1 to 1, as two channels."""
+
+    def forward(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch c2 rows columns"]:
+        row, column = _grid(x.shape[-2], x.shape[-1], x.device)
+        grid = torch.stack([row, column]).to(x.dtype).expand(x.shape[0], -1, -1, -1)
+        return torch.cat([x, grid], 1).contiguous(memory_format=torch.channels_last)
+
+
+class ConvBottleneck(nn.Module):
+    """ReLU, 1x1 to a quarter; ReLU, 3x3; ReLU, 1x1 back; plus the input (no normalisation, no stride)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        narrow = max(channels // 4, 1)
+        self.layers = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, narrow, 1),
+            nn.ReLU(),
+            nn.Conv2d(narrow, narrow, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(narrow, channels, 1),
+        )
+
+    def forward(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch c rows columns"]:
+        return x + self.layers(x)
+
+
+def _resnet26(inputs: int, config: EncoderConfig) -> tuple[nn.Module, int]:
+    """The 26-layer conv ResNet of Implicit BC's pixel policies: 1 + 8 x 3 + 1 convolutions."""
+    channels = config.channels
+    layers = [CoordinateChannels(), nn.Conv2d(inputs + 2, channels, 3, padding=1)]
+    layers += [ConvBottleneck(channels) for _ in range(8)]
+    layers += [nn.Conv2d(channels, channels, 1), SpatialSoftmax()]
+    return nn.Sequential(*layers), 2 * channels
+
+
+def _pool(inputs: int, config: EncoderConfig) -> tuple[nn.Module, int]:
+    """The light encoder of Implicit BC: 4 x [3x3 convolution, ReLU, 2x2 max-pool], global average."""
+    sizes = [inputs, config.channels // 2, config.channels, 2 * config.channels, 4 * config.channels]
+    layers: list[nn.Module] = []
+    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), sizes[-1]
+
+
+class SpaceToDepth(nn.Module):
+    """Blocks of `size` x `size` pixels to channels, channels-last throughout.
+
+    A convolution after it costs as much as a strided one and is several times faster backwards on CPUs.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch c2 rows2 columns2"]:
+        batch, channels, rows, columns = x.shape
+        size = self.size
+        if rows % size or columns % size:
+            raise ValueError(f"feature maps are {rows} x {columns}: the encoder needs multiples of {size}; resize the images")
+        blocks = x.permute(0, 2, 3, 1).reshape(batch, rows // size, size, columns // size, size, channels)
+        blocks = blocks.transpose(2, 3).reshape(batch, rows // size, columns // size, size * size * channels)
+        return blocks.permute(0, 3, 1, 2)
+
+
+class KeypointTrunk(nn.Module):
+    """Convolutions at 1/4 and 1/8 of the resolution, merged at 1/4; keypoints and what is seen there.
+
+    Each head's softmax over the merged map gives an expected position and, by the same weights, the expected
+    local features: where something is, and (for example) how it is turned.
+
+    Args:
+        inputs: image channels.
+        config: `channels` is the width of the maps, `layers` the number of 3x3 convolutions at 1/8, `heads`
+            the number of keypoints, `seen` the local features read at each.
+    """
+
+    def __init__(self, inputs: int, config: EncoderConfig) -> None:
+        super().__init__()
+        channels, heads, seen = config.channels, config.heads, config.seen
+        fine: list[nn.Module] = [SpaceToDepth(4), nn.Conv2d(16 * inputs, channels, 3, padding=1), nn.ReLU()]
+        for _ in range(config.fine_layers):
+            fine += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
+        coarse: list[nn.Module] = [SpaceToDepth(2), nn.Conv2d(4 * channels, channels, 1), nn.ReLU()]
+        for _ in range(config.layers):
+            coarse += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
+        self.fine = nn.Sequential(*fine)
+        self.coarse = nn.Sequential(*coarse, nn.Conv2d(channels, channels, 1), nn.Upsample(scale_factor=2))
+        self.lateral = nn.Conv2d(channels, channels, 1)
+        self.merge = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, heads + seen, 1))
+        self.heads = heads
+        self.softmax = SpatialSoftmax()
+        self.size = heads * (2 + seen)
+
+    def forward(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch features"]:
+        fine = self.fine(x)
+        merged = self.merge(self.lateral(fine) + self.coarse(fine))
+        positions, weights = self.softmax.weigh(merged[:, : self.heads])
+        local = merged[:, self.heads :].float().flatten(2).transpose(1, 2)
+        return torch.cat([positions, torch.bmm(weights, local).flatten(1)], 1)
+
+
+def _keypoint(inputs: int, config: EncoderConfig) -> tuple[nn.Module, int]:
+    trunk = KeypointTrunk(inputs, config)
+    return trunk, trunk.size
+
+
+ENCODERS: dict[str, Callable[[int, EncoderConfig], tuple[nn.Module, int]]] = {
+    "keypoint": _keypoint,
+    "pool": _pool,
+    "resnet26": _resnet26,
+}
+
+
+class ImageEncoder(nn.Module):
+    """Frames of one camera, stacked on channels, to a feature vector.
+
+    Args:
+        frames: history frames per observation.
+        config: the encoder's choices.
+    """
+
+    def __init__(self, frames: int, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        trunk, size = ENCODERS[config.kind](3 * frames, config)
+        self.trunk = trunk.to(memory_format=torch.channels_last)
+        self.head = nn.Linear(size, config.features)
+        self.norm = nn.LayerNorm(config.features) if config.normalize else nn.Identity()
+
+    def forward(self, images: UInt8[Tensor, "batch frames rows columns 3"]) -> Float[Tensor, "batch features"]:
+        batch, frames, rows, columns, _ = images.shape
+        stacked = images.permute(0, 1, 4, 2, 3).reshape(batch, frames * 3, rows, columns)
+        low = self.config.bfloat16 and self.training
+        x = stacked.contiguous(memory_format=torch.channels_last).to(torch.bfloat16 if low else torch.float32)
+        x = x * (1 / 127.5) - 1
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
+            x = self.trunk(x)
+        return self.norm(self.head(x.float()))
+
+
+def _grid(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    row = torch.linspace(-1, 1, rows, device=device)
+    column = torch.linspace(-1, 1, columns, device=device)
+    return torch.meshgrid(row, column, indexing="ij")  # type: ignore[return-value]

@@ -1,0 +1,28 @@
+"""Policies: the protocol, action variables, link-pose features, the implicit and the explicit policy.
+
+- `config`: `PolicyConfig`, and the paper's five methods by name.
+- `spec`: what a data set holds.
+- `policy`: the base class; `implicit`, `explicit`: the two kinds; `inference`: search and Langevin.
+- `variables`, `features`, `observation`, `residual`, `normalizer`: what goes in and what comes out.
+- `checkpoint`: make, save and load.
+"""
+
+from ikp.policies.checkpoint import load_policy, make_policy, save_policy
+from ikp.policies.config import METHODS, PolicyConfig, method_config
+from ikp.policies.explicit import ExplicitPolicy
+from ikp.policies.implicit import ImplicitPolicy
+from ikp.policies.policy import Policy
+from ikp.policies.spec import DataSpec
+
+__all__ = [
+    "METHODS",
+    "DataSpec",
+    "ExplicitPolicy",
+    "ImplicitPolicy",
+    "Policy",
+    "PolicyConfig",
+    "load_policy",
+    "make_policy",
+    "method_config",
+    "save_policy",
+]

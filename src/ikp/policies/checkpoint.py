@@ -1,0 +1,105 @@
+"""Policies on disk: a folder with `config.json` and `model.safetensors`; nothing in it is executed on loading."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ikp.kinematics import Robot
+from ikp.policies.config import PolicyConfig
+from ikp.policies.explicit import ExplicitPolicy
+from ikp.policies.implicit import ImplicitPolicy
+from ikp.policies.policy import Policy
+from ikp.policies.spec import DataSpec
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def make_policy(robot: Robot | None, spec: DataSpec, config: PolicyConfig | None = None) -> Policy:
+    """A new policy of the kind that the configuration names.
+
+    Args:
+        robot: the kinematic model; None with `action_space="raw"`.
+        spec: the data's names and sizes (`dataset.spec`).
+        config: the policy's choices; the default is IKP.
+
+    Raises:
+        ValueError: robot, data and configuration do not fit.
+    """
+    config = config or PolicyConfig()
+    kinds = {"implicit": ImplicitPolicy, "explicit": ExplicitPolicy}
+    return kinds[config.kind](robot, spec, config)
+
+
+def save_policy(policy: Policy, path: Path | str, *, origin: Mapping[str, Any] | None = None) -> Path:
+    """Write a policy's folder; each file is written under a temporary name and renamed.
+
+    Args:
+        policy: what to save.
+        path: the folder to write; the files of an older one are replaced.
+        origin: where the policy comes from (data, training, commit), stored beside it.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    description = {
+        "format": FORMAT,
+        "spec": policy.spec.to_json(),
+        "policy": policy.config.to_json(),
+        "robot": policy.robot.to_dict() if policy.robot is not None else None,
+        "origin": dict(origin or {}),
+    }
+    weights = {key: value.detach().cpu().contiguous() for key, value in policy.state_dict().items()}
+    with replaced_atomically(path / CONFIG_FILE) as fresh:
+        fresh.write_text(json.dumps(description, indent=1))
+    with replaced_atomically(path / WEIGHTS_FILE) as fresh:
+        save_file(weights, fresh)
+    return path
+
+
+@contextmanager
+def replaced_atomically(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an error."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield fresh
+        os.replace(fresh, path)
+    except OSError as error:
+        raise OSError(f"could not write {path}: {error}. Free space or choose another folder") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def load_policy(path: Path | str) -> Policy:
+    """Read a policy's folder.
+
+    Raises:
+        FileNotFoundError: there is no such folder or a file of it is missing.
+        ValueError: a file is damaged, of another format or does not fit the other.
+    """
+    path = Path(path)
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path} holds no policy: {name} is missing. Give the folder that 'ikp train' wrote")
+    try:
+        description = json.loads((path / CONFIG_FILE).read_text())
+    except ValueError as error:
+        raise ValueError(f"{path / CONFIG_FILE} is no JSON ({error}): the file is damaged, train or copy it again") from None
+    if description.get("format") != FORMAT:
+        raise ValueError(f"{path} has the format {description.get('format')!r}: this version reads {FORMAT}")
+    robot = Robot.from_dict(description["robot"]) if description["robot"] else None
+    spec = DataSpec.from_json(description["spec"])
+    policy = make_policy(robot, spec, PolicyConfig.from_json(description["policy"]))
+    try:
+        policy.load_state_dict(load_file(path / WEIGHTS_FILE))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path / WEIGHTS_FILE} is damaged or of another policy: {error}") from None
+    return policy.eval()

@@ -1,0 +1,145 @@
+"""What a policy is made of, and the five methods of the paper as configurations of two classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from ikp.nets import EncoderConfig
+
+KINDS = ("implicit", "explicit")
+ACTION_SPACES = ("raw", "joint", "cartesian", "joint+cartesian")
+RESIDUALS = ("offset", "dense", "link")
+TARGETS = ("delta", "absolute")
+INFERENCES = ("search", "langevin")
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Choices of a policy; the defaults are a small IKP for a machine without a GPU.
+
+    Attributes:
+        kind: `implicit` (argmin of an energy) or `explicit` (regression).
+        action_space: the spaces in which the policy sees actions. `raw` needs no robot; `joint`;
+            `cartesian` (the tip's pose, executed through inverse kinematics); `joint+cartesian` (the joints
+            and the pose of every link: IKP for an implicit policy, ExplicitFK for an explicit one).
+        cartesian_observation: show the link poses of the measured joints too. None: when the action space
+            is an implicit one with a Cartesian part.
+        residual: learned corrections of the kinematics (paper, Eq. 3), any of `offset` (a constant per
+            joint), `dense` (the paper's residual blocks), `link` (the fixed transforms between links).
+        targets: actions as differences from the measured joints or pose (`delta`) or as absolute values.
+        history: frames per observation.
+        encoder: the image encoder.
+        width, blocks: dense residual networks; 2 blocks are the paper's 8-layer energies.
+        negatives: negatives per dimension, example and scale in the InfoNCE loss.
+        scales: widths of the windows from which negatives are drawn, as shares of the action bounds: 1 is the
+            paper's uniform proposal, smaller ones lie at random around the expert's action.
+        grid, refinements: candidates per dimension at inference, and how often the cell around the best one
+            is searched again with half as many.
+        beam: prefixes kept at inference, ranked by their normalised log-density; 1 commits greedily.
+        inference: `search` (autoregressive grid) or `langevin` (gradients in joint space).
+        fk_weight: lambda of the explicit policy's Cartesian loss (paper, Sec. IV-A.1).
+        bfloat16: precision of the energies' inner layers while training.
+    """
+
+    kind: str = "implicit"
+    action_space: str = "joint+cartesian"
+    cartesian_observation: bool | None = None
+    residual: tuple[str, ...] = ("offset",)
+    targets: str = "delta"
+    history: int = 1
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    width: int = 256
+    blocks: int = 2
+    negatives: int = 16
+    scales: tuple[float, ...] = (1.0, 1 / 8, 1 / 64)
+    grid: int = 64
+    refinements: int = 2
+    beam: int = 1
+    inference: str = "search"
+    fk_weight: float = 1.0
+    bfloat16: bool = True
+
+    def __post_init__(self) -> None:
+        _one_of("kind", self.kind, KINDS)
+        _one_of("action_space", self.action_space, ACTION_SPACES)
+        _one_of("targets", self.targets, TARGETS)
+        _one_of("inference", self.inference, INFERENCES)
+        for name in self.residual:
+            _one_of("residual", name, RESIDUALS)
+        if self.residual and not self.has_kinematics:
+            raise ValueError(
+                f"residual {self.residual} corrects the kinematics of link poses, and action_space "
+                f"{self.action_space!r} shows none: use action_space='joint+cartesian' or residual=()"
+            )
+        if self.kind == "explicit" and self.action_space == "cartesian":
+            raise ValueError("the explicit policy regresses joints: action_space 'cartesian' is implicit only")
+        for name, least in (("history", 1), ("negatives", 1), ("grid", 2), ("refinements", 0), ("beam", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
+            raise ValueError(f"scales is {self.scales}: give shares of the action bounds above 0 and up to 1")
+        if not self.fk_weight >= 0:
+            raise ValueError(f"fk_weight is {self.fk_weight}: it must be 0 or more")
+
+    @property
+    def has_kinematics(self) -> bool:
+        """Whether link poses, and so a residual on the kinematics, are part of the policy."""
+        return self.action_space == "joint+cartesian"
+
+    @property
+    def observes_poses(self) -> bool:
+        """Whether link poses of the measured joints are part of the observation."""
+        if self.cartesian_observation is not None:
+            return self.cartesian_observation
+        return self.kind == "implicit" and self.action_space in ("cartesian", "joint+cartesian")
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as a dict of plain JSON values."""
+        return {**asdict(self), "residual": list(self.residual), "scales": list(self.scales)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PolicyConfig:
+        """Rebuild a configuration written by `to_json`; ValueError on an unknown key."""
+        encoder = _known(EncoderConfig, values.get("encoder", {}))
+        rest = _known(cls, {key: value for key, value in values.items() if key != "encoder"})
+        tuples = {key: tuple(rest.pop(key)) for key in ("residual", "scales") if key in rest}
+        return cls(**rest, **tuples, encoder=EncoderConfig(**encoder))
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "explicit": {"kind": "explicit", "action_space": "joint", "residual": ()},
+    "explicit-fk": {"kind": "explicit", "action_space": "joint+cartesian", "residual": ()},
+    "implicit-cartesian": {"kind": "implicit", "action_space": "cartesian", "residual": ()},
+    "implicit-joint": {"kind": "implicit", "action_space": "joint", "residual": ()},
+    "ikp": {"kind": "implicit", "action_space": "joint+cartesian"},
+}
+"""What sets the methods of the paper's Table II apart; everything else is shared."""
+
+
+def method_config(method: str, base: PolicyConfig | None = None) -> PolicyConfig:
+    """The configuration of a method of the paper: `base` with only the method's own choices replaced.
+
+    Args:
+        method: `explicit`, `explicit-fk`, `implicit-cartesian`, `implicit-joint` or `ikp`.
+        base: the recipe that all methods share; its residual is kept for `ikp` alone.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    _one_of("method", method, tuple(METHODS))
+    return replace(base or PolicyConfig(), **METHODS[method])
+
+
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{what} is {value!r}: choose one of {', '.join(allowed)}")
+
+
+def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    allowed = {f.name for f in fields(cls)}
+    unknown = sorted(set(values) - allowed)
+    if unknown:
+        raise ValueError(f"unknown keys {unknown} in a {cls.__name__}: allowed are {sorted(allowed)}")
+    return dict(values)

@@ -1,0 +1,59 @@
+"""The explicit baselines: regression of joint targets, with or without losses through forward kinematics."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from ikp.kinematics import Robot
+from ikp.nets import DenseResNet
+from ikp.policies.config import PolicyConfig
+from ikp.policies.features import pose_features
+from ikp.policies.observation import Observation
+from ikp.policies.policy import Policy
+from ikp.policies.spec import DataSpec
+
+
+class ExplicitPolicy(Policy):
+    """f(o) -> a by mean squared error; ExplicitFK adds lambda times the error of every link's pose.
+
+    Paper, Sec. IV-A.1: L = L_joints(a, a*) + lambda L_cartesian(FK(a), FK(a*)). See `Policy` for arguments
+    and errors.
+    """
+
+    def __init__(self, robot: Robot | None, spec: DataSpec, config: PolicyConfig) -> None:
+        super().__init__(robot, spec, config)
+        self.regressor = DenseResNet(self.context_size, self.dims, width=config.width, blocks=config.blocks)
+
+    def loss(self, batch: Observation) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """Mean squared error of the standardised variables, plus the Cartesian losses for ExplicitFK."""
+        context = self.context(batch)
+        state, action = batch["state"][:, -1], batch["action"]
+        expert = self.variables.encode(state, action)
+        standard = self.regressor(context)
+        joints = F.mse_loss(standard, self.scale(expert))
+        gripper = self._gripper_loss(context, action)
+        parts = {"mse": joints.detach(), "gripper": gripper.detach()}
+        total = joints + gripper
+        if self.poses is not None and self.config.has_kinematics:
+            predicted = self.variables.decode(state, self._unscale(standard))
+            cartesian = F.mse_loss(self._link_poses(predicted), self._link_poses(self._joints_of(action)))
+            total = total + self.config.fk_weight * cartesian
+            parts["cartesian"] = cartesian.detach()
+        return total, parts
+
+    def choose(self, observation: Observation) -> Float[Tensor, "batch dims"]:
+        """The regressed variables."""
+        return self._unscale(self.regressor(self.context(observation)))
+
+    def _unscale(self, standard: Tensor) -> Tensor:
+        return standard * self.scale.std + self.scale.mean
+
+    def _joints_of(self, action: Tensor) -> Tensor:
+        return action[:, list(self.spec.joint_dims)]
+
+    def _link_poses(self, q: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch features"]:
+        assert self.poses is not None
+        corrected = self.poses.residual(q)
+        return pose_features(self.poses.arcs(corrected).at(corrected)).flatten(1)

@@ -1,0 +1,170 @@
+"""How candidate actions enter the energies: as joint values and as the poses of the links they move.
+
+Paper, Eq. 2 and 3 and Sec. IV-B: the energy of dimension j sees the joints and link poses of dimensions
+0..j, the poses by forward kinematics of the (residually corrected) joints. Everything here is exact: the pose
+of a link is linear in (cos, sin) of its own joint, so a candidate needs three scalars, and the rest of the
+first layer is computed once per example (`ikp.nets.energies`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ikp.kinematics import JointArcs, Robot, joint_arcs
+from ikp.policies.residual import KinematicResidual
+
+POSITION_SCALE = 0.3
+"""Metres per unit: link positions of a table-top arm arrive at about unit scale."""
+CHANGE_SCALE = 8.0
+"""Gain on the change from the measured pose: one 10 Hz step arrives at about unit scale."""
+POSE_FEATURES = 9
+LINK_FEATURES = 2 * POSE_FEATURES
+
+
+def pose_features(T: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 9"]:
+    """Position / 0.3 m and the first two columns of the rotation (6D form); linear in the pose."""
+    return torch.cat([T[..., :3, 3] / POSITION_SCALE, T[..., :3, 0], T[..., :3, 1]], -1)
+
+
+@dataclass(frozen=True)
+class LinkTerms:
+    """Link-pose inputs of the first layer, for teacher-forced candidates around an example's measured joints.
+
+    Attributes:
+        base: features of each joint's far end at the measured value of the joint itself, given the prefix.
+        slopes: features per unit of (cos r - 1, sin r), r the rotation from the measured joint (the
+            displacement itself in the second place for a prismatic joint).
+        prefix: features at the prefix's own value of the joint.
+    """
+
+    base: Float[Tensor, "batch dof 18"]
+    slopes: Float[Tensor, "batch dof 2 18"]
+    prefix: Float[Tensor, "batch dof 18"]
+
+
+class LinkPoses(nn.Module):
+    """Poses of every joint's far end for the observation, the prefix and the candidates.
+
+    Args:
+        robot: the kinematic model.
+        residual: learned corrections of joints and links.
+    """
+
+    def __init__(self, robot: Robot, residual: KinematicResidual) -> None:
+        super().__init__()
+        self.robot, self.residual = robot, residual
+        revolute = [kind != "prismatic" for kind in robot.joint_types]
+        self.register_buffer("revolute", torch.tensor(revolute), persistent=False)
+
+    def arcs(self, q: Float[Tensor, "batch dof"]) -> JointArcs:
+        """Arcs of all joints at corrected joints `q`."""
+        return joint_arcs(self.robot, q, link_residual=self.residual.link)
+
+    def observe(self, q_measured: Float[Tensor, "batch dof"]) -> Float[Tensor, "batch features"]:
+        """Pose features of every joint's far end at the measured joints, residual applied (paper, FK(o))."""
+        q = self.residual(q_measured)
+        return pose_features(self.arcs(q).at(q)).flatten(1)
+
+    def terms(
+        self, q_measured: Float[Tensor, "batch dof"], q_prefix: Float[Tensor, "batch dof"]
+    ) -> LinkTerms:
+        """First-layer inputs of all joints, each with the prefix's values for the joints before it.
+
+        Args:
+            q_measured: measured joints [rad or m].
+            q_prefix: commanded joints; row j of the result uses joints 0..j-1 of it.
+        """
+        q, q_target = self.residual(q_measured), self.residual(q_prefix)
+        measured = pose_features(self.arcs(q).at(q))
+        arcs = self.arcs(q_target)
+        cos, sin = q.cos()[..., None, None], q.sin()[..., None, None]
+        turn_cos = pose_features(arcs.cos * cos + arcs.sin * sin)
+        turn_sin = pose_features(arcs.sin * cos - arcs.cos * sin + arcs.slope)
+        base = pose_features(arcs.at(q))
+        prefix = pose_features(arcs.at(q_target))
+        return LinkTerms(
+            base=torch.cat([base, CHANGE_SCALE * (base - measured)], -1),
+            slopes=torch.stack([_both(turn_cos), _both(turn_sin)], -2),
+            prefix=torch.cat([prefix, CHANGE_SCALE * (prefix - measured)], -1),
+        )
+
+    def basis(
+        self,
+        q_measured: Float[Tensor, "batch dof"],
+        q_prefix: Float[Tensor, "batch dof"],
+        candidates: Float[Tensor, "batch dims candidates"],
+        dims: slice,
+    ) -> Float[Tensor, "batch dims candidates 2"]:
+        """(cos r - 1, sin r) of each candidate's corrected rotation r from the corrected measured joint."""
+        corrected = self.residual.candidates(q_prefix, candidates, dims)
+        r = corrected - self.residual(q_measured)[:, dims, None]
+        turns = torch.stack([r.cos() - 1, r.sin()], -1)
+        slides = torch.stack([torch.zeros_like(r), r], -1)
+        return torch.where(self.revolute[dims][:, None, None], turns, slides)
+
+
+class CandidateLayer(nn.Module):
+    """The energies' first layer, split into what an example shares and what a candidate adds.
+
+    Args:
+        dims: action variables D.
+        context: size of the observation's features.
+        width: outputs per dimension.
+        links: features per dimension of the link poses, 0 without kinematics.
+    """
+
+    def __init__(self, dims: int, context: int, width: int, *, links: int = 0) -> None:
+        super().__init__()
+        self.dims, self.width, self.links = dims, width, links
+        own = 1 + links
+        bound = 1 / math.sqrt(context + dims * own)
+        self.context = nn.Parameter(torch.empty(context, dims * width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(dims, 1, width))
+        self.own = nn.Parameter(torch.empty(dims, own, width).uniform_(-bound, bound))
+        self.prefix = nn.Parameter(torch.empty(dims, own, dims, width).uniform_(-bound, bound))
+        before = torch.ones(dims, dims).triu(1)[:, None, :, None]  # dimension i feeds j > i only
+        self.register_buffer("before", before, persistent=False)
+
+    def forward(
+        self,
+        context: Float[Tensor, "batch context"],
+        prefix: Float[Tensor, "batch dims"],
+        candidates: Float[Tensor, "batch some candidates"],
+        terms: LinkTerms | None,
+        basis: Float[Tensor, "batch some candidates 2"] | None,
+        dims: slice = slice(None),
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs of `StackedEnergies.forward`: base (d, B, width), basis (d, B, N, k), slopes (d, B, k, width).
+
+        Args:
+            context: the observation's features.
+            prefix, candidates: standardised action variables.
+            terms, basis: link-pose inputs, None without kinematics.
+            dims: the dimensions that `candidates` holds.
+        """
+        batch = len(context)
+        own = self.own[dims]
+        count = len(own)
+        history = prefix[..., None] if terms is None else torch.cat([prefix[..., None], terms.prefix], -1)
+        weight = (self.prefix * self.before)[:, :, dims].flatten(0, 1).flatten(1)
+        base = history.flatten(1) @ weight
+        base = base + context @ self.context.reshape(-1, self.dims, self.width)[:, dims].flatten(1)
+        base = base.reshape(batch, count, self.width).transpose(0, 1) + self.bias[dims]
+        scalars = candidates[..., None]
+        slopes = own[:, None, :1].expand(-1, batch, -1, -1)
+        if terms is not None and basis is not None:
+            base = base + torch.bmm(terms.base[:, dims].transpose(0, 1), own[:, 1:])
+            turn = terms.slopes[:, dims].transpose(0, 1)  # (d, B, 2, links)
+            turn = torch.bmm(turn.flatten(1, 2), own[:, 1:]).reshape(count, batch, 2, self.width)
+            slopes = torch.cat([slopes, turn], 2)
+            scalars = torch.cat([scalars, basis], -1)
+        return base, scalars.transpose(0, 1), slopes
+
+
+def _both(features: Tensor) -> Tensor:
+    return torch.cat([features, CHANGE_SCALE * features], -1)

@@ -1,0 +1,70 @@
+"""Scales of the inputs, taken per dimension from the demonstrations and stored with the policy."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+MARGIN = 0.05
+"""Action bounds are the data's minimum and maximum widened by this share (Implicit BC)."""
+
+
+class Standardizer(nn.Module):
+    """x -> (x - mean) / std per dimension, identity until fitted.
+
+    Args:
+        dims: size of the vector.
+        least: smallest standard deviation used, so that constant dimensions don't blow up noise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dims: int, least: float = 1e-3) -> None:
+        super().__init__()
+        self.least = least
+        self.register_buffer("mean", torch.zeros(dims))
+        self.register_buffer("std", torch.ones(dims))
+
+    def fit(self, values: Float[Tensor, "frames dims"]) -> None:
+        """Take mean and standard deviation from data."""
+        self.mean.copy_(values.mean(0))
+        self.std.copy_(values.std(0, unbiased=False).clamp_min(self.least))
+
+    def forward(self, x: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch dims"]:
+        return (x - self.mean) / self.std
+
+
+class Bounds(nn.Module):
+    """Per-dimension range of the action variables; [-1, 1] until fitted.
+
+    Args:
+        dims: number of action variables.
+        least: smallest range, for dimensions that are constant in the data, in units of the variable.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, dims: int, least: float = 0.02) -> None:
+        super().__init__()
+        self.least = least
+        self.register_buffer("low", -torch.ones(dims))
+        self.register_buffer("high", torch.ones(dims))
+
+    def fit(self, values: Float[Tensor, "frames dims"]) -> None:
+        """Take minimum and maximum from data, widened by `MARGIN` and to at least `least`."""
+        low, high = values.amin(0), values.amax(0)
+        center, half = (low + high) / 2, (high - low) / 2 * (1 + 2 * MARGIN)
+        half = half.clamp_min(self.least / 2)
+        self.low.copy_(center - half)
+        self.high.copy_(center + half)
+
+    def to_unit(self, values: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch dims"]:
+        """Variables in their own units to [-1, 1]."""
+        return (values - self.low) / (self.high - self.low) * 2 - 1
+
+    def from_unit(self, unit: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch dims"]:
+        """[-1, 1] to variables in their own units."""
+        return self.low + (unit + 1) / 2 * (self.high - self.low)

@@ -1,0 +1,93 @@
+"""The observation's features: what every method gets to see, at unit scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ikp.nets import ImageEncoder
+from ikp.policies.config import PolicyConfig
+from ikp.policies.normalizer import Standardizer
+from ikp.policies.spec import DataSpec
+
+Observation = Mapping[str, Any]
+"""`state` (B, T, S) float32, `environment_state` (B, T, E) float32 where there is one, and `images`, a mapping of
+camera to (B, T, H, W, 3) uint8; T frames, oldest first."""
+
+
+class ObservationEncoder(nn.Module):
+    """Standardised states and encoded images, concatenated.
+
+    Args:
+        spec: sizes and names of the observation.
+        config: history and encoder.
+    """
+
+    def __init__(self, spec: DataSpec, config: PolicyConfig) -> None:
+        super().__init__()
+        self.spec, self.history = spec, config.history
+        self.state = Standardizer(spec.state_dim)
+        self.environment_state = Standardizer(spec.environment_state_dim)
+        self.images = nn.ModuleDict(
+            {_module_name(camera): ImageEncoder(config.history, config.encoder) for camera in spec.camera_names}
+        )
+        vectors = spec.state_dim + spec.environment_state_dim
+        self.size = config.history * vectors + len(spec.camera_names) * config.encoder.features
+
+    def fit(self, state: Float[Tensor, "frames s"], environment_state: Float[Tensor, "frames e"] | None) -> None:
+        """Take scales from demonstrations."""
+        self.state.fit(state)
+        if environment_state is not None and self.spec.environment_state_dim:
+            self.environment_state.fit(environment_state)
+
+    def forward(self, observation: Observation) -> Float[Tensor, "batch features"]:
+        parts = [self.state(observation["state"]).flatten(1)]
+        if self.spec.environment_state_dim:
+            parts.append(self.environment_state(observation["environment_state"]).flatten(1))
+        for camera in self.spec.camera_names:
+            parts.append(self.images[_module_name(camera)](observation["images"][camera]))
+        return torch.cat(parts, -1)
+
+    def check(self, observation: Observation) -> None:
+        """Raise ValueError that names what is missing, misshapen or not finite in an observation."""
+        for key, size in (("state", self.spec.state_dim), ("environment_state", self.spec.environment_state_dim)):
+            if size:
+                self._check_vector(observation, key, size)
+        images = observation.get("images", {})
+        for camera, shape in self.spec.image_shapes.items():
+            if camera not in images:
+                raise ValueError(f"the observation has no image of camera {camera!r}: it has {sorted(images)}")
+            found = tuple(images[camera].shape)
+            if found[1:] != (self.history, *shape):
+                raise ValueError(
+                    f"images of camera {camera!r} have the shape {found}: expected (batch, {self.history}, "
+                    f"{', '.join(map(str, shape))}), that is (batch, history, height, width, 3). Resize the images"
+                )
+            if images[camera].dtype != torch.uint8:
+                raise ValueError(f"images of camera {camera!r} are {images[camera].dtype}: expected uint8, 0 to 255")
+
+    def _check_vector(self, observation: Observation, key: str, size: int) -> None:
+        if key not in observation:
+            raise ValueError(f"the observation has no {key!r}: it has {sorted(observation)}")
+        value = observation[key]
+        if value.ndim != 3 or tuple(value.shape[1:]) != (self.history, size):
+            raise ValueError(
+                f"observation {key!r} has the shape {tuple(value.shape)}: expected (batch, {self.history}, {size}), "
+                "that is (batch, history, dimensions)"
+            )
+        bad = ~torch.isfinite(value)
+        if bad.any():
+            row, frame, dim = (int(i) for i in bad.nonzero()[0])
+            names = self.spec.state_names if key == "state" else self.spec.environment_state_names
+            raise ValueError(
+                f"observation {key!r} holds {float(value[row, frame, dim])} at {names[dim]!r} (row {row}): "
+                "the policy needs finite numbers; check the sensor"
+            )
+
+
+def _module_name(camera: str) -> str:
+    return camera.replace(".", "_")

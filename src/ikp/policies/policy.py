@@ -1,0 +1,137 @@
+"""What every policy is: a loss over demonstrations, and an action for an observation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ikp.kinematics import Robot
+from ikp.nets import DenseResNet
+from ikp.policies.config import PolicyConfig
+from ikp.policies.features import LinkPoses
+from ikp.policies.normalizer import Bounds, Standardizer
+from ikp.policies.observation import Observation, ObservationEncoder
+from ikp.policies.residual import KinematicResidual
+from ikp.policies.spec import DataSpec
+from ikp.policies.variables import JointTargets, RawActions, TipPoses
+
+Variables = JointTargets | TipPoses | RawActions
+
+
+class Policy(nn.Module):
+    """Base of the implicit and the explicit policy.
+
+    Args:
+        robot: the kinematic model; None with `action_space="raw"`.
+        spec: sizes, names and roles of observation and action.
+        config: the policy's choices.
+
+    Raises:
+        ValueError: robot, data and configuration do not fit; the message says how.
+    """
+
+    def __init__(self, robot: Robot | None, spec: DataSpec, config: PolicyConfig) -> None:
+        super().__init__()
+        if robot is None and config.action_space != "raw":
+            raise ValueError(f"action_space {config.action_space!r} needs a robot: give one, or use 'raw'")
+        self.robot, self.spec, self.config = robot, spec, config
+        self.variables = _make_variables(robot, spec, config)
+        dims = len(self.variables.names)
+        self.bounds = Bounds(dims)
+        self.scale = Standardizer(dims)
+        self.encoder = ObservationEncoder(spec, config)
+        self.poses = None
+        if robot is not None and (config.has_kinematics or config.observes_poses):
+            self.poses = LinkPoses(robot, KinematicResidual(robot, config.residual))
+        poses = 9 * len(spec.joint_dims) if config.observes_poses else 0
+        self.context_size = self.encoder.size + poses
+        self.gripper = None
+        if spec.discrete_dims:
+            outputs = len(spec.discrete_dims)
+            self.gripper = DenseResNet(self.context_size, outputs, width=config.width, blocks=1)
+
+    @property
+    def dims(self) -> int:
+        """Number of continuous action variables."""
+        return len(self.variables.names)
+
+    def fit_scales(
+        self,
+        state: Float[Tensor, "frames s"],
+        action: Float[Tensor, "frames a"],
+        environment_state: Float[Tensor, "frames e"] | None = None,
+    ) -> None:
+        """Take the scales of inputs and the bounds of actions from all frames of the demonstrations."""
+        self.encoder.fit(state, environment_state)
+        values = self.variables.encode(state, action)
+        self.bounds.fit(values)
+        self.scale.fit(values)
+
+    def context(self, observation: Observation) -> Float[Tensor, "batch context"]:
+        """Features of the observation, with the link poses of the measured joints where the method sees them."""
+        features = self.encoder(observation)
+        if self.poses is None or not self.config.observes_poses:
+            return features
+        return torch.cat([features, self.poses.observe(self.measured_joints(observation))], -1)
+
+    def measured_joints(self, observation: Observation) -> Float[Tensor, "batch joints"]:
+        """The measured joints of the newest frame [rad or m]."""
+        return observation["state"][:, -1, list(self.spec.joint_dims)]
+
+    @abstractmethod
+    def loss(self, batch: Observation) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """Mean loss over a batch of demonstrations (the observation plus `action` (B, A)), and its parts."""
+
+    @abstractmethod
+    def choose(self, observation: Observation) -> Float[Tensor, "batch dims"]:
+        """The chosen continuous action variables for a checked observation."""
+
+    @torch.no_grad()
+    def act(self, observation: Observation) -> Float[Tensor, "batch action"]:
+        """Actions in the units of the demonstrations (rad; a discrete dimension is 0 or 1).
+
+        Raises:
+            ValueError: the observation lacks a part, has a wrong shape or dtype or is not finite.
+        """
+        self.encoder.check(observation)
+        was_training = self.training
+        self.eval()
+        try:
+            continuous = self.variables.decode(observation["state"][:, -1], self.choose(observation))
+            action = continuous.new_zeros(len(continuous), self.spec.action_dim)
+            action[:, self.variables.action_dims] = continuous
+            if self.gripper is not None:
+                closed = self.gripper(self.context(observation)) > 0
+                action[:, list(self.spec.discrete_dims)] = closed.to(action.dtype)
+            return action
+        finally:
+            self.train(was_training)
+
+    def _gripper_loss(self, context: Tensor, action: Tensor) -> Tensor:
+        """Two-way cross-entropy: the InfoNCE loss over both values of a discrete dimension."""
+        if self.gripper is None:
+            return context.new_zeros(())
+        closed = (action[:, list(self.spec.discrete_dims)] > 0.5).to(context.dtype)
+        return F.binary_cross_entropy_with_logits(self.gripper(context), closed)
+
+
+def _make_variables(robot: Robot | None, spec: DataSpec, config: PolicyConfig) -> Variables:
+    delta = config.targets == "delta"
+    if config.action_space == "raw" or robot is None:
+        return RawActions(spec)
+    if config.action_space == "cartesian":
+        return TipPoses(spec, robot, delta=delta)
+    return JointTargets(spec, robot, delta=delta)
+
+
+def batch_to(batch: Mapping, device: torch.device | str) -> dict:
+    """The batch's tensors on a device, images included."""
+    return {
+        key: batch_to(value, device) if isinstance(value, Mapping) else value.to(device, non_blocking=True)
+        for key, value in batch.items()
+    }

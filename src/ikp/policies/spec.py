@@ -1,0 +1,126 @@
+"""What a data set holds: the contract between data, tasks and policies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Names, sizes and roles of a data set's observations and actions.
+
+    Attributes:
+        action_names: one name per action dimension.
+        state_names: one name per dimension of the measured state; empty if there is none.
+        environment_state_names: the privileged state (object poses); empty if there is none.
+        image_shapes: camera name to (height, width, channels), pixels.
+        fps: frames per second, which is also the rate of the actions [Hz].
+        joint_dims: the action dimensions that are robot joint targets, in the order of the robot's q
+            [rad or m]. Where a robot model is used, the same dimensions of the state are the measured joints.
+        discrete_dims: the action dimensions that only take the values 0 and 1 (a gripper).
+        history: frames per observation, oldest first.
+
+    Raises:
+        ValueError: a size, name, rate or dimension is not usable; the message names it.
+    """
+
+    action_names: tuple[str, ...]
+    state_names: tuple[str, ...] = ()
+    environment_state_names: tuple[str, ...] = ()
+    image_shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    fps: float = 10.0
+    joint_dims: tuple[int, ...] = ()
+    discrete_dims: tuple[int, ...] = ()
+    history: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("action_names", "state_names", "environment_state_names"):
+            object.__setattr__(self, name, _names(name, getattr(self, name)))
+        if not self.action_names:
+            raise ValueError("action_names is empty: name at least one action dimension")
+        shapes = {str(camera): _image_shape(camera, shape) for camera, shape in self.image_shapes.items()}
+        object.__setattr__(self, "image_shapes", shapes)
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"fps is {self.fps}: it must be a positive number of frames per second")
+        for name in ("joint_dims", "discrete_dims"):
+            object.__setattr__(self, name, _dims(name, getattr(self, name), len(self.action_names)))
+        shared = sorted(set(self.joint_dims) & set(self.discrete_dims))
+        if shared:
+            raise ValueError(f"action dimensions {shared} are in joint_dims and in discrete_dims: choose one")
+        if self.history < 1:
+            raise ValueError(f"history is {self.history}: an observation holds at least 1 frame")
+
+    @property
+    def action_dim(self) -> int:
+        """Number of action dimensions."""
+        return len(self.action_names)
+
+    @property
+    def state_dim(self) -> int:
+        """Number of dimensions of the measured state."""
+        return len(self.state_names)
+
+    @property
+    def environment_state_dim(self) -> int:
+        """Number of dimensions of the privileged state, 0 if there is none."""
+        return len(self.environment_state_names)
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Cameras in the order of the data set."""
+        return tuple(self.image_shapes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The specification as a dict of plain JSON values."""
+        return {
+            key: {camera: list(shape) for camera, shape in value.items()} if isinstance(value, dict)
+            else list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> DataSpec:
+        """Rebuild a specification written by `to_json`.
+
+        Raises:
+            ValueError: an unknown or missing key, or a value that `DataSpec` refuses.
+        """
+        allowed = list(cls.__dataclass_fields__)
+        unknown = sorted(set(values) - set(allowed))
+        if unknown:
+            raise ValueError(f"unknown keys {unknown} in a data specification: allowed are {allowed}")
+        if "action_names" not in values:
+            raise ValueError("a data specification needs the key 'action_names'")
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        shapes = {camera: tuple(shape) for camera, shape in values.get("image_shapes", {}).items()}
+        return cls(**(values | {"image_shapes": shapes, "fps": float(values.get("fps", 10.0))}))
+
+
+def _names(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise ValueError(f"{what} is the string {names!r}: give a list of names")
+    result = tuple(str(name) for name in names)
+    repeated = sorted({name for name in result if result.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{what} holds {repeated} more than once: names must differ")
+    return result
+
+
+def _image_shape(camera: str, shape: Sequence[int]) -> tuple[int, int, int]:
+    sizes = tuple(int(size) for size in shape)
+    if len(sizes) != 3 or min(sizes) < 1 or sizes[2] != 3:
+        raise ValueError(f"camera {camera!r} has the shape {sizes}: it must be (height, width, 3)")
+    return sizes
+
+
+def _dims(what: str, dims: Sequence[int], action_dim: int) -> tuple[int, ...]:
+    result = tuple(int(dim) for dim in dims)
+    wrong = [dim for dim in result if not 0 <= dim < action_dim]
+    if wrong or len(set(result)) != len(result):
+        raise ValueError(
+            f"{what} is {result}: it must hold different action dimensions from 0 to {action_dim - 1}"
+        )
+    return result

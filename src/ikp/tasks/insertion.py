@@ -1,0 +1,343 @@
+"""`ikp/Insertion-v0`: pick an L-shaped block with suction and insert it into an L-shaped fixture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from ikp.kinematics import Robot
+from ikp.tasks.insertion_scene import (
+    BLOCK_HEIGHT,
+    FLOOR_THICKNESS,
+    T_WORLD_BASE,
+    WORKSPACE_CENTER,
+    block_boxes,
+    build_insertion_spec,
+    insertion_robot,
+)
+from ikp.tasks.miscalibration import Miscalibration
+from ikp.tasks.rendering import FAST, NICE, shared_renderer
+from ikp.tasks.scene import wrap_angle, yaw_to_quat
+from ikp.tasks.tip_ik import TipSolver
+
+MAX_EPISODE_STEPS = 80
+CONTROL_DT = 0.1
+SUCCESS_POSITION, SUCCESS_YAW = 0.010, np.radians(15.0)
+SEATED_HEIGHT, SEATED_TILT = 0.0015, np.radians(3.0)
+REST_STEPS = 3
+REST_SPEED, REST_TURN = 0.005, 0.05  # [m/s], [rad/s]
+SUCTION_GAP, SUCTION_TILT = 0.0025, np.radians(15.0)
+
+PLACEMENT_RANGE = 0.11  # centres of block and fixture: +- this around the workspace's centre [m]
+PLACEMENT_YAW = np.radians(60.0)
+MIN_DISTANCE = 0.125  # between the frames of block and fixture [m]
+START_RANGE, START_HEIGHT = 0.11, (0.12, 0.20)
+START_YAW, START_TILT = np.radians(20.0), np.radians(3.0)
+
+# Elbow up, tool down over the workspace: the one configuration from which all inverse kinematics starts.
+Q_HOME = np.array((-0.27, -1.41, 2.05, -2.21, -np.pi / 2, -1.84))
+
+
+@dataclass(frozen=True)
+class InsertionState:
+    """The true state that the observation hides; poses in the world, lengths in m, angles in rad.
+
+    `seat` is the block's position when it lies in the fixture; the tool's yaw is that of its x axis, its tilt
+    the horizontal part of its z axis (zero when it points straight down).
+    """
+
+    q_true: Float[np.ndarray, "dof"]
+    tip: Float[np.ndarray, "3"]
+    tip_yaw: float
+    tip_tilt: Float[np.ndarray, "2"]
+    block: Float[np.ndarray, "3"]
+    block_yaw: float
+    seat: Float[np.ndarray, "3"]
+    seat_yaw: float
+    holding: bool
+
+
+class InsertionEnv(gymnasium.Env):
+    """UR5e with a suction tool over a table, an L-shaped block and an L-shaped fixture at random poses.
+
+    Action (7,): six joint targets as the encoders would read them [rad], offsets included, and the vacuum
+    (on above 0.5). The drives follow a straight line in joint space to the target over `control_dt`, no
+    faster than the joints' speed limits. With the vacuum on, the cup seals within 2.5 mm of the block's top.
+
+    Observation: `state` (7,) float32, six measured joints [rad] and 1.0 while the vacuum holds; beside it
+    `image` (image_size, image_size, 3) uint8 from the camera `front`, or `environment_state` (9,) float32,
+    block (x, y, z, cos yaw, sin yaw) and fixture (x, y, cos yaw, sin yaw) in the world [m].
+
+    Reward 1.0 when the episode ends in success: the block was grasped and released and has rested for three
+    steps within 10 mm and 15 degrees of its place in the fixture. The registration truncates after 80 steps.
+    `info`: success, seated (flat on the tray's floor), holding, position_error [m], yaw_error [deg].
+
+    Args:
+        observation: "pixels" or "state".
+        offset_seed: None for a calibrated robot; an integer draws this robot's constant joint offsets.
+        render_mode: "rgb_array" or None.
+        render_size: (height, width) of `render()` [pixel].
+        render_camera: "front" (the policy's camera) or "overview".
+        image_size: Side of the observation image [pixel].
+
+    Raises:
+        ValueError: An argument, an action or its shape is not allowed.
+        RuntimeError: No OpenGL context for images.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    camera_names = ("front",)
+    action_names = (*(f"{name}.pos" for name in insertion_robot().joint_names), "vacuum.command")
+    state_names = (*(f"{name}.pos" for name in insertion_robot().joint_names), "vacuum.holding")
+    environment_state_names = (
+        "block.x", "block.y", "block.z", "block.cos_yaw", "block.sin_yaw",
+        "fixture.x", "fixture.y", "fixture.cos_yaw", "fixture.sin_yaw",
+    )  # fmt: skip
+    joint_dims = (0, 1, 2, 3, 4, 5)
+    discrete_dims = (6,)
+    control_dt = CONTROL_DT
+    robot: Robot = insertion_robot()
+    T_world_base = T_WORLD_BASE
+
+    def __init__(
+        self,
+        observation: str = "pixels",
+        offset_seed: int | None = None,
+        render_mode: str | None = None,
+        render_size: tuple[int, int] = (480, 480),
+        render_camera: str = "front",
+        image_size: int = 96,
+    ):
+        _check_choice("observation", observation, ("pixels", "state"))
+        _check_choice("render_mode", render_mode, (None, "rgb_array"))
+        _check_choice("render_camera", render_camera, ("front", "overview"))
+        self.observation, self.render_mode = observation, render_mode
+        if min(image_size, *render_size) < 1:
+            raise ValueError(
+                f"image_size {image_size} and render_size {render_size} must be at least one pixel"
+            )
+        self.render_size, self.render_camera = (int(render_size[0]), int(render_size[1])), render_camera
+        self.image_size = int(image_size)
+        self.miscalibration = Miscalibration.from_seed(offset_seed, self.robot.dof)
+        self.model = build_insertion_spec().compile()
+        self.data = mujoco.MjData(self.model)
+        self.solver = TipSolver(self.model, "tip", self.robot.joint_names)
+        self._find_elements()
+        self._make_spaces()
+
+    def _find_elements(self) -> None:
+        """Views into MuJoCo's arrays; they stay valid for the environment's life."""
+        model, data, dof = self.model, self.data, self.robot.dof
+        self._q = data.qpos[:dof]
+        self._block_qpos, self._block_qvel = data.qpos[dof:], data.qvel[dof:]
+        self._tip_xpos, self._tip_xmat = data.site("tip").xpos, data.site("tip").xmat.reshape(3, 3)
+        self._tool, self._block = model.body("tool").id, model.body("block").id
+        self._lead = -model.actuator_biasprm[:, 2] / model.actuator_gainprm[:, 0]  # kv / kp [s]
+        self._substeps = round(CONTROL_DT / model.opt.timestep)
+        self._max_change = self.robot.velocity.numpy() * CONTROL_DT
+
+    def _make_spaces(self) -> None:
+        lower = np.append(self.robot.lower.numpy(), 0.0).astype(np.float32)
+        upper = np.append(self.robot.upper.numpy(), 1.0).astype(np.float32)
+        self.action_space = gymnasium.spaces.Box(lower, upper, dtype=np.float32)
+        # Encoders with an offset can read slightly beyond the joints' limits.
+        margin = np.append(np.full(self.robot.dof, 0.1), 0.0).astype(np.float32)
+        state = gymnasium.spaces.Box(lower - margin, upper + margin, dtype=np.float32)
+        spaces: dict[str, gymnasium.Space] = {"state": state}
+        if self.observation == "pixels":
+            shape = (self.image_size, self.image_size, 3)
+            spaces["image"] = gymnasium.spaces.Box(0, 255, shape, dtype=np.uint8)
+        else:
+            size = len(self.environment_state_names)
+            spaces["environment_state"] = gymnasium.spaces.Box(-10.0, 10.0, (size,), dtype=np.float32)
+        self.observation_space = gymnasium.spaces.Dict(spaces)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict[str, Any]]:
+        """Random poses of block, fixture and arm. No options are known."""
+        super().reset(seed=seed)
+        if options:
+            raise ValueError(f"InsertionEnv.reset takes no options, got {sorted(options)}; use seed=")
+        mujoco.mj_resetData(self.model, self.data)
+        block, fixture = self._draw_placement()
+        self._block_qpos[:2], self._block_qpos[3:7] = block[:2], yaw_to_quat(block[2])
+        self.data.mocap_pos[0] = (*fixture[:2], FLOOR_THICKNESS)
+        self.data.mocap_quat[0] = yaw_to_quat(fixture[2])
+        self._seat, self._seat_yaw = self.data.mocap_pos[0].copy(), float(fixture[2])
+        self._q[:] = self._draw_start()
+        self._q_target = self._q.copy()
+        self.data.ctrl[:] = self._q_target
+        self._grasped, self._steps_at_rest = False, 0
+        mujoco.mj_forward(self.model, self.data)
+        return self._observe(), self._info()
+
+    def _draw_placement(self) -> tuple[np.ndarray, np.ndarray]:
+        """x, y [m], yaw [rad] of block and fixture, uniform among the pairs that keep their distance."""
+        scale = np.array((PLACEMENT_RANGE, PLACEMENT_RANGE, PLACEMENT_YAW))
+        while True:
+            block, fixture = self.np_random.uniform(-1, 1, (2, 3)) * scale + (*WORKSPACE_CENTER, 0.0)
+            if np.hypot(*(block - fixture)[:2]) >= MIN_DISTANCE:
+                return block, fixture
+
+    def _draw_start(self) -> np.ndarray:
+        xy = WORKSPACE_CENTER + self.np_random.uniform(-START_RANGE, START_RANGE, 2)
+        tip = np.array((*xy, self.np_random.uniform(*START_HEIGHT)))
+        yaw = self.np_random.uniform(-START_YAW, START_YAW)
+        return self.solve_tip(tip, yaw, Q_HOME, tilt=self.np_random.uniform(-START_TILT, START_TILT, 2))
+
+    def solve_tip(
+        self,
+        position: Float[np.ndarray, "3"],
+        yaw: float,
+        q_start: Float[np.ndarray, "dof"],
+        tilt: Float[np.ndarray, "2"] | None = None,
+    ) -> Float[np.ndarray, "dof"]:
+        """True joints (6,) [rad] for a tool pose in the world, near `q_start`.
+
+        Args:
+            position: (3,) of the tip [m].
+            yaw: Of the tool's x axis [rad].
+            q_start: (6,) true joints [rad] from where to search.
+            tilt: (2,) horizontal part of the tool's unit z axis; None for straight down.
+        """
+        tx, ty = (0.0, 0.0) if tilt is None else tilt
+        z = np.array((tx, ty, -np.sqrt(1.0 - tx**2 - ty**2)))
+        # The x axis is the one perpendicular to z above the ray at `yaw`.
+        x = np.array((np.cos(yaw), np.sin(yaw), -(tx * np.cos(yaw) + ty * np.sin(yaw)) / z[2]))
+        x /= np.linalg.norm(x)
+        y = np.array((z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0]))
+        return self.solver.solve(position, np.stack((x, y, z), axis=1), q_start)[0]
+
+    def tip_pose(
+        self, q_true: Float[np.ndarray, "dof"]
+    ) -> tuple[Float[np.ndarray, "3"], float, Float[np.ndarray, "2"]]:
+        """Position (3,) [m], yaw [rad] and tilt (2,) of the tool in the world at true joints (6,) [rad]."""
+        position, rotation = self.solver.pose(q_true)
+        return position, float(np.arctan2(rotation[1, 0], rotation[0, 0])), rotation[:2, 2]
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict[str, Any]]:
+        """One control step of 0.1 s; see the class for the action."""
+        action = self._checked(action)
+        command = self.miscalibration.true(action[:6])
+        change = np.clip(command - self._q_target, -self._max_change, self._max_change)
+        self._advance(change, vacuum=bool(action[6] > 0.5))
+        info = self._info()
+        terminated = self._steps_at_rest >= REST_STEPS
+        return self._observe(), float(terminated), terminated, False, info
+
+    def _checked(self, action: np.ndarray) -> np.ndarray:
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (7,):
+            raise ValueError(
+                f"action must be six joint targets and the vacuum, shape (7,); got {action.shape}"
+            )
+        if not np.isfinite(action).all():
+            raise ValueError(f"action must be finite, got {action}; check the policy's output")
+        return action
+
+    def _advance(self, change: np.ndarray, vacuum: bool) -> None:
+        """Drives the arm along a straight joint-space line by `change` (6,) [rad], switching the vacuum."""
+        data = self.data
+        if not vacuum:
+            data.eq_active[0] = 0
+        # Leading by kv/kp cancels the drive's lag behind a ramp: velocity feed-forward.
+        start, lead = self._q_target, self._lead * change / CONTROL_DT
+        for substep in range(self._substeps):
+            data.ctrl[:] = start + change * (substep / self._substeps) + lead
+            mujoco.mj_step(self.model, data)
+            if vacuum and not data.eq_active[0]:
+                self._try_grasp()
+        self._q_target = start + change
+        mujoco.mj_kinematics(self.model, data)
+        mujoco.mj_comPos(self.model, data)
+        self._update_rest()
+
+    def _try_grasp(self) -> None:
+        """Closes the weld, freezing the present relative pose, when the cup's lip is sealed on the block."""
+        block_xmat = self.data.xmat[self._block].reshape(3, 3)
+        local = block_xmat.T @ (self._tip_xpos - self.data.xpos[self._block])
+        on_top = any(np.all(np.abs(local[:2] - center) <= half) for center, half in block_boxes())
+        upright = -self._tip_xmat[:, 2] @ block_xmat[:, 2] >= np.cos(SUCTION_TILT)
+        if not (on_top and upright and abs(local[2] - BLOCK_HEIGHT) <= SUCTION_GAP):
+            return
+        tool_xmat = self.data.xmat[self._tool].reshape(3, 3)
+        weld = self.model.eq_data[0]
+        weld[:3] = 0.0
+        weld[3:6] = tool_xmat.T @ (self.data.xpos[self._block] - self.data.xpos[self._tool])
+        relative = np.ascontiguousarray(tool_xmat.T @ block_xmat).ravel()
+        mujoco.mju_mat2Quat(weld[6:10], relative)
+        weld[10] = 1.0
+        self.data.eq_active[0] = 1
+        self._grasped = True
+
+    def _update_rest(self) -> None:
+        linear, angular = np.linalg.norm(self._block_qvel[:3]), np.linalg.norm(self._block_qvel[3:])
+        at_rest = linear < REST_SPEED and angular < REST_TURN
+        released = self._grasped and not self.data.eq_active[0]
+        self._steps_at_rest = self._steps_at_rest + 1 if released and at_rest and self._in_place() else 0
+
+    def true_state(self) -> InsertionState:
+        """The simulator's own state, for oracles and tests."""
+        block_xmat = self.data.xmat[self._block]
+        return InsertionState(
+            q_true=self._q.copy(),
+            tip=self._tip_xpos.copy(),
+            tip_yaw=float(np.arctan2(self._tip_xmat[1, 0], self._tip_xmat[0, 0])),
+            tip_tilt=self._tip_xmat[:2, 2].copy(),
+            block=self._block_qpos[:3].copy(),
+            block_yaw=float(np.arctan2(block_xmat[3], block_xmat[0])),
+            seat=self._seat.copy(),
+            seat_yaw=self._seat_yaw,
+            holding=bool(self.data.eq_active[0]),
+        )
+
+    def _errors(self) -> tuple[float, float]:
+        """Distance [m] and yaw [rad] between the block and its place in the fixture."""
+        state = self.true_state()
+        distance = float(np.linalg.norm(state.block - state.seat))
+        return distance, abs(float(wrap_angle(state.block_yaw - state.seat_yaw)))
+
+    def _in_place(self) -> bool:
+        distance, yaw = self._errors()
+        return bool(distance <= SUCCESS_POSITION and yaw <= SUCCESS_YAW)
+
+    def _info(self) -> dict[str, Any]:
+        distance, yaw = self._errors()
+        block_up = self.data.xmat[self._block][8]
+        low = abs(self._block_qpos[2] - self._seat[2]) <= SEATED_HEIGHT and block_up >= np.cos(SEATED_TILT)
+        return {
+            "success": self._steps_at_rest >= REST_STEPS,
+            "seated": bool(low and self._in_place()),
+            "holding": bool(self.data.eq_active[0]),
+            "position_error": distance,
+            "yaw_error": float(np.degrees(yaw)),
+        }
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        holding = float(self.data.eq_active[0])
+        state = np.append(self.miscalibration.measured(self._q), holding).astype(np.float32)
+        if self.observation == "pixels":
+            renderer = shared_renderer("insertion", self.model, self.image_size, self.image_size, FAST)
+            return {"state": state, "image": renderer.render(self.data, "front")}
+        true = self.true_state()
+        values = (
+            *true.block, np.cos(true.block_yaw), np.sin(true.block_yaw),
+            *true.seat[:2], np.cos(true.seat_yaw), np.sin(true.seat_yaw),
+        )  # fmt: skip
+        return {"state": state, "environment_state": np.array(values, dtype=np.float32)}
+
+    def render(self) -> UInt8[np.ndarray, "height width 3"] | None:
+        """An image (height, width, 3) uint8 of `render_camera` with shadows; None without render mode."""
+        if self.render_mode is None:
+            return None
+        renderer = shared_renderer("insertion", self.model, *self.render_size, NICE)
+        return renderer.render(self.data, self.render_camera)
+
+
+def _check_choice(name: str, value: Any, allowed: tuple) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")

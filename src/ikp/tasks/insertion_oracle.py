@@ -1,0 +1,153 @@
+"""A scripted expert for `ikp/Insertion-v0` that knows the true poses and the encoders' offsets."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+from jaxtyping import Float32
+
+from ikp.tasks.insertion import InsertionEnv, InsertionState
+from ikp.tasks.insertion_scene import BLOCK_HEIGHT, WALL_HEIGHT
+from ikp.tasks.scene import wrap_angle
+
+GAIN = 0.6  # share of the remaining way per step of 0.1 s
+MAX_STEP, MAX_LIFT, MAX_TURN = 0.045, 0.04, np.radians(15.0)  # per step
+HOVER = 0.045  # tip's height over its goal while it is far from it [m]
+NEAR, FAR = 0.003, 0.030  # misplacements between which the height funnel opens [m]
+YAW_ARM = 0.05  # a yaw error counts like a displacement at this radius [m/rad]
+PRESS = 0.002  # aim this far below contact when aligned: the last millimetre then takes few steps [m]
+TOUCH = 0.0015  # misplacement at which the aim is contact itself; at twice it, PRESS above [m]
+PICK_CLEARANCE, PLACE_CLEARANCE = 0.005, WALL_HEIGHT + 0.004  # height for moving sideways at full speed [m]
+RETREAT_HEIGHT = 0.06
+
+# The disturbance of `perturb`: x, y, z [m] and yaw [rad] of the tip, joints [rad].
+NOISE_MEMORY = 0.6
+TIP_NOISE = np.array((0.005, 0.005, 0.003, np.radians(2.5)))
+JOINT_NOISE = np.radians(0.2)
+PUSH_CHANCE = 0.05
+PUSH = np.array((0.02, 0.02, 0.008, np.radians(8.0)))
+
+
+class InsertionOracle:
+    """Moves the tool in Cartesian space: to the block, down, grasp, lift, to the fixture, down, release, up.
+
+    The action follows from the present state alone (no clock, no memory) and is smooth but for the vacuum's
+    switch and the change of goal that comes with it: the tip goes a share of its remaining way, saturating
+    smoothly, and its height follows from how far it is from its goal sideways.
+
+    Args:
+        env: An InsertionEnv, wrapped or not; read, never stepped.
+        rng: Source of the perturbations.
+        perturbation: 0 for none; 1 for the standard disturbance of `perturb`, other values scale it.
+
+    Raises:
+        ValueError: Another environment, or a negative perturbation.
+    """
+
+    def __init__(self, env: gymnasium.Env, rng: np.random.Generator | None = None, perturbation: float = 0.0):
+        unwrapped = env.unwrapped
+        if not isinstance(unwrapped, InsertionEnv):
+            raise ValueError(f"InsertionOracle needs an InsertionEnv, got {type(unwrapped).__name__}")
+        if not perturbation >= 0:
+            raise ValueError(f"perturbation must be >= 0 (0 is none, 1 the standard), got {perturbation}")
+        self._env = unwrapped
+        self._rng = np.random.default_rng() if rng is None else rng
+        self._perturbation = perturbation
+        self._tip_noise = np.zeros(4)
+        self._joint_noise = np.zeros(6)
+
+    def action(self) -> Float32[np.ndarray, "7"]:
+        """The expert's action (7,) float32 for the environment's present state."""
+        state = self._env.true_state()
+        step, turn, vacuum = self._decide(state)
+        tilt = (1.0 - GAIN) * state.tip_tilt
+        q = self._env.solve_tip(state.tip + step, state.tip_yaw + turn, state.q_true, tilt)
+        return np.append(self._env.miscalibration.measured(q), float(vacuum)).astype(np.float32)
+
+    def perturb(self, action: Float32[np.ndarray, "7"]) -> Float32[np.ndarray, "7"]:
+        """What to execute (7,) float32 instead of the expert's `action`, the one to record.
+
+        For recovery data, after DART (arXiv 1703.09327): noise on the tip's position and yaw and on the
+        joints, correlated over some steps, with a push now and then; it fades near contact.
+        """
+        if self._perturbation == 0:
+            return action
+        self._advance_noise()
+        env, state = self._env, self._env.true_state()
+        height = state.block[2] if state.holding else state.tip[2] - BLOCK_HEIGHT
+        scale = self._perturbation * (0.08 + 0.92 * _smoothstep(height / 0.04))
+        q = env.miscalibration.true(np.asarray(action[:6], dtype=np.float64))
+        tip, yaw, tilt = env.tip_pose(q)
+        q = env.solve_tip(tip + scale * self._tip_noise[:3], yaw + scale * self._tip_noise[3], q, tilt)
+        q += scale * self._joint_noise
+        return np.append(env.miscalibration.measured(q), action[6]).astype(np.float32)
+
+    def _advance_noise(self) -> None:
+        rng, keep = self._rng, NOISE_MEMORY
+        fresh = np.sqrt(1.0 - keep**2)
+        self._tip_noise = keep * self._tip_noise + fresh * rng.normal(size=4) * TIP_NOISE
+        self._joint_noise = keep * self._joint_noise + fresh * rng.normal(size=6) * JOINT_NOISE
+        if rng.random() < PUSH_CHANCE:
+            self._tip_noise = self._tip_noise + rng.normal(size=4) * PUSH
+
+    def _decide(self, state: InsertionState) -> tuple[np.ndarray, float, bool]:
+        """Displacement of the tip (3,) [m], turn [rad] and vacuum for the next step."""
+        if state.holding:
+            return _place(state)
+        offset = state.block - state.seat
+        if np.hypot(offset[0], offset[1]) < 0.008 and abs(offset[2]) < 0.006:
+            return _retreat(state)
+        return _pick(state)
+
+
+def _pick(state: InsertionState) -> tuple[np.ndarray, float, bool]:
+    error = state.block + np.array((0.0, 0.0, BLOCK_HEIGHT)) - state.tip
+    turn = wrap_angle(state.block_yaw - state.tip_yaw)
+    step, turn, misplaced = _approach(error, turn, PICK_CLEARANCE)
+    return step, turn, bool(misplaced < 0.0025 and -error[2] < 0.003)
+
+
+def _place(state: InsertionState) -> tuple[np.ndarray, float, bool]:
+    turn = wrap_angle(state.seat_yaw - state.block_yaw)
+    # The held block turns with the tool about the tip: aim for where the tip is when the block is in place.
+    c, s = np.cos(turn), np.sin(turn)
+    grasp = state.tip - state.block
+    goal = state.seat + np.array((c * grasp[0] - s * grasp[1], s * grasp[0] + c * grasp[1], grasp[2]))
+    error = goal - state.tip
+    step, turn, misplaced = _approach(error, turn, PLACE_CLEARANCE)
+    return step, turn, not bool(misplaced < 0.0015 and -error[2] < 0.0015)
+
+
+def _retreat(state: InsertionState) -> tuple[np.ndarray, float, bool]:
+    goal = state.seat[2] + BLOCK_HEIGHT + RETREAT_HEIGHT
+    return np.array((0.0, 0.0, _saturate(goal - state.tip[2], MAX_LIFT))), 0.0, False
+
+
+def _approach(error: np.ndarray, turn: float, clearance: float) -> tuple[np.ndarray, float, float]:
+    """Step (3,) [m] and turn [rad] through a funnel above the goal, and the misplacement [m], yaw included.
+
+    Args:
+        error: (3,) from the tip to its goal [m].
+        turn: Yaw still to go [rad].
+        clearance: Height over the goal at which moving sideways is free [m].
+    """
+    sideways = float(np.hypot(error[0], error[1]))
+    misplaced = float(np.hypot(sideways, YAW_ARM * turn))
+    opening = _smoothstep((misplaced - NEAR) / (FAR - NEAR))
+    # Low and far: rise before moving, so that nothing is dragged along or pushed into a wall.
+    free = max(_smoothstep(-error[2] / clearance), 1.0 - opening)
+    lateral = error[:2] * (free * _saturate(sideways, MAX_STEP) / max(sideways, 1e-9))
+    # Touch down only when well aligned: pressed down, friction would hold the block where it is.
+    touch = PRESS * (min(misplaced / TOUCH, 2.0) - 1.0)
+    rise = _saturate(error[2] + HOVER * opening + touch, MAX_LIFT)
+    return np.array((lateral[0], lateral[1], rise)), free * _saturate(turn, MAX_TURN), misplaced
+
+
+def _saturate(error: float, limit: float) -> float:
+    """GAIN * error, bounded smoothly by +-limit."""
+    return float(limit * np.tanh(GAIN * error / limit))
+
+
+def _smoothstep(x: float) -> float:
+    x = min(max(x, 0.0), 1.0)
+    return x * x * (3.0 - 2.0 * x)

@@ -1,0 +1,77 @@
+"""Optimiser, learning-rate schedule and the moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ikp.policies import Policy
+from ikp.training.config import TrainConfig
+
+
+def make_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW with one learning rate each for encoders, kinematic residuals and everything else.
+
+    Residuals and vectors (biases, norms) have no weight decay.
+    """
+    rates = {
+        "encoder": config.encoder_learning_rate,
+        "residual": config.residual_learning_rate,
+        "head": config.learning_rate,
+    }
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for name, parameter in policy.named_parameters():
+        kind = "residual" if ".residual." in name else "encoder" if name.startswith("encoder.images") else "head"
+        decays = parameter.ndim > 1 and kind != "residual"
+        groups.setdefault((kind, decays), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": rates[kind],
+                "base_lr": rates[kind],
+                "weight_decay": config.weight_decay if decays else 0.0,
+            }
+            for (kind, decays), parameters in groups.items()
+        ],
+        betas=(0.9, 0.99),
+        fused=True,
+    )
+
+
+def schedule(progress: float, warmup: float) -> float:
+    """Factor on the learning rate at `progress` (0 to 1): linear warm-up, then cosine decay to zero."""
+    if progress < warmup:
+        return max(progress / warmup, 0.01)
+    return 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
+
+
+class MovingAverage:
+    """Exponential moving average of a policy's parameters.
+
+    Early on the decay follows (1 + step) / (10 + step), so that the average is not dominated by the start.
+    """
+
+    def __init__(self, policy: Policy, decay: float) -> None:
+        self.decay = decay
+        self.parameters = list(policy.parameters())
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move the average towards the present weights."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, policy: Policy) -> None:
+        """Write the average into a policy of the same structure."""
+        for parameter, average in zip(policy.parameters(), self.average, strict=True):
+            parameter.copy_(average)
+
+    def load(self, tensors: list[Tensor]) -> None:
+        """Take over a stored average."""
+        for average, tensor in zip(self.average, tensors, strict=True):
+            average.copy_(tensor)

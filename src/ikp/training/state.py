@@ -1,0 +1,78 @@
+"""The state of a training run on disk: numbered safetensors files, so that a kill at any moment resumes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ikp.policies import Policy
+from ikp.policies.checkpoint import replaced_atomically
+from ikp.training.optimization import MovingAverage
+
+KEPT = 2
+
+
+@dataclass
+class Progress:
+    """How far a run is: optimiser steps done and seconds spent on them."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+
+def save_state(
+    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, average: MovingAverage, progress: Progress
+) -> Path:
+    """Write `step-N.safetensors`; older ones but the last are removed afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"model/{key}": value for key, value in policy.state_dict().items()}
+    tensors |= {f"average/{i}": value for i, value in enumerate(average.average)}
+    for i, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{i}/{key}": value for key, value in state.items()}
+    path = folder / f"step-{progress.step:08d}.safetensors"
+    stored = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with replaced_atomically(path) as fresh:
+        save_file(stored, fresh, metadata={"progress": json.dumps(vars(progress))})
+    for old in sorted(folder.glob("step-*.safetensors"))[:-KEPT]:
+        old.unlink()
+    return path
+
+
+def load_state(
+    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, average: MovingAverage
+) -> Progress | None:
+    """Continue from the newest state in a folder; None if there is none.
+
+    Raises:
+        ValueError: the state is of a policy with other parameters.
+    """
+    paths = sorted(folder.glob("step-*.safetensors"))
+    if not paths:
+        return None
+    with safe_open(str(paths[-1]), framework="pt") as file:
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    try:
+        policy.load_state_dict(_under(tensors, "model/"))
+        averages = _under(tensors, "average/")
+        average.load([averages[str(i)] for i in range(len(averages))])
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{paths[-1]} belongs to another configuration: {error}. Use a new output folder, or the same settings"
+        ) from None
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _under(tensors, "optimizer/").items():
+        index, name = key.split("/")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return progress
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

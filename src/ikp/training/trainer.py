@@ -1,0 +1,224 @@
+"""Training: one loop for every method, resumable after a kill, deterministic for a seed on one machine."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from ikp.data import Demonstrations
+from ikp.policies import Policy, save_policy
+from ikp.policies.checkpoint import replaced_atomically
+from ikp.policies.policy import batch_to
+from ikp.training.augmentation import shift_images
+from ikp.training.config import TrainConfig
+from ikp.training.memory import reuse_freed_memory
+from ikp.training.optimization import MovingAverage, make_optimizer, schedule
+from ikp.training.state import Progress, load_state, save_state
+from ikp.training.validation import action_errors
+
+VALIDATION_FRAMES = 512
+Callback = Callable[[Policy, int, float], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run ended with.
+
+    Attributes:
+        policy: the averaged policy, also in `out/policy`.
+        steps: optimiser steps done.
+        seconds: time spent in steps, validation not counted.
+        validation: action errors at the end (see `ikp.training.validation`).
+    """
+
+    policy: Policy
+    steps: int
+    seconds: float
+    validation: dict[str, dict[str, float]]
+
+
+def train(
+    policy: Policy,
+    dataset: Demonstrations,
+    config: TrainConfig | None = None,
+    *,
+    out: Path | str,
+    resume: bool = False,
+    callback: Callback | None = None,
+    origin: Mapping[str, Any] | None = None,
+) -> TrainResult:
+    """Train a policy on demonstrations.
+
+    Args:
+        policy: a new policy (`ikp.make_policy`); its scales are taken from the data here.
+        dataset: demonstrations in memory.
+        config: budget and optimisation.
+        out: folder of the run: `policy/` (the result), `state/` (to resume), `metrics.jsonl`, TensorBoard events.
+        resume: continue the run in `out` if there is one; otherwise a folder with a run is an error.
+        callback: called at every validation with the averaged policy, the step and the seconds so far.
+        origin: where data and policy come from (method, data set, task), stored with the result.
+
+    Raises:
+        FileExistsError: `out` holds a run and `resume` is off.
+        FloatingPointError: the loss is no longer finite.
+        ValueError: too few episodes to hold some out.
+    """
+    run = _Run(policy, dataset, config or TrainConfig(), Path(out), resume)
+    return run.execute(callback, dict(origin or {}))
+
+
+class _Run:
+    def __init__(
+        self, policy: Policy, dataset: Demonstrations, config: TrainConfig, out: Path, resume: bool
+    ) -> None:
+        self.config, self.out = config, out
+        reuse_freed_memory()
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.device = _device(config.device)
+        if not resume and (out / "state").exists():
+            raise FileExistsError(f"{out} holds a run already: resume it (--resume) or choose another folder")
+        out.mkdir(parents=True, exist_ok=True)
+        policy.fit_scales(*(_tensor(part) for part in (dataset.state, dataset.action, dataset.environment_state)))
+        self.policy = policy.to(self.device)
+        self.averaged = copy.deepcopy(policy).eval()
+        self.dataset = dataset
+        self.training, self.held_out = dataset.split(config.held_out, seed=config.seed)
+        self.optimizer = make_optimizer(policy, config)
+        self.average = MovingAverage(policy, config.ema)
+        self.progress = load_state(out / "state", policy, self.optimizer, self.average) or Progress()
+        _write_json(out / "train.json", {"train": config.to_json(), "policy": policy.config.to_json()})
+        self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=self.progress.step)
+        self.validation: dict[str, dict[str, float]] = {}
+
+    def execute(self, callback: Callback | None, origin: dict[str, Any]) -> TrainResult:
+        config = self.config
+        with tqdm(total=config.steps, initial=self.progress.step, unit="step", desc="training") as bar:
+            while not self._done():
+                parts = self._step()
+                bar.update()
+                step = self.progress.step
+                if step % config.log_every == 0:
+                    self._log(parts, bar)
+                if step % config.validate_every == 0 and not self._done():
+                    self._validate(callback)
+                if step % config.checkpoint_every == 0:
+                    save_state(self.out / "state", self.policy, self.optimizer, self.average, self.progress)
+        self._validate(callback)
+        save_state(self.out / "state", self.policy, self.optimizer, self.average, self.progress)
+        self.averaged.to("cpu")
+        done = {"steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
+        origin = {**origin, "train": config.to_json(), **done}
+        save_policy(self.averaged, self.out / "policy", origin=origin)
+        self.writer.close()
+        return TrainResult(self.averaged, self.progress.step, self.progress.seconds, self.validation)
+
+    def _fraction(self) -> float:
+        """How far the schedule is, by steps or by the clock."""
+        by_steps = self.progress.step / self.config.steps
+        if self.config.minutes is None:
+            return by_steps
+        return max(by_steps, self.progress.seconds / (60 * self.config.minutes))
+
+    def _done(self) -> bool:
+        return self._fraction() >= 1
+
+    def _step(self) -> dict[str, torch.Tensor]:
+        started = time.perf_counter()
+        config, step = self.config, self.progress.step
+        # Each step's randomness comes from (seed, step) alone, so a resumed run repeats it.
+        torch.manual_seed(config.seed * 1_000_003 + step)
+        frames = batch_indices(self.training, config.batch_size, step, config.seed)
+        batch = batch_to(self.dataset.batch(frames, self.policy.config.history), self.device)
+        if config.image_shift:
+            batch["images"] = {k: shift_images(v, config.image_shift) for k, v in batch["images"].items()}
+        factor = schedule(self._fraction(), config.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        self.policy.train()
+        loss, parts = self.policy.loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.clip)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"the loss or its gradient is not finite at step {step} ({float(loss)}): look for extreme values in "
+                f"the data or lower the learning rate; the last good state is in {self.out / 'state'}"
+            )
+        self.optimizer.step()
+        self.average.update(step)
+        self.progress = Progress(step + 1, self.progress.seconds + time.perf_counter() - started)
+        return {"loss": loss.detach(), "gradient_norm": norm, **parts}
+
+    def _log(self, parts: dict[str, torch.Tensor], bar: tqdm) -> None:
+        values = {name: float(value) for name, value in parts.items()}
+        for name, value in values.items():
+            self.writer.add_scalar(f"train/{name}", value, self.progress.step)
+        self._record({"train": values})
+        bar.total = max(self.progress.step, round(self.progress.step / self._fraction()))  # the clock may end it
+        bar.set_postfix(loss=f"{values['loss']:.3f}", **self._headline())
+
+    def _headline(self) -> dict[str, str]:
+        held_out = self.validation.get("held_out", {})
+        return {"tip_mm": f"{held_out['tip_mm_median']:.1f}"} if "tip_mm_median" in held_out else {}
+
+    def _validate(self, callback: Callback | None) -> None:
+        self.average.copy_to(self.averaged)
+        for name, pool in (("training", self.training), ("held_out", self.held_out)):
+            frames = pool[torch.linspace(0, len(pool) - 1, min(VALIDATION_FRAMES, len(pool))).long()]
+            batch = batch_to(self.dataset.batch(frames, self.policy.config.history), self.device)
+            self.validation[name] = action_errors(self.averaged, batch)
+            for key, value in self.validation[name].items():
+                self.writer.add_scalar(f"{name}/{key}", value, self.progress.step)
+        self._record(self.validation)
+        if callback is not None:
+            callback(self.averaged, self.progress.step, self.progress.seconds)
+
+    def _record(self, values: dict[str, Any]) -> None:
+        line = {"step": self.progress.step, "seconds": round(self.progress.seconds, 2), **values}
+        with (self.out / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def batch_indices(pool: torch.Tensor, size: int, step: int, seed: int) -> torch.Tensor:
+    """The frames of one step: every epoch is a new permutation of the pool, found from (seed, step) alone."""
+    size = min(size, len(pool))
+    per_epoch = len(pool) // size
+    epoch, place = divmod(step, per_epoch)
+    order = _permutation(len(pool), seed, epoch)
+    return pool[order[place * size : (place + 1) * size]]
+
+
+_permutations: dict[tuple[int, int], tuple[int, torch.Tensor]] = {}
+
+
+def _permutation(count: int, seed: int, epoch: int) -> torch.Tensor:
+    cached = _permutations.get((count, seed))
+    if cached is None or cached[0] != epoch:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        _permutations[count, seed] = cached = (epoch, torch.randperm(count, generator=generator))
+    return cached[1]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def _tensor(values: Any) -> torch.Tensor | None:
+    return None if values is None else torch.as_tensor(values)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    with replaced_atomically(path) as fresh:
+        fresh.write_text(json.dumps(values, indent=1))

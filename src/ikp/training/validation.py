@@ -1,0 +1,61 @@
+"""Action error on demonstrations: what the loss does not tell (the InfoNCE loss can fall while actions worsen)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ikp.kinematics import forward_kinematics
+from ikp.policies import Policy
+
+MISS_DEGREES = 5.0
+MISS_METRES = 0.010
+"""A chosen action whose tip pose is off by more than either of these is a large miss."""
+
+
+def action_errors(policy: Policy, batch: Mapping) -> dict[str, float]:
+    """Errors of the policy's chosen actions against the demonstrated ones, over a batch of frames.
+
+    Returns:
+        Medians and 90th percentiles of the joint error [deg, largest joint], the tip's position [mm] and
+        orientation [deg] by nominal kinematics, the share of large misses and of wrong discrete values;
+        without a robot the action error in units of the demonstrations' spread.
+    """
+    action, chosen = batch["action"], policy.act(batch)
+    errors: dict[str, float] = {}
+    discrete = list(policy.spec.discrete_dims)
+    if discrete:
+        errors["discrete_wrong"] = float((action[:, discrete] != chosen[:, discrete]).float().mean())
+    if policy.robot is None:
+        state = batch["state"][:, -1]
+        difference = policy.variables.encode(state, action) - policy.variables.encode(state, chosen)
+        return errors | _quantiles("action", (difference / policy.scale.std).norm(dim=-1))
+    joints = list(policy.spec.joint_dims)
+    difference = (action[:, joints] - chosen[:, joints]).abs().amax(-1)
+    position, angle = tip_distance(policy, action[:, joints], chosen[:, joints])
+    miss = (position > MISS_METRES) | (angle > math.radians(MISS_DEGREES))
+    errors |= _quantiles("joint_deg", difference.rad2deg())
+    errors |= _quantiles("tip_mm", position * 1e3) | _quantiles("tip_deg", angle.rad2deg())
+    return errors | {"miss": float(miss.float().mean())}
+
+
+def tip_distance(
+    policy: Policy, q_a: Float[Tensor, "batch joints"], q_b: Float[Tensor, "batch joints"]
+) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch"]]:
+    """Largest distance [m] and angle [rad] between the tips' poses at two joint vectors, nominal kinematics."""
+    assert policy.robot is not None
+    tips = list(policy.robot.tip_indices)
+    a, b = (forward_kinematics(policy.robot, q)[:, tips] for q in (q_a, q_b))
+    distance = (a[..., :3, 3] - b[..., :3, 3]).norm(dim=-1)
+    # |Ra - Rb|_F = 2 sqrt(2) sin(angle / 2), which is accurate for small angles where acos of the trace is not
+    chord = (a[..., :3, :3] - b[..., :3, :3]).flatten(-2).norm(dim=-1)
+    angle = 2 * torch.asin((chord / (2 * math.sqrt(2))).clamp(max=1))
+    return distance.amax(-1), angle.amax(-1)
+
+
+def _quantiles(name: str, values: Tensor) -> dict[str, float]:
+    return {f"{name}_median": float(values.median()), f"{name}_p90": float(values.quantile(0.9))}

@@ -1,0 +1,34 @@
+"""A tiny recipe and a few demonstrations that the tests of experiments share."""
+
+import pytest
+
+from ikp.experiments import presets
+from ikp.experiments.presets import Preset
+from ikp.nets import EncoderConfig
+from ikp.policies import PolicyConfig
+from ikp.training.collection import collect
+from ikp.training.config import TrainConfig
+
+TINY = Preset(
+    policy=PolicyConfig(
+        width=16, blocks=1, negatives=4, grid=8, refinements=1, encoder=EncoderConfig(kind="pool", channels=4, features=8)
+    ),
+    train=TrainConfig(steps=8, batch_size=8, validate_every=2, checkpoint_every=4, log_every=1, threads=1),
+    demonstrations=4,
+    minutes=5.0,
+)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(presets.PRESETS, "tiny", TINY)
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def demonstrations(tmp_path_factory):
+    """Folder of 16 demonstrations of the miscalibrated robot with object poses instead of images."""
+    root = tmp_path_factory.mktemp("data") / "state"
+    kwargs = {"observation": "state", "offset_seed": 0}
+    collect("ikp/Insertion-v0", root, 16, env_kwargs=kwargs, workers=1, progress=False)
+    return root

@@ -1,0 +1,65 @@
+"""Figures of an evaluation, and which recipe is which."""
+
+import pytest
+
+from ikp.experiments.presets import METHOD_NAMES, PRESETS, check_method, policy_for, preset
+from ikp.experiments.summary import summarize, summary_table
+from ikp.policies import PolicyConfig
+from ikp.training.statistics import wilson_interval
+
+
+def evaluation(errors):
+    """Episodes of (success, position error [m], yaw error [deg])."""
+    return {
+        "episodes": [
+            {"success": success, "info": {"position_error": position, "yaw_error": yaw}}
+            for success, position, yaw in errors
+        ]
+    }
+
+
+def test_shares_count_successful_episodes_within_each_tolerance():
+    summary = summarize(evaluation([(True, 0.001, 1.0), (True, 0.003, 3.0), (True, 0.009, 1.0), (False, 0.0005, 0.1)]))
+    assert summary["success"]["count"] == 3
+    assert [share["count"] for share in summary["within"].values()] == [3, 2, 1]
+    assert summary["success"]["interval_95"] == list(wilson_interval(3, 4))
+    assert summary["errors"]["position_mm"]["q50"] == pytest.approx(2.0)
+
+
+def test_a_task_without_errors_still_has_a_success_rate():
+    summary = summarize({"episodes": [{"success": True, "info": {}}, {"success": False, "info": {}}]})
+    assert summary["success"]["share"] == 0.5
+    assert "within" not in summary
+    assert "success" in summary_table(summary)
+
+
+def test_the_table_is_aligned_text():
+    table = summary_table(summarize(evaluation([(True, 0.001, 1.0)] * 8 + [(False, 0.2, 40.0)] * 2)))
+    lines = table.splitlines()
+    assert "80 % (49 to 94 %)" in lines[1]
+    assert lines[-1].startswith("yaw [deg]")
+    assert "within 4 mm and 4 deg" in table
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_every_preset_makes_every_method(name, method):
+    policy = policy_for(method, preset(name).policy)
+    check_method(method, policy)
+    assert policy.width == preset(name).policy.width, "methods differ in the method only"
+
+
+def test_the_paper_preset_is_the_papers():
+    policy, train = preset("paper").policy, preset("paper").train
+    assert policy.encoder.kind == "resnet26"
+    assert (policy.history, policy.blocks, policy.negatives, train.batch_size) == (2, 2, 256, 128)
+    assert policy.residual == ("dense",)
+
+
+def test_unknown_and_contradicting_names_are_refused():
+    with pytest.raises(ValueError, match="choose one of quick"):
+        preset("fast")
+    with pytest.raises(ValueError, match="choose one of explicit"):
+        policy_for("implicit", PolicyConfig())
+    with pytest.raises(ValueError, match="--policy.action-space"):
+        check_method("implicit-joint", PolicyConfig())

@@ -1,0 +1,72 @@
+"""Image encoders: sizes, scales, what they can tell apart, errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ikp.nets import ENCODERS, EncoderConfig, ImageEncoder
+from ikp.nets.encoders import SpaceToDepth, SpatialSoftmax
+
+
+def images(batch: int = 4, frames: int = 1, size: int = 32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 255, (batch, frames, size, size, 3), generator=generator, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_features_arrive_at_unit_scale_with_gradients_everywhere(kind, frames):
+    torch.manual_seed(0)
+    encoder = ImageEncoder(frames, EncoderConfig(kind=kind, channels=16, heads=8, seen=4, features=24))
+    features = encoder(images(frames=frames))
+    assert features.shape == (4, 24)
+    assert 0.5 < float(features.detach().std()) < 2
+    (features * torch.randn_like(features)).sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_the_papers_encoder_has_26_convolutions():
+    encoder = ImageEncoder(2, EncoderConfig(kind="resnet26", channels=64))
+    convolutions = [m for m in encoder.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 26
+    assert convolutions[0].in_channels == 2 * 3 + 2
+    assert encoder.head.in_features == 128
+
+
+def test_spatial_softmax_points_at_the_peak():
+    maps = torch.full((1, 2, 9, 9), -20.0)
+    maps[0, 0, 0, 8] = 20
+    maps[0, 1, 4, 4] = 20
+    expected = torch.tensor([[-1.0, 1.0, 0.0, 0.0]])
+    torch.testing.assert_close(SpatialSoftmax()(maps), expected, atol=1e-4, rtol=0)
+
+
+def test_frames_are_stacked_as_channels_and_not_shuffled():
+    encoder = ImageEncoder(2, EncoderConfig(channels=8, heads=2, seen=2, features=8)).eval()
+    seen = []
+    encoder.trunk.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    frames = images(frames=2)
+    encoder(frames)
+    first = frames[:, 0].permute(0, 3, 1, 2).float() / 127.5 - 1
+    torch.testing.assert_close(seen[0][:, :3], first)
+
+
+def test_space_to_depth_keeps_each_block_together():
+    x = torch.arange(2 * 3 * 4 * 4).float().reshape(2, 3, 4, 4)
+    y = SpaceToDepth(2)(x)
+    assert y.shape == (2, 12, 2, 2)
+    block = x[1, :, 2:4, 0:2].permute(1, 2, 0).flatten()
+    torch.testing.assert_close(y[1, :, 1, 0], block)
+    with pytest.raises(ValueError, match="multiples of 4"):
+        SpaceToDepth(4)(torch.zeros(1, 3, 10, 10))
+
+
+def test_unknown_encoders_are_refused():
+    with pytest.raises(ValueError, match="keypoint, pool, resnet26|choose one of"):
+        EncoderConfig(kind="resnet")
+    with pytest.raises(ValueError, match="channels is 0"):
+        EncoderConfig(channels=0)

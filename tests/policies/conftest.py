@@ -1,0 +1,66 @@
+"""Small data and policies that the tests of this folder share."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ikp.kinematics import Robot, ur5e
+from ikp.nets import EncoderConfig
+from ikp.policies import DataSpec, Policy, PolicyConfig, make_policy, method_config
+
+JOINTS = tuple(f"joint_{i}" for i in range(6))
+
+
+@pytest.fixture(scope="session")
+def robot() -> Robot:
+    return ur5e()
+
+
+def small_spec(*, pixels: bool = False) -> DataSpec:
+    return DataSpec(
+        action_names=(*JOINTS, "vacuum"),
+        state_names=(*JOINTS, "holding"),
+        environment_state_names=() if pixels else ("x", "y", "z"),
+        image_shapes={"front": (32, 32, 3)} if pixels else {},
+        joint_dims=tuple(range(6)),
+        discrete_dims=(6,),
+    )
+
+
+def small_config(**changes: object) -> PolicyConfig:
+    values: dict = {"width": 32, "blocks": 1, "negatives": 8, "bfloat16": False}
+    encoder = EncoderConfig(channels=8, heads=4, seen=4, features=16, bfloat16=False)
+    return PolicyConfig(**{**values, "encoder": encoder, **changes})
+
+
+def small_batch(spec: DataSpec, size: int = 12, *, history: int = 1, seed: int = 0) -> dict:
+    """Random observations with actions near the measured joints."""
+    generator = torch.Generator().manual_seed(seed)
+    home = torch.tensor([-0.3, -1.4, 2.0, -2.2, -1.57, -1.8])
+    q = home + 0.3 * torch.randn(size, 6, generator=generator)
+    holding = (torch.rand(size, 1, generator=generator) > 0.5).float()
+    action = torch.cat([q + 0.05 * torch.randn(size, 6, generator=generator), 1 - holding], -1)
+    state = torch.cat([q, holding], -1)[:, None].repeat(1, history, 1)
+    batch: dict = {"state": state, "action": action, "images": {}}
+    if spec.environment_state_dim:
+        batch["environment_state"] = torch.randn(size, history, 3, generator=generator)
+    for camera, shape in spec.image_shapes.items():
+        images = torch.randint(0, 255, (size, history, *shape), generator=generator, dtype=torch.uint8)
+        batch["images"][camera] = images
+    return batch
+
+
+def fitted(robot: Robot, method: str, *, pixels: bool = False, **changes: object) -> tuple[Policy, dict]:
+    """A small policy of a method, its scales taken from a batch, and the batch."""
+    torch.manual_seed(0)
+    spec = small_spec(pixels=pixels)
+    base = small_config(**{key: value for key, value in changes.items() if key != "residual"})
+    config = method_config(method, base)
+    if "residual" in changes:
+        config = small_config(**{**changes, "action_space": "joint+cartesian"})
+    policy = make_policy(robot, spec, config)
+    batch = small_batch(spec, history=config.history)
+    environment = batch.get("environment_state")
+    policy.fit_scales(batch["state"][:, -1], batch["action"], None if environment is None else environment[:, -1])
+    return policy, batch

@@ -1,0 +1,238 @@
+"""Energies against the straightforward form, searches against exhaustive grids, densities against known ones."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from ikp.kinematics import far_end_poses
+from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
+from ikp.policies.features import CHANGE_SCALE, pose_features
+from ikp.policies.inference import joint_log_density, langevin, search
+
+from .conftest import fitted, small_config
+
+
+def decision(policy: ImplicitPolicy, batch: dict) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Context and measured joints, with the demonstrated discrete values."""
+    context = policy.condition(policy.context(batch), batch["action"])
+    return context, policy._joints(batch)
+
+
+def straightforward_energies(policy: ImplicitPolicy, batch: dict, prefix, candidates) -> torch.Tensor:
+    """The form every open implicit BC uses: features tiled to each candidate, full kinematics per candidate."""
+    context, joints = decision(policy, batch)
+    batch_size, dims, count = candidates.shape
+    energies = torch.empty_like(candidates)
+    residual = policy.poses.residual
+    measured = pose_features(far_end_poses(policy.robot, residual(joints)))
+    own, before = policy.first.own, policy.first.prefix
+    context_weight = policy.first.context.reshape(-1, dims, policy.first.width)
+    for j in range(dims):
+        values = prefix[:, None].repeat(1, count, 1)
+        values[..., j] = candidates[:, j]
+        q = residual((joints[:, None] + values).flatten(0, 1)).reshape(batch_size, count, -1)
+        pose = pose_features(far_end_poses(policy.robot, q))
+        link = torch.cat([pose, CHANGE_SCALE * (pose - measured[:, None])], -1)
+        inputs = torch.cat([policy.scale(values)[..., None], link], -1)
+        hidden = context[:, None] @ context_weight[:, j] + policy.first.bias[j] + inputs[:, :, j] @ own[j]
+        for i in range(j):
+            hidden = hidden + inputs[:, :, i] @ before[i, :, j]
+        for block in policy.energies.blocks:
+            h = hidden
+            for layer in block.layers:
+                h = torch.relu(h) @ layer.weight[j] + layer.bias[j]
+            hidden = hidden + h
+        head = policy.energies.head
+        energies[:, j] = (torch.relu(hidden) @ head.weight[j] + head.bias[j])[..., 0]
+    return energies
+
+
+@pytest.mark.parametrize("residual", [(), ("offset",), ("offset", "dense")])
+def test_energies_equal_the_straightforward_form(robot, residual):
+    policy, batch = fitted(robot, "ikp", residual=residual)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if ".residual." in name:
+                parameter.add_(0.03 * torch.randn_like(parameter))
+    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    candidates = torch.cat([expert[..., None], policy.sample_negatives(expert)], -1)
+    context, joints = decision(policy, batch)
+    fast = policy.conditional_energies(context, joints, expert, candidates)
+    torch.testing.assert_close(fast, straightforward_energies(policy, batch, expert, candidates), atol=2e-5, rtol=1e-4)
+
+
+def test_one_dimension_alone_equals_all_at_once(robot):
+    policy, batch = fitted(robot, "ikp")
+    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    candidates = policy.sample_negatives(expert)
+    context, joints = decision(policy, batch)
+    together = policy.conditional_energies(context, joints, expert, candidates)
+    for j in range(policy.dims):
+        some = slice(j, j + 1)
+        alone = policy.conditional_energies(context, joints, expert, candidates[:, some], some)
+        torch.testing.assert_close(alone, together[:, some], atol=1e-5, rtol=1e-4)
+
+
+def test_energies_of_a_dimension_ignore_later_dimensions(robot):
+    policy, batch = fitted(robot, "ikp")
+    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    candidates = policy.sample_negatives(expert)
+    context, joints = decision(policy, batch)
+    before = policy.conditional_energies(context, joints, expert, candidates)
+    changed = expert.clone()
+    changed[:, 3] += 0.1
+    after = policy.conditional_energies(context, joints, changed, candidates)
+    torch.testing.assert_close(after[:, :4], before[:, :4])
+    assert (after[:, 4:] - before[:, 4:]).abs().min(-1).values.max() > 0
+
+
+def test_equal_energies_cost_the_log_of_the_candidates(robot):
+    policy, batch = fitted(robot, "implicit-joint")
+    with torch.no_grad():
+        policy.energies.head.weight.zero_()
+        policy.energies.head.bias.fill_(3.0)
+    _, parts = policy.loss(batch)
+    expected = policy.dims * len(policy.config.scales) * math.log(policy.config.negatives + 1)
+    assert float(parts["info_nce"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_negatives_fill_the_bounds_evenly(robot):
+    policy, _ = fitted(robot, "ikp", negatives=16, scales=(1.0,))
+    unit = policy.bounds.to_unit(policy.sample_negatives(torch.zeros(500, 6)).transpose(1, 2))
+    assert unit.min() >= -1
+    assert unit.max() <= 1
+    counts = torch.histc(unit[..., 0], bins=16, min=-1, max=1)
+    assert torch.allclose(counts, torch.full_like(counts, 500), atol=30)
+
+
+def test_small_windows_lie_evenly_around_the_expert(robot):
+    policy, _ = fitted(robot, "ikp", negatives=8, scales=(0.125,))
+    expert = torch.zeros(4000, 6)
+    negatives = policy.sample_negatives(expert)
+    width = 0.125 * (policy.bounds.high - policy.bounds.low)
+    assert (negatives.abs() < width[:, None]).all()
+    assert ((negatives.amax(-1) - negatives.amin(-1)) < width).all()
+    # Where the expert lies in its window is uniform: the share of negatives below it is too.
+    below = (negatives < 0).float().mean(-1).mean(0)
+    torch.testing.assert_close(below, torch.full_like(below, 0.5), atol=0.03, rtol=0)
+
+
+def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):
+    policy, batch = fitted(robot, "ikp", grid=64, refinements=2)
+    policy.eval()
+    context, joints = decision(policy, batch)
+    chosen = search(policy, context, joints)
+    unit = torch.linspace(0, 1, 20_001)
+    for j in range(policy.dims):
+        some = slice(j, j + 1)
+        grid = policy.bounds.low[j] + unit * (policy.bounds.high[j] - policy.bounds.low[j])
+        grid = grid.expand(len(chosen), 1, -1)
+        with torch.no_grad():
+            least = policy.conditional_energies(context, joints, chosen, grid, some).amin(-1)
+            found = policy.conditional_energies(context, joints, chosen, chosen[:, some, None], some)[..., 0]
+        assert (found - least).max() < 1e-4
+
+
+def test_a_beam_never_ends_less_likely_than_the_greedy_choice(robot):
+    policy, batch = fitted(robot, "implicit-joint", width=64)
+    policy.eval()
+    context, joints = decision(policy, batch)
+    greedy = joint_log_density(policy, context, joints, search(policy, context, joints))
+    beamed, _ = fitted(robot, "implicit-joint", width=64, beam=6)
+    beamed.load_state_dict(policy.state_dict())
+    wide = joint_log_density(beamed, context, joints, search(beamed.eval(), context, joints))
+    assert (wide >= greedy - 0.05).all()
+
+
+def test_density_gradient_through_the_kinematics_equals_finite_differences(robot):
+    policy, batch = fitted(robot, "ikp")
+    policy.double().eval()
+    batch = {key: value.double() if torch.is_tensor(value) else value for key, value in batch.items()}
+    context, joints = decision(policy, batch)
+    context, joints = context[:2].detach(), joints[:2]
+    expert = policy.variables.encode(batch["state"][:2, -1], batch["action"][:2])
+    leaf = expert.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(joint_log_density(policy, context, joints, leaf).sum(), leaf)
+    step = 1e-6
+    for j in range(policy.dims):
+        shift = torch.zeros_like(expert)
+        shift[:, j] = step
+        with torch.no_grad():
+            high = joint_log_density(policy, context, joints, expert + shift)
+            low = joint_log_density(policy, context, joints, expert - shift)
+        torch.testing.assert_close(gradient[:, j], (high - low) / (2 * step), atol=1e-5, rtol=1e-4)
+
+
+def train_raw(sample, steps: int = 700, **changes) -> ImplicitPolicy:
+    """A raw policy trained on actions that do not depend on the observation."""
+    torch.manual_seed(0)
+    first = sample(4000)
+    names = tuple(f"a{i}" for i in range(first.shape[1]))
+    spec = DataSpec(action_names=names, state_names=("s",))
+    config = PolicyConfig(
+        action_space="raw", residual=(), width=64, blocks=1, bfloat16=False, **changes
+    )
+    policy = make_policy(None, spec, config)
+    policy.fit_scales(torch.zeros(4000, 1), first)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=3e-3)
+    for _ in range(steps):
+        loss, _ = policy.loss({"state": torch.zeros(256, 1, 1), "action": sample(256), "images": {}})
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return policy.eval()
+
+
+def two_humps(count: int) -> torch.Tensor:
+    """a0 is +-1 with noise 0.25 (70 % positive); a1 = a0 / 2 with noise 0.2."""
+    sign = torch.where(torch.rand(count) < 0.7, 1.0, -1.0)
+    a0 = sign + 0.25 * torch.randn(count)
+    return torch.stack([a0, 0.5 * a0 + 0.2 * torch.randn(count)], -1)
+
+
+def hump(x: torch.Tensor, mean: float, std: float) -> torch.Tensor:
+    return torch.exp(-0.5 * ((x - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi))
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 1 / 8), (1.0, 1 / 8, 1 / 64)])
+def test_energies_recover_known_conditional_densities(scales):
+    policy = train_raw(two_humps, negatives=32 // len(scales), scales=scales)
+    context = policy.context({"state": torch.zeros(1, 1, 1)})
+    low, high = policy.bounds.low, policy.bounds.high
+    unit = torch.linspace(0, 1, 400)
+    grid = (low[:, None] + unit * (high - low)[:, None])[None]
+    prefix = torch.tensor([[1.0, 0.0]])
+    with torch.no_grad():
+        energy = policy.conditional_energies(context, None, prefix, grid)[0]
+    cell = (high - low) / 399
+    found = torch.softmax(-energy, -1) / cell[:, None]
+    known = torch.stack(
+        [0.7 * hump(grid[0, 0], 1, 0.25) + 0.3 * hump(grid[0, 0], -1, 0.25), hump(grid[0, 1], 0.5, 0.2)]
+    )
+    total_variation = 0.5 * ((found - known).abs() * cell[:, None]).sum(-1)
+    assert (total_variation < 0.12).all(), total_variation
+
+
+def test_search_and_langevin_find_the_mode_of_a_known_density():
+    policy = train_raw(two_humps)
+    context = policy.context({"state": torch.zeros(3, 1, 1)})
+    expected = torch.tensor([1.0, 0.5]).expand(3, -1)
+    torch.testing.assert_close(search(policy, context, None), expected, atol=0.15, rtol=0)
+    torch.manual_seed(0)
+    found = langevin(policy, context, None)
+    torch.testing.assert_close(found, expected, atol=0.15, rtol=0)
+    with torch.no_grad():
+        assert (
+            joint_log_density(policy, context, None, found)
+            >= joint_log_density(policy, context, None, search(policy, context, None)) - 0.02
+        ).all()
+
+
+def test_langevin_is_a_choice_of_the_configuration(robot):
+    policy, batch = fitted(robot, "ikp", inference="langevin")
+    action = policy.act(batch)
+    assert torch.isfinite(action).all()
+    assert small_config(inference="langevin").inference == "langevin"

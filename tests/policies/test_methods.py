@@ -1,0 +1,147 @@
+"""All five methods: gradients, overfitting one batch, saving and loading, clear errors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from ikp.policies import METHODS, PolicyConfig, load_policy, make_policy, method_config, save_policy
+from ikp.policies.config import RESIDUALS
+
+from .conftest import fitted, small_batch, small_config, small_spec
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_parameter_has_a_finite_gradient_that_is_not_zero(robot, method, pixels):
+    policy, batch = fitted(robot, method, pixels=pixels)
+    loss, _ = policy.loss(batch)
+    loss.backward()
+    for name, parameter in policy.named_parameters():
+        assert parameter.grad is not None, f"{name} has no gradient"
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, f"{name} has a zero gradient"
+
+
+@pytest.mark.parametrize("kind", RESIDUALS)
+def test_each_residual_alone_has_gradients(robot, kind):
+    policy, batch = fitted(robot, "ikp", residual=(kind,))
+    policy.loss(batch)[0].backward()
+    residual = [p for name, p in policy.named_parameters() if ".residual." in name]
+    assert residual
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in residual)
+    assert sum(float(p.grad.abs().sum()) for p in residual if p.grad is not None) > 0
+
+
+def test_residuals_together_start_as_the_nominal_kinematics(robot):
+    policy, batch = fitted(robot, "ikp", residual=RESIDUALS)
+    nominal, _ = fitted(robot, "ikp", residual=())
+    nominal.load_state_dict(policy.state_dict(), strict=False)
+    torch.testing.assert_close(policy.act(batch), nominal.act(batch))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_batch_is_overfitted(robot, method):
+    policy, batch = fitted(robot, method, width=64)
+    policy.train()
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=3e-3)
+    with torch.no_grad():
+        before = (policy.act(batch) - batch["action"]).abs().mean()
+    for _ in range(250):
+        loss, _ = policy.loss(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    chosen = policy.act(batch)
+    assert torch.equal(chosen[:, 6], batch["action"][:, 6])
+    assert (chosen - batch["action"]).abs().mean() < 0.25 * before
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_saved_and_loaded_policies_act_alike(robot, method, tmp_path):
+    policy, batch = fitted(robot, method)
+    save_policy(policy, tmp_path / "policy", origin={"note": "test"})
+    loaded = load_policy(tmp_path / "policy")
+    assert loaded.config == policy.config
+    assert loaded.spec == policy.spec
+    assert torch.equal(loaded.act(batch), policy.act(batch))
+
+
+def test_saving_again_replaces_the_policy(robot, tmp_path):
+    first, batch = fitted(robot, "explicit")
+    save_policy(first, tmp_path / "policy")
+    with torch.no_grad():
+        next(first.regressor.parameters()).add_(1.0)
+    save_policy(first, tmp_path / "policy")
+    assert torch.equal(load_policy(tmp_path / "policy").act(batch), first.act(batch))
+    assert sorted(p.name for p in (tmp_path / "policy").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_damaged_checkpoints_give_one_clear_error(robot, tmp_path):
+    policy, _ = fitted(robot, "explicit")
+    path = save_policy(policy, tmp_path / "policy")
+    weights = path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ValueError, match="damaged"):
+        load_policy(path)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "format": 99}))
+    with pytest.raises(ValueError, match="format 99"):
+        load_policy(path)
+    with pytest.raises(FileNotFoundError, match="holds no policy"):
+        load_policy(tmp_path)
+
+
+def test_bad_observations_name_the_fault(robot):
+    policy, batch = fitted(robot, "ikp")
+    bad = {**batch, "state": batch["state"].clone()}
+    bad["state"][3, 0, 2] = torch.nan
+    with pytest.raises(ValueError, match="joint_2"):
+        policy.act(bad)
+    with pytest.raises(ValueError, match="shape"):
+        policy.act({**batch, "state": batch["state"][:, :, :5]})
+    with pytest.raises(ValueError, match="no 'environment_state'"):
+        policy.act({k: v for k, v in batch.items() if k != "environment_state"})
+
+
+def test_bad_images_name_the_fault(robot):
+    policy, batch = fitted(robot, "explicit", pixels=True)
+    small = batch["images"]["front"][:, :, ::2]
+    with pytest.raises(ValueError, match="front.*Resize"):
+        policy.act({**batch, "images": {"front": small}})
+    with pytest.raises(ValueError, match="uint8"):
+        policy.act({**batch, "images": {"front": batch["images"]["front"].float()}})
+    with pytest.raises(ValueError, match="no image of camera 'front'"):
+        policy.act({**batch, "images": {}})
+
+
+def test_raw_actions_need_no_robot():
+    spec = small_spec()
+    policy = make_policy(None, spec, small_config(action_space="raw", residual=()))
+    batch = small_batch(spec)
+    policy.fit_scales(batch["state"][:, -1], batch["action"], batch["environment_state"][:, -1])
+    policy.loss(batch)[0].backward()
+    assert policy.act(batch).shape == (12, 7)
+
+
+def test_history_is_part_of_the_observation(robot):
+    policy, batch = fitted(robot, "ikp", pixels=True, history=2)
+    older = {**batch, "images": {"front": batch["images"]["front"].flip(1)}}
+    assert not torch.equal(policy.context(batch), policy.context(older))
+    with pytest.raises(ValueError, match="history"):
+        policy.act({**batch, "state": batch["state"][:, :1]})
+
+
+def test_configurations_refuse_what_does_not_fit(robot):
+    with pytest.raises(ValueError, match="choose one of"):
+        method_config("ikpp")
+    with pytest.raises(ValueError, match="shows none"):
+        PolicyConfig(action_space="joint", residual=("offset",))
+    with pytest.raises(ValueError, match="needs a robot"):
+        make_policy(None, small_spec(), small_config())
+    with pytest.raises(ValueError, match="unknown keys"):
+        PolicyConfig.from_json({"widht": 3})
+    config = small_config(residual=("dense", "link"))
+    assert PolicyConfig.from_json(json.loads(json.dumps(config.to_json()))) == config

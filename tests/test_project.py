@@ -1,0 +1,94 @@
+"""The project's own promises: light imports, one version, no machine paths, short files, true commands."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SIMULATION_FILES_AND_PLOTS = {
+    "av",
+    "gymnasium",
+    "imageio",
+    "matplotlib",
+    "mujoco",
+    "pyarrow",
+    "ray",
+    "rerun",
+    "rtde_control",
+    "tensorboard",
+    "tyro",
+}
+
+
+def project_files() -> list[Path]:
+    """What a clone holds, less pictures and other binary files; found without git, for archives have none."""
+    skipped_folders = {".git", ".venv", "__pycache__", "build", "dist", "outputs", "runs"}
+    binary = {".gif", ".jpg", ".mp4", ".npz", ".parquet", ".png", ".pyc", ".safetensors"}
+    found = []
+    for folder, subfolders, names in os.walk(ROOT):
+        subfolders[:] = [
+            name
+            for name in subfolders
+            if name not in skipped_folders and not name.endswith(("_cache", ".egg-info", ".hypothesis"))
+        ]
+        found += [Path(folder) / name for name in names if Path(name).suffix not in binary]
+    return sorted(found)
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z][\w-]*):(?!=)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("module", ["ikp", "ikp.kinematics", "ikp.nets", "ikp.policies"])
+def test_core_imports_no_simulation_files_or_plots(module):
+    code = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert not SIMULATION_FILES_AND_PLOTS & set(result.stdout.split())
+
+
+def test_one_version_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.search(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), flags=re.MULTILINE)
+    assert newest is not None
+    assert citation is not None
+    assert {newest[1], citation[1], version("ikp")} == {project}
+
+
+def test_no_path_of_one_machine_in_any_file():
+    machine_path = re.compile(r"(?<![\w.~>])/(?:home|root|work|Users|tmp|opt)/\w")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"
+        for path in project_files()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if machine_path.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_source_files_stay_short():
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / "src").rglob("*.py")}
+    assert lengths
+    too_long = {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > 350}
+    assert not too_long, "split these, 350 lines are the limit"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/contributing.md", "docs/architecture.md", ".ci/run"])
+def test_documented_make_targets_exist(page):
+    mentioned = set(re.findall(r"(?:^|`|20m )make ([a-z]+)", (ROOT / page).read_text(), flags=re.MULTILINE))
+    assert mentioned <= make_targets()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/contributing.md", "docs/architecture.md"])
+def test_links_between_pages_lead_somewhere(page):
+    path = ROOT / page
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text())
+    missing = [link for link in links if not (path.parent / link).exists()]
+    assert not missing

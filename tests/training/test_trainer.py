@@ -1,0 +1,216 @@
+"""Training is deterministic, resumable to the same result, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ikp.data import Demonstrations
+from ikp.kinematics import ur5e
+from ikp.nets import EncoderConfig
+from ikp.policies import DataSpec, Policy, PolicyConfig, load_policy, make_policy
+from ikp.training.augmentation import shift_images
+from ikp.training.config import TrainConfig
+from ikp.training.optimization import MovingAverage, make_optimizer, schedule
+from ikp.training.trainer import batch_indices, train
+
+CONFIG = TrainConfig(
+    steps=40, batch_size=16, validate_every=15, checkpoint_every=10, log_every=5, held_out=0.2, threads=1
+)
+
+
+def tiny_demonstrations(episodes: int = 10, length: int = 12) -> Demonstrations:
+    """Joint motions towards a goal shown as the environment state, with 16x16 images."""
+    generator = torch.Generator().manual_seed(0)
+    joints = tuple(f"joint_{i}" for i in range(6))
+    spec = DataSpec(
+        (*joints, "vacuum"), (*joints, "holding"), ("g0", "g1"), {"front": (16, 16, 3)},
+        joint_dims=tuple(range(6)), discrete_dims=(6,),
+    )  # fmt: skip
+    home = torch.tensor([-0.3, -1.4, 2.0, -2.2, -1.57, -1.8])
+    goal = torch.randn(episodes, 1, 2, generator=generator)
+    q = home + 0.2 * torch.randn(episodes, 1, 6, generator=generator) * torch.linspace(1, 0, length)[:, None]
+    holding = (torch.arange(length) > length // 2).float().expand(episodes, -1)[..., None]
+    step = -0.2 * (q - home)
+    step[..., :2] += 0.05 * goal
+    frames = episodes * length
+    return Demonstrations(
+        spec=spec,
+        state=torch.cat([q, holding], -1).reshape(frames, 7),
+        action=torch.cat([q + step, holding], -1).reshape(frames, 7),
+        environment_state=goal.expand(-1, length, -1).reshape(frames, 2),
+        images={"front": torch.randint(0, 255, (frames, 16, 16, 3), generator=generator, dtype=torch.uint8)},
+        episode_index=torch.arange(episodes).repeat_interleave(length),
+        frame_index=torch.arange(length).repeat(episodes),
+        success=torch.ones(episodes, dtype=torch.bool),
+    )
+
+
+def tiny_policy(data: Demonstrations, seed: int = 0) -> Policy:
+    torch.manual_seed(seed)
+    encoder = EncoderConfig(channels=8, heads=4, seen=2, features=8)
+    config = PolicyConfig(width=16, blocks=1, negatives=4, grid=8, refinements=1, encoder=encoder)
+    return make_policy(ur5e(), data.spec, config)
+
+
+def losses(out: Path) -> dict[int, float]:
+    """Training loss by step; where a step was run again after a resume, the last one."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["train"]["loss"] for line in lines if "train" in line}
+
+
+class Stop(Exception):
+    pass
+
+
+def test_the_same_seed_gives_the_same_losses_and_weights(tmp_path):
+    data = tiny_demonstrations()
+    for name in ("a", "b"):
+        train(tiny_policy(data), data, CONFIG, out=tmp_path / name)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    a, b = (load_policy(tmp_path / name / "policy").state_dict() for name in ("a", "b"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert losses(tmp_path / "a")[40] < losses(tmp_path / "a")[5]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    data = tiny_demonstrations()
+    whole = train(tiny_policy(data), data, CONFIG, out=tmp_path / "whole")
+
+    def stop(policy: Policy, step: int, seconds: float) -> None:
+        if step == 30:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(tiny_policy(data), data, CONFIG, out=tmp_path / "parts", callback=stop)
+    parts = train(tiny_policy(data, seed=5), data, CONFIG, out=tmp_path / "parts", resume=True)
+    assert parts.steps == whole.steps == 40
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    expected, found = whole.policy.state_dict(), parts.policy.state_dict()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_trainer import CONFIG, tiny_demonstrations, tiny_policy\n"
+        "from dataclasses import replace\n"
+        "from ikp.training.trainer import train\n"
+        "data = tiny_demonstrations()\n"
+        "config = replace(CONFIG, steps=400, checkpoint_every=20)\n"
+        "train(tiny_policy(data), data, config, out=sys.argv[2], resume=True)\n"
+    )
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", script, here]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
+    process = subprocess.Popen(
+        [*command, str(tmp_path / "killed")],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    state = tmp_path / "killed" / "state"
+    deadline = time.monotonic() + 120
+    while len(list(state.glob("step-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "policy").exists()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, env=environment, capture_output=True)
+    whole, killed = (load_policy(tmp_path / name / "policy").state_dict() for name in ("whole", "killed"))
+    assert all(torch.equal(whole[key], killed[key]) for key in whole)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
+    data = tiny_demonstrations()
+    train(tiny_policy(data), data, CONFIG, out=tmp_path / "run")
+    with pytest.raises(FileExistsError, match="resume"):
+        train(tiny_policy(data), data, CONFIG, out=tmp_path / "run")
+
+
+def test_a_state_of_another_policy_is_refused(tmp_path):
+    data = tiny_demonstrations()
+    train(tiny_policy(data), data, CONFIG, out=tmp_path / "run")
+    wider = make_policy(ur5e(), data.spec, PolicyConfig(width=32, blocks=1))
+    with pytest.raises(ValueError, match="another configuration"):
+        train(wider, data, CONFIG, out=tmp_path / "run", resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    data = tiny_demonstrations()
+    policy = tiny_policy(data)
+    with torch.no_grad():
+        policy.energies.head.weight.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="not finite at step 0"):
+        train(policy, data, CONFIG, out=tmp_path / "run")
+
+
+def test_a_time_budget_ends_the_run(tmp_path):
+    data = tiny_demonstrations()
+    config = TrainConfig(steps=100_000, minutes=0.02, batch_size=8, held_out=0.2, threads=1)
+    result = train(tiny_policy(data), data, config, out=tmp_path / "run")
+    assert 1 < result.steps < 100_000
+    assert 1.0 < result.seconds < 10
+
+
+def test_epochs_show_every_frame_once():
+    pool = torch.arange(100, 164)
+    epoch = torch.cat([batch_indices(pool, 16, step, seed=3) for step in range(4)])
+    assert torch.equal(epoch.sort().values, pool)
+    again = torch.cat([batch_indices(pool, 16, step, seed=3) for step in range(4, 8)])
+    assert not torch.equal(epoch, again)
+
+
+def test_schedule_rises_and_decays_to_zero():
+    assert schedule(0.0, 0.02) < 0.1
+    assert schedule(0.02, 0.02) == pytest.approx(1.0)
+    assert schedule(1.0, 0.02) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_residuals_learn_slowly_and_do_not_decay():
+    data = tiny_demonstrations(2)
+    policy = tiny_policy(data)
+    optimizer = make_optimizer(policy, TrainConfig())
+    offset = policy.poses.residual.offset.value
+    (group,) = [g for g in optimizer.param_groups if any(p is offset for p in g["params"])]
+    assert group["lr"] == TrainConfig().residual_learning_rate
+    assert group["weight_decay"] == 0
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(policy.parameters()))
+
+
+def test_the_average_follows_the_weights():
+    data = tiny_demonstrations(2)
+    policy = tiny_policy(data)
+    average = MovingAverage(policy, 0.5)
+    before = [p.detach().clone() for p in policy.parameters()]
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(1.0)
+    average.update(step=10_000)
+    for old, mean in zip(before, average.average, strict=True):
+        torch.testing.assert_close(mean, old + 0.5)
+
+
+def test_shifts_move_frames_of_an_example_alike():
+    torch.manual_seed(0)
+    images = torch.randint(0, 255, (20, 2, 12, 12, 3), dtype=torch.uint8)
+    shifted = shift_images(images, 2)
+    assert shifted.shape == images.shape
+    inner = images[:, :, 4:8, 4:8]
+    for example in range(20):
+        matches = [
+            (r, c)
+            for r in range(-2, 3)
+            for c in range(-2, 3)
+            if torch.equal(shifted[example, :, 4 - r : 8 - r, 4 - c : 8 - c], inner[example])
+        ]
+        assert len(matches) == 1
