@@ -19,10 +19,12 @@ TINY = Preset(
 )
 
 
-@pytest.fixture
-def tiny(monkeypatch):
-    monkeypatch.setitem(presets.PRESETS, "tiny", TINY)
-    return TINY
+@pytest.fixture(scope="session")
+def tiny():
+    """A recipe that trains in a second; it goes by the name `tiny` while the tests of this folder run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(presets.PRESETS, "tiny", TINY)
+        yield TINY
 
 
 @pytest.fixture(scope="session")

@@ -66,16 +66,18 @@ def save_figure(made: Figure, path: Path | str) -> Path:
 
 def read_metrics(path: Path | str) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl in order; what a killed run wrote beyond its last state is left out."""
-    lines: list[dict[str, Any]] = []
+    lines: dict[tuple, dict[str, Any]] = {}
+    newest = 0
     for text in Path(path).read_text().splitlines():
         try:
             line = json.loads(text)
         except ValueError:  # cut off by the kill
             continue
-        while lines and lines[-1]["step"] > line["step"]:
-            lines.pop()
-        lines.append(line)
-    return lines
+        if line["step"] < newest:  # resumed from an earlier state
+            lines = {key: kept for key, kept in lines.items() if kept["step"] < line["step"]}
+        newest = line["step"]
+        lines[newest, *sorted(line)] = line
+    return list(lines.values())
 
 
 @styled

@@ -66,6 +66,7 @@ def _compile(path: Path) -> Any:
     spec.compiler.balanceinertia = True
     # without geoms a body may have no mass, and MuJoCo wants some where something moves
     spec.compiler.boundmass = spec.compiler.boundinertia = 1e-3
+    spec.compiler.settotalmass = -1  # that is: leave the masses alone
     return spec.compile()
 
 

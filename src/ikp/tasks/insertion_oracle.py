@@ -16,7 +16,10 @@ HOVER = 0.045  # tip's height over its goal while it is far from it [m]
 NEAR, FAR = 0.003, 0.030  # misplacements between which the height funnel opens [m]
 YAW_ARM = 0.05  # a yaw error counts like a displacement at this radius [m/rad]
 PRESS = 0.002  # aim this far below contact when aligned: the last millimetre then takes few steps [m]
-TOUCH = 0.0015  # misplacement at which the aim is contact itself; at twice it, PRESS above [m]
+TOUCH = 0.005  # misplacement at which the aim is contact itself; at twice it, PRESS above [m]
+# The vacuum switches well before precision would decide it, so that who learns from the switch is never left waiting
+# for an alignment it cannot see: (misplacement, height) below which it comes on over the block and goes off again.
+GRASP_WITHIN, RELEASE_WITHIN = (0.010, 0.012), (0.006, 0.002)
 PICK_CLEARANCE, PLACE_CLEARANCE = 0.005, WALL_HEIGHT + 0.004  # height for moving sideways at full speed [m]
 RETREAT_HEIGHT = 0.06
 
@@ -68,17 +71,21 @@ class InsertionOracle:
         """What to execute (7,) float32 instead of the expert's `action`, the one to record.
 
         For recovery data, after DART (arXiv 1703.09327): noise on the tip's position and yaw and on the
-        joints, correlated over some steps, with a push now and then; it fades near contact.
+        joints, correlated over some steps, with a push now and then; near contact it fades, sideways less than in
+        height, where it would only press.
         """
         if self._perturbation == 0:
             return action
         self._advance_noise()
         env, state = self._env, self._env.true_state()
         height = state.block[2] if state.holding else state.tip[2] - BLOCK_HEIGHT
-        scale = self._perturbation * (0.08 + 0.92 * _smoothstep(height / 0.04))
+        room = _smoothstep(height / 0.04)
+        scale = self._perturbation * (0.08 + 0.92 * room)
+        aside = self._perturbation * (0.4 + 0.6 * room)
         q = env.miscalibration.true(np.asarray(action[:6], dtype=np.float64))
         tip, yaw, tilt = env.tip_pose(q)
-        q = env.solve_tip(tip + scale * self._tip_noise[:3], yaw + scale * self._tip_noise[3], q, tilt)
+        noise = self._tip_noise * (aside, aside, scale, aside)
+        q = env.solve_tip(tip + noise[:3], yaw + noise[3], q, tilt)
         q += scale * self._joint_noise
         return np.append(env.miscalibration.measured(q), action[6]).astype(np.float32)
 
@@ -104,7 +111,7 @@ def _pick(state: InsertionState) -> tuple[np.ndarray, float, bool]:
     error = state.block + np.array((0.0, 0.0, BLOCK_HEIGHT)) - state.tip
     turn = wrap_angle(state.block_yaw - state.tip_yaw)
     step, turn, misplaced = _approach(error, turn, PICK_CLEARANCE)
-    return step, turn, bool(misplaced < 0.0025 and -error[2] < 0.003)
+    return step, turn, misplaced < GRASP_WITHIN[0] and -error[2] < GRASP_WITHIN[1]
 
 
 def _place(state: InsertionState) -> tuple[np.ndarray, float, bool]:
@@ -115,7 +122,7 @@ def _place(state: InsertionState) -> tuple[np.ndarray, float, bool]:
     goal = state.seat + np.array((c * grasp[0] - s * grasp[1], s * grasp[0] + c * grasp[1], grasp[2]))
     error = goal - state.tip
     step, turn, misplaced = _approach(error, turn, PLACE_CLEARANCE)
-    return step, turn, not bool(misplaced < 0.0015 and -error[2] < 0.0015)
+    return step, turn, not (misplaced < RELEASE_WITHIN[0] and -error[2] < RELEASE_WITHIN[1])
 
 
 def _retreat(state: InsertionState) -> tuple[np.ndarray, float, bool]:
