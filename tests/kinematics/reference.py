@@ -68,7 +68,7 @@ def mujoco_from_robot(robot: Robot) -> mujoco.MjModel:
 
 
 def mujoco_from_urdf(path: Path) -> mujoco.MjModel:
-    """A URDF by MuJoCo's own import, without shapes (whose meshes are not there) and masses (often incomplete)."""
+    """A URDF by MuJoCo's own import, without shapes (no meshes here) and masses (often incomplete)."""
     text = re.sub(r"<(visual|collision|inertial)\b.*?</\1>", "", path.read_text(), flags=re.DOTALL)
     options = '<mujoco><compiler fusestatic="false" boundmass="1" boundinertia="1"/></mujoco>'
     return mujoco.MjModel.from_xml_string(re.sub(r"(<robot\b[^>]*>)", rf"\1{options}", text, count=1))
@@ -117,7 +117,9 @@ def pinocchio_poses(model: pinocchio.Model, robot: Robot, q: torch.Tensor) -> di
     for name, position in joint_positions(robot, q).items():
         joint = model.joints[model.getJointId(name)]
         unbounded = joint.nq == 2  # a continuous joint's position is its cosine and sine
-        x[joint.idx_q : joint.idx_q + joint.nq] = [np.cos(position), np.sin(position)] if unbounded else position
+        x[joint.idx_q : joint.idx_q + joint.nq] = (
+            [np.cos(position), np.sin(position)] if unbounded else position
+        )
     pinocchio.framesForwardKinematics(model, data, x)
     frames = {name: model.getFrameId(name, pinocchio.FrameType.BODY) for name in robot.link_names}
     return {name: data.oMf[frame].homogeneous for name, frame in frames.items()}

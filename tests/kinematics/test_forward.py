@@ -35,7 +35,7 @@ def rigid(generator):
 
 
 def odd_robot():
-    """Joints of every kind on odd axes, beside their links' origins, mimic joints, a root that is not at the base."""
+    """Joints of every kind on odd axes and beside their links' origins, mimic joints, a root off the base."""
     g = torch.Generator().manual_seed(3)
     z = (0.0, 0.0, 1.0)
     return Robot(
@@ -58,7 +58,7 @@ def robots():
 
 
 def worst(robot, q, poses_of):
-    """Largest deviation from a reference in float64 and, in position, in float32, over every link it knows."""
+    """Largest deviation from a reference in float64 and (positions) in float32, over every link it knows."""
     T, T32 = forward_kinematics(robot, q).numpy(), forward_kinematics(robot, q.float()).numpy()
     exact, single = 0.0, 0.0
     for n in range(len(q)):
@@ -231,7 +231,9 @@ def test_gradient_in_blocks_equals_gradient_at_once():
         return (forward_kinematics(robot, q, link_residual=residual) * weights).sum()
 
     whole = torch.autograd.grad(loss(q), (q, residual))
-    parts = [torch.autograd.grad(loss(part), (part, residual)) for part in q.detach().requires_grad_().split(3000)]
+    parts = [
+        torch.autograd.grad(loss(part), (part, residual)) for part in q.detach().requires_grad_().split(3000)
+    ]
     torch.testing.assert_close(whole[0], torch.cat([part[0] for part in parts]))
     torch.testing.assert_close(whole[1], sum(part[1] for part in parts))
 

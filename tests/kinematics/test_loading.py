@@ -13,7 +13,7 @@ import torch
 
 from ikp.kinematics import forward_kinematics, load_robot
 
-from .reference import ASSETS, FOREIGN_MJCF, FOREIGN_URDF, mujoco_poses
+from .reference import ASSETS, FOREIGN_MJCF, FOREIGN_URDF, joint_positions
 
 
 def test_loading_a_builtin_needs_no_simulator():
@@ -30,26 +30,22 @@ def test_mjcf_tree_agrees_with_mujoco(tmp_path):
         text = text.replace("<compiler ", '<compiler boundmass="1" boundinertia="1" ')
         (tmp_path / name).write_text(text)
     model = mujoco.MjModel.from_xml_path(str(tmp_path / "tree.xml"))
-    model.qpos0[model.joint("stuck").qposadr[0]] = 0  # its body is turned by 0.3 through the position itself
-    q = robot.random_q((20,), generator=torch.Generator().manual_seed(0))
-    T = forward_kinematics(robot, q).numpy()
     data = mujoco.MjData(model)
-    data.joint("stuck").qpos[:] = 0.3
-    for n in range(len(q)):
-        for name, position in {"right": q[n, 1].item() + 0.001 - 0.01}.items():
+    for q in robot.random_q((20,), generator=torch.Generator().manual_seed(0)):
+        T = forward_kinematics(robot, q).numpy()
+        for name, position in {**joint_positions(robot, q), "stuck": 0.3}.items():
             data.joint(name).qpos[:] = position
-        for j, name in enumerate(robot.joint_names):
-            data.joint(name).qpos[:] = q[n, j].item()
         mujoco.mj_kinematics(model, data)
         for body in range(1, model.nbody):
             link = robot.link_index(model.body(body).name)
-            np.testing.assert_allclose(T[n, link, :3, 3], data.xpos[body], atol=1e-9)
-            np.testing.assert_allclose(T[n, link, :3, :3].flatten(), data.xmat[body], atol=1e-9)
+            np.testing.assert_allclose(T[link, :3, 3], data.xpos[body], atol=1e-9)
+            np.testing.assert_allclose(T[link, :3, :3].flatten(), data.xmat[body], atol=1e-9)
 
 
 def test_mjcf_joints_keep_their_limits_and_mimicry():
     robot = load_robot(ASSETS / "tree.xml")
-    torch.testing.assert_close(robot.upper, torch.tensor([100, 0, 100, 100, 0]).double().deg2rad() + robot.upper * torch.tensor([0, 1, 0, 0, 1]))
+    turn = math.radians(100)
+    assert robot.upper.tolist() == pytest.approx([turn, 0.05, turn, turn, 0.2])
     right = robot.links[robot.link_index("right_jaw")].joint
     assert (right.mimic.joint, right.mimic.multiplier) == ("left", 1.0)
     assert right.mimic.offset == pytest.approx(0.001 - 0.01)
@@ -69,7 +65,13 @@ def test_sites_can_be_tips():
 
 def test_urdf_mimic_chain_and_limits():
     robot = load_robot(ASSETS / "gantry.urdf")
-    assert robot.joint_names == ("bridge_slide", "trolley_slide", "mast_turn", "wrist_turn", "left_finger_slide")
+    assert robot.joint_names == (
+        "bridge_slide",
+        "trolley_slide",
+        "mast_turn",
+        "wrist_turn",
+        "left_finger_slide",
+    )
     assert robot.joint_types == ("prismatic", "prismatic", "continuous", "revolute", "prismatic")
     assert robot.lower.tolist() == [-0.8, -0.3, -math.inf, -2.5, 0.0]
     assert robot.velocity.tolist() == [0.5, 0.5, math.inf, 2.0, 0.1]
@@ -88,7 +90,9 @@ def test_default_tips_are_leaves_that_move():
 
 def test_repeated_equality_and_loops_warn(tmp_path):
     text = """<mujoco><worldbody>
-      <body name="a"><joint name="ja"/><body name="b"><joint name="jb"/><body name="c"><joint name="jc"/></body></body></body>
+      <body name="a"><joint name="ja"/>
+        <body name="b"><joint name="jb"/><body name="c"><joint name="jc"/></body></body>
+      </body>
     </worldbody><equality>
       <joint joint1="jb" joint2="ja" polycoef="0 1 0.5 0 0"/>
       <connect name="loop" body1="a" body2="c" anchor="0 0 0"/>
@@ -166,7 +170,13 @@ MALFORMED = {
         "'turn' mimics joint 'turn', which follows it in turn",
     ),
     "same joint name": (
-        urdf(BASE, HAND, '<link name="tool"/>', joint(), joint('<parent link="hand"/><child link="tool"/>' + AXIS)),
+        urdf(
+            BASE,
+            HAND,
+            '<link name="tool"/>',
+            joint(),
+            joint('<parent link="hand"/><child link="tool"/>' + AXIS),
+        ),
         "several joints named turn",
     ),
     "cut off": ('<robot name="r"><link name="base"/>', "not well-formed XML"),
@@ -180,7 +190,10 @@ MALFORMED = {
         "'hip' is a ball joint; replace",
     ),
     "mjcf fault": ("<mujoco><worldbody><bdy/></worldbody></mujoco>", "bdy"),
-    "mjcf without joints": ('<mujoco><worldbody><body name="a"/></worldbody></mujoco>', "no joint that moves"),
+    "mjcf without joints": (
+        '<mujoco><worldbody><body name="a"/></worldbody></mujoco>',
+        "no joint that moves",
+    ),
 }
 
 

@@ -87,11 +87,11 @@ def _pointer(decision: Decision, j: int) -> np.ndarray:
 
 def _view(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
     """Right and up (3,) of the picture plane across a joint's axis, and the view in words."""
-    if abs(axis[2]) > 0.8:
-        return np.array((1.0, 0, 0)), np.array((0, 1.0, 0)), "from above"
-    right = np.cross((0, 0, 1.0), axis)
+    above = abs(axis[2]) > 0.8
+    right = np.array((1.0, 0, 0)) - axis[0] * axis if above else np.cross((0, 0, 1.0), axis)
     right /= np.linalg.norm(right)
-    return right, np.cross(axis, right), "from the side"
+    up = np.cross(axis, right) * (np.sign(axis[2]) if above else 1.0)
+    return right, up, "from above" if above else "from the side"
 
 
 def _colored_line(ax: Axes, points: np.ndarray, values: np.ndarray, width: float) -> None:
@@ -113,17 +113,14 @@ def scene_figure(decision: Decision) -> Figure:
     height, width = decision.observation.shape[:2]
     seen.set_title(f"What the policy sees: {width} x {height} pixels")
     larger.imshow(decision.picture)
-    for goal, color, style in ((decision.pixels_expert, EXPERT, "--"), (decision.pixels_chosen, CHOSEN, "-")):
-        larger.annotate(
-            "", goal, decision.pixels_now,
-            arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 2, "linestyle": style, "shrinkA": 0, "shrinkB": 0},
-            annotation_clip=True,
-        )  # fmt: skip
+    for goal, color, width in ((decision.pixels_chosen, CHOSEN, 4), (decision.pixels_expert, EXPERT, 1.6)):
+        arrow = {"arrowstyle": "-|>", "color": color, "linewidth": width, "shrinkA": 0, "shrinkB": 0}
+        larger.annotate("", goal, decision.pixels_now, arrowprops=arrow, annotation_clip=True)
     larger.plot(*decision.pixels_now, "o", color="white", markeredgecolor=EXPERT, markersize=7)
-    larger.plot([], [], "-", color=CHOSEN, linewidth=2, label="chosen motion of the tool (0.1 s)")
-    larger.plot([], [], "--", color=EXPERT, linewidth=2, label="the expert's")
+    larger.plot([], [], color=CHOSEN, linewidth=4, label="where the policy moves the tool in 0.1 s")
+    larger.plot([], [], color=EXPERT, linewidth=1.6, label="where the expert would")
     larger.set_title("The same moment, larger")
-    larger.legend(loc="lower left", fontsize=8.5, frameon=True, framealpha=0.85)
+    made.legend(loc="outside lower right", ncols=2)
     rows, columns = decision.picture.shape[:2]
     larger.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     for ax in (seen, larger):

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ikp.experiments.presets import METHOD_TITLES
@@ -51,7 +52,7 @@ styled = mpl.rc_context(STYLE)
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
     """A figure with its axes in an array (rows, columns); no window, no global state."""
-    made = Figure(figsize=(width, height), layout="constrained")
+    made = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=0.07, w_pad=0.07))
     return made, made.subplots(rows, columns, squeeze=False, **options)
 
 
@@ -194,7 +195,7 @@ def final_errors(episodes: Sequence[Mapping[str, Any]]) -> Figure:
     distribution.set_xlim(scatter.get_xlim())
     for most_mm, _ in TOLERANCES:
         distribution.axvline(most_mm, color="#444b54", linewidth=0.9, linestyle=":")
-        distribution.annotate(f"{most_mm:g} mm", (most_mm, 2), rotation=90, fontsize=8.5, color="#444b54", ha="right", va="bottom")
+        distribution.annotate(f"{most_mm:g} mm", (most_mm, 98), rotation=90, fontsize=8.5, color="#444b54", ha="right", va="top")
     for axis in (scatter.xaxis, scatter.yaxis, distribution.xaxis):
         _plain_log(axis)
     return made

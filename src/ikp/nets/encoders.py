@@ -21,8 +21,10 @@ class EncoderConfig:
     Attributes:
         kind: `keypoint`, `pool` or `resnet26`.
         channels: width of the convolutions.
-        fine_layers, layers: further 3x3 convolutions at 1/4 and at 1/8 of the resolution (`keypoint` only).
-        heads, seen: keypoints, and local features read at each (`keypoint` only).
+        fine_layers: further 3x3 convolutions at 1/4 of the resolution (`keypoint` only).
+        layers: 3x3 convolutions at 1/8 of the resolution (`keypoint` only).
+        heads: keypoints (`keypoint` only).
+        seen: local features read at each keypoint (`keypoint` only).
         features: size of the feature vector after the last linear layer.
         normalize: LayerNorm on the features, so that they arrive at unit scale beside the joints. Without
             it a spatial softmax starts at a standard deviation of about 0.03 and is hardly used.

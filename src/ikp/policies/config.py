@@ -31,12 +31,13 @@ class PolicyConfig:
         targets: actions as differences from the measured joints or pose (`delta`) or as absolute values.
         history: frames per observation.
         encoder: the image encoder.
-        width, blocks: dense residual networks; 2 blocks are the paper's 8-layer energies.
+        width: outputs of the dense residual networks' layers.
+        blocks: their residual blocks; 2 are the paper's 8-layer energies.
         negatives: negatives per dimension, example and scale in the InfoNCE loss.
         scales: widths of the windows from which negatives are drawn, as shares of the action bounds: 1 is the
             paper's uniform proposal, smaller ones lie at random around the expert's action.
-        grid, refinements: candidates per dimension at inference, and how often the cell around the best one
-            is searched again with half as many.
+        grid: candidates per dimension at inference.
+        refinements: how often the cell around the best one is searched again with half as many.
         beam: prefixes kept at inference, ranked by their normalised log-density; 1 commits greedily.
         inference: `search` (autoregressive grid) or `langevin` (gradients in joint space).
         fk_weight: lambda of the explicit policy's Cartesian loss (paper, Sec. IV-A.1).

@@ -111,7 +111,7 @@ def _pick(state: InsertionState) -> tuple[np.ndarray, float, bool]:
     error = state.block + np.array((0.0, 0.0, BLOCK_HEIGHT)) - state.tip
     turn = wrap_angle(state.block_yaw - state.tip_yaw)
     step, turn, misplaced = _approach(error, turn, PICK_CLEARANCE)
-    return step, turn, misplaced < GRASP_WITHIN[0] and -error[2] < GRASP_WITHIN[1]
+    return step, turn, bool(misplaced < GRASP_WITHIN[0] and -error[2] < GRASP_WITHIN[1])
 
 
 def _place(state: InsertionState) -> tuple[np.ndarray, float, bool]:
@@ -122,7 +122,7 @@ def _place(state: InsertionState) -> tuple[np.ndarray, float, bool]:
     goal = state.seat + np.array((c * grasp[0] - s * grasp[1], s * grasp[0] + c * grasp[1], grasp[2]))
     error = goal - state.tip
     step, turn, misplaced = _approach(error, turn, PLACE_CLEARANCE)
-    return step, turn, not (misplaced < RELEASE_WITHIN[0] and -error[2] < RELEASE_WITHIN[1])
+    return step, turn, not bool(misplaced < RELEASE_WITHIN[0] and -error[2] < RELEASE_WITHIN[1])
 
 
 def _retreat(state: InsertionState) -> tuple[np.ndarray, float, bool]:

@@ -24,7 +24,9 @@ class TrainConfig:
         clip: largest gradient norm.
         image_shift: random shift of the images by up to this many pixels, 0 for none.
         held_out: share of the episodes kept for validation.
-        validate_every, checkpoint_every, log_every: steps between them.
+        validate_every: steps between validations.
+        checkpoint_every: steps between states to resume from.
+        log_every: steps between lines of the log.
         seed: of weights, batches and negatives.
         device: torch device; `auto` takes a GPU where there is one.
         threads: torch threads, 0 for torch's own choice.
