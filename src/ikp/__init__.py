@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ikp.training.evaluation import evaluate
     from ikp.training.trainer import train
 
+    __version__: str
+
 __all__ = [
     "PolicyConfig",
     "TrainConfig",

@@ -9,9 +9,9 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import tyro
 from tyro.conf import arg, subcommand
@@ -256,7 +256,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         command.run()
     except KeyboardInterrupt as error:
-        print(f"\nikp: stopped. {_line(error) or 'Run the same again to continue.'}", file=sys.stderr)
+        hint = "add --resume to continue" if arguments[:1] == ["train"] else "run the same again to continue"
+        print(f"\nikp: stopped: {_line(error) or hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of the output, a pager or `head`, is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -280,22 +281,26 @@ def _commands(arguments: Sequence[str]) -> Any:
         given = argparse.Namespace(preset="standard", method="ikp")
     recipe: Preset = PRESETS.get(given.preset, PRESETS["standard"])
     method = given.method if given.method in METHOD_NAMES else next(iter(METHODS))
-    train = Train(
-        data=tyro.MISSING, out=tyro.MISSING, policy=policy_for(method, recipe.policy), train=recipe.train
+    defaults = [
+        ("policy", PolicyConfig, field(default=policy_for(method, recipe.policy))),
+        ("train", TrainConfig, field(default=recipe.train)),
+    ]
+    train = make_dataclass(
+        "Train", defaults, bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__}
     )
     chosen = arguments[0] if arguments else ""
-    return (
-        Annotated[Collect, subcommand("collect", description=_description(Collect, chosen))]
-        | Annotated[Train, subcommand("train", description=_description(Train, chosen), default=train)]
-        | Annotated[Evaluate, subcommand("evaluate", description=_description(Evaluate, chosen))]
-        | Annotated[Demo, subcommand("demo", description=_description(Demo, chosen))]
-    )
+    commands = {"collect": Collect, "train": train, "evaluate": Evaluate, "demo": Demo}
+    described = [
+        Annotated[command, subcommand(name, description=_description(command, in_full=name == chosen))]
+        for name, command in commands.items()
+    ]
+    return Union[tuple(described)]  # noqa: UP007 - the members are only known here
 
 
-def _description(command: type, chosen: str) -> str:
-    """A command's docstring without its attributes; only the first line in the list of all commands."""
-    text = inspect.cleandoc(command.__doc__ or "").partition("\nAttributes:")[0].rstrip()
-    return text if command.__name__.lower() == chosen else text.partition("\n")[0]
+def _description(command: type, *, in_full: bool) -> str:
+    """A command's docstring without its attributes; only the first line for the list of all commands."""
+    text = (inspect.getdoc(command) or "").partition("\nAttributes:")[0].rstrip()
+    return text if in_full else text.partition("\n")[0]
 
 
 def _options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -314,7 +319,9 @@ def _options(pairs: Sequence[str]) -> dict[str, Any]:
 
 def _line(error: BaseException) -> str:
     """An error's message on one line; its kind where it has none."""
-    return " ".join(str(error).split()) or ("" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
+    return " ".join(str(error).split()) or (
+        "" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+    )
 
 
 if __name__ == "__main__":

@@ -11,9 +11,14 @@ from ikp.training.config import TrainConfig
 
 TINY = Preset(
     policy=PolicyConfig(
-        width=16, blocks=1, negatives=4, grid=8, refinements=1, encoder=EncoderConfig(kind="pool", channels=4, features=8)
+        width=16,
+        blocks=1,
+        negatives=4,
+        grid=8,
+        refinements=1,
+        encoder=EncoderConfig(kind="pool", channels=4, features=8),
     ),
-    train=TrainConfig(steps=8, batch_size=8, validate_every=2, checkpoint_every=4, log_every=1, threads=1),
+    train=TrainConfig(steps=20, batch_size=8, validate_every=2, checkpoint_every=4, log_every=1, threads=1),
     demonstrations=4,
     minutes=5.0,
 )

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import gymnasium
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,6 +34,7 @@ def finished(tmp_path_factory, tiny):
             run_demo(config)
     assert not (config.out / "index.html").exists()
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gymnasium.registry["ikp/Insertion-v0"], "max_episode_steps", 10)  # it will not succeed
         patch.setattr(demo, "train_policy", stop)  # it is finished, so nobody may call it
         patch.setattr(demo, "collect", stop)
         return config, run_demo(config)
@@ -133,13 +135,26 @@ def test_changed_settings_are_refused_and_nothing_is_touched(finished):
     assert (config.out / "stages.json").read_bytes() == before
 
 
-def test_a_comparison_can_be_added_to_a_finished_demo(finished):
+def test_a_comparison_can_be_added_to_a_finished_demo(finished, monkeypatch):
     config, result = finished
+    monkeypatch.setattr(gymnasium.registry["ikp/Insertion-v0"], "max_episode_steps", 10)
     compared = run_demo(replace(config, compare=True))
     assert list(compared["methods"]) == ["ikp", "implicit-joint", "explicit"]
     assert compared["summary"] == result["summary"]
     text = (config.out / "index.html").read_text()
     assert "<td>Explicit (joints)</td>" in text
+
+
+def test_policies_kept_by_a_killed_branch_of_a_run_are_dropped(finished, tmp_path, tiny):
+    config, _ = finished
+    policy = load_policy(config.out / "runs" / "ikp" / "policy")
+    train = replace(tiny.train, steps=100)
+    killed = demo.snapshots(tmp_path / "kept", train)
+    for step in (10, 30, 60):
+        killed(policy, step, 0.0)
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["10", "25", "50"]
+    demo.snapshots(tmp_path / "kept", train)(policy, 20, 0.0)
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["10"]
 
 
 def test_unusable_numbers_are_refused(tmp_path, tiny):

@@ -11,7 +11,9 @@ from ikp.experiments.summary import summarize
 def metrics_file(tmp_path, steps, torn=""):
     lines = []
     for step in steps:
-        errors = {f"{key}_{q}": 10.0 / (1 + step) for key in ("joint_deg", "tip_mm") for q in ("median", "p90")}
+        errors = {
+            f"{key}_{q}": 10.0 / (1 + step) for key in ("joint_deg", "tip_mm") for q in ("median", "p90")
+        }
         line = {"step": step, "seconds": 2.0 * step, "train": {"loss": 5.0 - 0.1 * step}}
         lines.append(json.dumps(line))
         lines.append(json.dumps({"step": step, "seconds": 2.0 * step, "training": errors | {"miss": 0.5}}))
@@ -46,7 +48,10 @@ def test_success_curves_show_every_method_with_its_interval():
     made = success_curve({method: [point(1.0), point(2.0)] for method in ("ikp", "explicit")})
     left = made.axes[0]
     assert len(left.containers) == 2
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["IKP (joints + link poses)", "Explicit (joints)"]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == [
+        "IKP (joints + link poses)",
+        "Explicit (joints)",
+    ]
 
 
 def test_final_errors_show_the_tolerances_even_when_all_fail():

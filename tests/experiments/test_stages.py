@@ -24,7 +24,9 @@ def test_finished_stages_are_not_repeated_and_an_interrupted_one_is(tmp_path, ca
 
 def test_changed_settings_are_refused_before_anything_runs(tmp_path):
     ran = []
-    Stages(tmp_path).run([Stage("train", "training", {"policy": {"width": 128}, "seeds": (1, 2)}, lambda: None)])
+    Stages(tmp_path).run(
+        [Stage("train", "training", {"policy": {"width": 128}, "seeds": (1, 2)}, lambda: None)]
+    )
     changed = Stage("train", "training", {"policy": {"width": 256}, "seeds": (1, 2)}, lambda: ran.append(1))
     with pytest.raises(ValueError, match=r"train: policy\.width was 128, is 256.*another --out"):
         Stages(tmp_path).run([Stage("new", "more", {}, lambda: ran.append(0)), changed])

@@ -19,7 +19,9 @@ def evaluation(errors):
 
 
 def test_shares_count_successful_episodes_within_each_tolerance():
-    summary = summarize(evaluation([(True, 0.001, 1.0), (True, 0.003, 3.0), (True, 0.009, 1.0), (False, 0.0005, 0.1)]))
+    summary = summarize(
+        evaluation([(True, 0.001, 1.0), (True, 0.003, 3.0), (True, 0.009, 1.0), (False, 0.0005, 0.1)])
+    )
     assert summary["success"]["count"] == 3
     assert [share["count"] for share in summary["within"].values()] == [3, 2, 1]
     assert summary["success"]["interval_95"] == list(wilson_interval(3, 4))

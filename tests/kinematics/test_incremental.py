@@ -75,6 +75,14 @@ def test_far_end_is_the_next_joints_origin_and_at_last_the_tip():
     torch.testing.assert_close(ends[:, -1], T[:, -1, :3])
 
 
+def test_far_end_lies_on_the_way_to_the_first_tip():
+    robot = load_robot(ASSETS / "gantry.urdf", tips=["camera", "left_finger"])
+    q = robot.random_q((3,))
+    T, ends = forward_kinematics(robot, q), far_end_poses(robot, q)
+    mast = robot.joint_index("mast_turn")
+    torch.testing.assert_close(ends[:, mast], T[:, robot.link_index("camera"), :3])
+
+
 def test_far_ends_of_two_arms_stay_on_their_own_arm():
     robot = load_robot("iiwa14_dual")
     q = robot.random_q((3,))

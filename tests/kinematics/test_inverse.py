@@ -71,6 +71,16 @@ def test_limits_hold_where_the_target_is_beyond_them():
     assert (solution.q <= robot.upper).all()
 
 
+def test_joints_on_their_limits_leave_the_work_to_the_others():
+    """The seven joints of the arm reach the pose in spite of two that the first step drives onto a limit."""
+    robot = load_robot("iiwa14")
+    q = 0.6 * draw(robot, 200)
+    q[:, 1], q[:, 3] = robot.upper[1], robot.lower[3]
+    start = (q + 0.1 * torch.randn(q.shape, dtype=q.dtype)).clamp(robot.lower, robot.upper)
+    solution = inverse_kinematics(robot, tips(robot, q), start, restarts=0, iterations=15)
+    assert solution.converged.float().mean() > 0.95
+
+
 def test_solutions_do_not_wind_up():
     """Random restarts of an arm with two turns per joint come back to the turn of the start."""
     robot = load_robot("ur5e")

@@ -27,7 +27,7 @@ def test_mjcf_tree_agrees_with_mujoco(tmp_path):
     assert robot.joint_names == ("elbow", "left", "pan", "tilt", "lift")
     for name in ("tree.xml", "tree_arm.xml"):  # MuJoCo alone would ask for the mesh
         text = re.sub(r"<(geom|mesh)\b[^>]*/>", "", (ASSETS / name).read_text())
-        text = text.replace("<compiler ", '<compiler boundmass="1" boundinertia="1" ')
+        text = text.replace('fusestatic="true"', 'boundmass="1" boundinertia="1"')
         (tmp_path / name).write_text(text)
     model = mujoco.MjModel.from_xml_path(str(tmp_path / "tree.xml"))
     data = mujoco.MjData(model)

@@ -128,8 +128,7 @@ def test_rpy_is_the_convention_of_urdf():
 def test_rpy_at_gimbal_lock(pitch):
     R = rpy_to_matrix(torch.tensor([0.3, pitch, -0.8], dtype=torch.float64)).requires_grad_()
     rpy = matrix_to_rpy(R)
-    assert rpy[0] == 0
-    close(rpy_to_matrix(rpy), R, atol=1e-6)
+    close(rpy_to_matrix(rpy), R)
     rpy.sum().backward()
     assert R.grad.isfinite().all()
 

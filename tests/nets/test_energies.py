@@ -12,8 +12,10 @@ def test_the_stack_equals_separate_networks():
     torch.manual_seed(0)
     dims, batch, count, width = 3, 4, 5, 16
     stack = StackedEnergies(dims, width=width, blocks=2)
-    base, basis, slopes = torch.randn(dims, batch, width), torch.randn(dims, batch, count, 2), torch.randn(
-        dims, batch, 2, width
+    base, basis, slopes = (
+        torch.randn(dims, batch, width),
+        torch.randn(dims, batch, count, 2),
+        torch.randn(dims, batch, 2, width),
     )
     energies = stack(base, basis, slopes)
     assert energies.shape == (dims, batch, count)

@@ -62,5 +62,7 @@ def fitted(robot: Robot, method: str, *, pixels: bool = False, **changes: object
     policy = make_policy(robot, spec, config)
     batch = small_batch(spec, history=config.history)
     environment = batch.get("environment_state")
-    policy.fit_scales(batch["state"][:, -1], batch["action"], None if environment is None else environment[:, -1])
+    policy.fit_scales(
+        batch["state"][:, -1], batch["action"], None if environment is None else environment[:, -1]
+    )
     return policy, batch

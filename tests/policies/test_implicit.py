@@ -61,7 +61,9 @@ def test_energies_equal_the_straightforward_form(robot, residual):
     candidates = torch.cat([expert[..., None], policy.sample_negatives(expert)], -1)
     context, joints = decision(policy, batch)
     fast = policy.conditional_energies(context, joints, expert, candidates)
-    torch.testing.assert_close(fast, straightforward_energies(policy, batch, expert, candidates), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        fast, straightforward_energies(policy, batch, expert, candidates), atol=2e-5, rtol=1e-4
+    )
 
 
 def test_one_dimension_alone_equals_all_at_once(robot):
@@ -172,9 +174,7 @@ def train_raw(sample, steps: int = 700, **changes) -> ImplicitPolicy:
     first = sample(4000)
     names = tuple(f"a{i}" for i in range(first.shape[1]))
     spec = DataSpec(action_names=names, state_names=("s",))
-    config = PolicyConfig(
-        action_space="raw", residual=(), width=64, blocks=1, bfloat16=False, **changes
-    )
+    config = PolicyConfig(action_space="raw", residual=(), width=64, blocks=1, bfloat16=False, **changes)
     policy = make_policy(None, spec, config)
     policy.fit_scales(torch.zeros(4000, 1), first)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=3e-3)

@@ -19,7 +19,9 @@ def decoded(path):
 
 
 def test_h264_with_even_sides_at_the_given_rate(tmp_path):
-    path = write_grid(episodes([3, 6], 61, 81), tmp_path / "new" / "grid.mp4", fps=10, labels=[True, False], hold=0.5)
+    path = write_grid(
+        episodes([3, 6], 61, 81), tmp_path / "new" / "grid.mp4", fps=10, labels=[True, False], hold=0.5
+    )
     stream, frames = decoded(path)
     assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
     assert stream.average_rate == 10
@@ -43,7 +45,9 @@ def test_border_turns_green_or_red_when_the_episode_has_ended(tmp_path):
 
 
 def test_wide_grids_are_scaled_down(tmp_path):
-    path = write_grid(episodes([1] * 9, 100, 200), tmp_path / "grid.mp4", fps=10, labels=[True] * 9, max_width=300)
+    path = write_grid(
+        episodes([1] * 9, 100, 200), tmp_path / "grid.mp4", fps=10, labels=[True] * 9, max_width=300
+    )
     stream, _ = decoded(path)
     assert stream.width <= 300
 

@@ -88,16 +88,19 @@ def record_decision(policy: ImplicitPolicy, task: Task, seed: int = FIRST_SEED) 
     from ikp.tasks import ORACLES
 
     if not policy.spec.camera_names or task.env_id not in ORACLES:
-        raise ValueError(f"{task.env_id} with {task.env_kwargs}: a decision is shown with an image and an expert")
+        raise ValueError(
+            f"{task.env_id} with {task.env_kwargs}: a decision is shown with an image and an expert"
+        )
     kwargs = {"render_size": PICTURE_SIZE, **task.env_kwargs, "render_camera": policy.spec.camera_names[0]}
     env = gymnasium.make(task.env_id, render_mode="rgb_array", **kwargs)
     try:
-        for attempt in range(ATTEMPTS):
-            actions, observations, success = _roll_out(policy, env, seed + attempt)
-            if success:
-                break
+        last = seed + ATTEMPTS - 1
+        actions, observations, success = _roll_out(policy, env, seed)
+        while not success and seed < last:
+            seed += 1
+            actions, observations, success = _roll_out(policy, env, seed)
         step = _largest_motion(policy, actions, observations)
-        return _take_apart(policy, env, ORACLES[task.env_id], seed + attempt, step, actions, observations)
+        return _take_apart(policy, env, ORACLES[task.env_id], seed, step, actions, observations)
     finally:
         env.close()
 
@@ -165,7 +168,8 @@ def _take_apart(
 @torch.no_grad()
 def _energies_and_poses(policy: ImplicitPolicy, observation: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Energies along each joint, and by the policy's own (corrected) kinematics what the candidates mean."""
-    assert policy.poses is not None and policy.robot is not None
+    assert policy.poses is not None
+    assert policy.robot is not None
     values, energies, chosen = policy.energy_slices(observation, POINTS)
     measured = policy.measured_joints(observation)
     target = policy.variables.decode(observation["state"][:, -1], chosen)

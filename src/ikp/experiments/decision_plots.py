@@ -34,12 +34,23 @@ def energy_figure(decision: Decision) -> Figure:
 
 def _energy(ax: Axes, decision: Decision, j: int) -> None:
     measured = decision.q_measured[j]
-    degrees, energy = np.degrees(decision.targets[j] - measured), decision.energies[j] - decision.energies[j].min()
+    degrees, energy = (
+        np.degrees(decision.targets[j] - measured),
+        decision.energies[j] - decision.energies[j].min(),
+    )
     _colored_line(ax, np.stack([degrees, energy], -1), energy, width=2.6)
     chosen, expert = (np.degrees(q[j] - measured) for q in (decision.q_chosen, decision.q_expert))
     ax.axvline(0, color=MEASURED, linewidth=1, label="where the joint is")
     ax.axvline(expert, color=EXPERT, linewidth=1.2, linestyle="--", label="what the expert would do")
-    ax.plot([chosen], [np.interp(chosen, degrees, energy)], "o", color=CHOSEN, markersize=7, label="chosen: least energy", zorder=5)
+    ax.plot(
+        [chosen],
+        [np.interp(chosen, degrees, energy)],
+        "o",
+        color=CHOSEN,
+        markersize=7,
+        label="chosen: least energy",
+        zorder=5,
+    )
     ax.set(xlim=(degrees[0], degrees[-1]), ylim=(-0.06 * energy.max(), 1.06 * energy.max()))
     ax.set(xlabel="turn from where it is [deg]", ylabel="energy above least")
     ax.locator_params(axis="x", nbins=6)
@@ -67,14 +78,18 @@ def _sweep(ax: Axes, decision: Decision, j: int) -> None:
     strokes = [stroke(end) for end in ends[::6]]
     ax.plot(*flat(decision.links).T, color="#c9ced4", linewidth=5, solid_capstyle="round", zorder=1)
     ax.plot(0, 0, "o", color="#9aa1a9", markersize=8, zorder=2)
-    ax.add_collection(LineCollection(strokes, array=energy[::6], cmap=ENERGY_COLORS, linewidths=1.4, zorder=3))
+    ax.add_collection(
+        LineCollection(strokes, array=energy[::6], cmap=ENERGY_COLORS, linewidths=1.4, zorder=3)
+    )
     _colored_line(ax, path, energy, width=4)
     chosen = stroke(decision.far_end_chosen[j])
     ax.plot(*chosen.T, color=CHOSEN, linewidth=1.6, zorder=6)
     ax.plot(*chosen[0], "o", color=CHOSEN, markersize=7, zorder=6)
     reach = np.concatenate([path, *strokes, [(0.0, 0.0)]])
     middle, half = (reach.max(0) + reach.min(0)) / 2, max(np.ptp(reach, axis=0).max() * 0.58, 40)
-    ax.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half), aspect="equal")
+    ax.set(
+        xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half), aspect="equal"
+    )
     ax.set(xlabel="from the joint [mm]", title=f"seen {view}")
     ax.locator_params(nbins=5)
 
@@ -97,7 +112,11 @@ def _view(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
 def _colored_line(ax: Axes, points: np.ndarray, values: np.ndarray, width: float) -> None:
     segments = np.stack([points[:-1], points[1:]], 1)
     means = (values[:-1] + values[1:]) / 2
-    ax.add_collection(LineCollection(list(segments), array=means, cmap=ENERGY_COLORS, linewidths=width, zorder=4, capstyle="round"))
+    ax.add_collection(
+        LineCollection(
+            list(segments), array=means, cmap=ENERGY_COLORS, linewidths=width, zorder=4, capstyle="round"
+        )
+    )
 
 
 def _title(decision: Decision, j: int) -> str:

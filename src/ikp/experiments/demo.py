@@ -6,6 +6,7 @@ A folder with the data, the runs, the evaluations and one page. Every stage cont
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,15 @@ from ikp.data import load_dataset
 from ikp.experiments.decision import record_decision
 from ikp.experiments.offsets import compare_offsets
 from ikp.experiments.presets import METHOD_TITLES, Preset, policy_for, preset
-from ikp.experiments.report import write_report
-from ikp.experiments.runs import TASKS, Task, evaluate_policy, train_policy
+from ikp.experiments.report import PAGE, write_report
+from ikp.experiments.runs import TASKS, Task, evaluate_policy, policy_origin, train_policy
 from ikp.experiments.stages import Stage, Stages
 from ikp.experiments.summary import percent
 from ikp.policies import ImplicitPolicy, Policy, load_policy, save_policy
 from ikp.policies.checkpoint import WEIGHTS_FILE
 from ikp.training.collection import collect
 from ikp.training.config import TrainConfig
-from ikp.training.origin import origin, write_json
+from ikp.training.origin import write_json
 from ikp.training.trainer import Callback
 
 MAIN = "ikp"
@@ -30,6 +31,8 @@ COMPARED = ("implicit-joint", "explicit")
 CURVE_SHARES = (0.1, 0.25, 0.5, 0.75)
 """Shares of the training at which the averaged policy is kept, to be evaluated afterwards."""
 RENDER_SIZE = (320, 320)
+SECONDS_PER_DEMONSTRATION = 0.08
+"""On two cores, for the announcement."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,14 @@ def run_demo(config: DemoConfig) -> dict[str, Any]:
     demo = _Demo(config)
     config.out.mkdir(parents=True, exist_ok=True)
     stages = Stages(config.out)
+    print(
+        f"the report will be {config.out / PAGE}; stopped at any time, the same command continues", flush=True
+    )
     stages.run(demo.stages())
     result = demo.result(stages)
     page = write_report(config.out, result)
-    print(f"insertion within 10 mm and 15 deg: {percent(result['summary']['success'])} of {config.episodes} unseen episodes")
+    share = percent(result["summary"]["success"])
+    print(f"inserted within 10 mm and 15 deg in {share} of {config.episodes} unseen configurations")
     print(f"report: {page}")
     return result
 
@@ -103,8 +110,11 @@ class _Demo:
             "perturbation": recipe.perturbation,
             "seed": config.seed,
         }
-        about = f"collecting {recipe.demonstrations} demonstrations of a robot whose joint readings are off by up to 2 deg"
-        stages = [Stage("collect", f"{about} (about {_minutes(recipe.demonstrations / 12)})", data, self._collect)]
+        about = (
+            f"collecting {recipe.demonstrations} demonstrations of a robot with joint offsets of up to 2 deg"
+        )
+        expected = _minutes(recipe.demonstrations * SECONDS_PER_DEMONSTRATION)
+        stages = [Stage("collect", f"{about} (about {expected})", data, self._collect)]
         for method in config.methods:
             policy = policy_for(method, recipe.policy)
             settings = {**data, "policy": policy.to_json(), "train": recipe.train.to_json()}
@@ -114,8 +124,11 @@ class _Demo:
             about = f"evaluating {method} on {config.episodes} unseen configurations (about 1 min)"
             stages.append(Stage(f"evaluate-{method}", about, evaluated, lambda m=method: self._evaluate(m)))
             evaluated = {**settings, "episodes": config.curve_episodes}
-            about = f"evaluating {method} as it was during training, {len(CURVE_SHARES)} x {config.curve_episodes} configurations (about 2 min)"
-            stages.append(Stage(f"curve-{method}", about, evaluated, lambda m=method: self._evaluate_curve(m)))
+            points = f"{len(CURVE_SHARES)} x {config.curve_episodes} configurations (about 1 min)"
+            about = f"evaluating {method} as it was during training, {points}"
+            stages.append(
+                Stage(f"curve-{method}", about, evaluated, lambda m=method: self._evaluate_curve(m))
+            )
             if method == MAIN:
                 about = "taking one decision apart and comparing learned with true joint offsets (seconds)"
                 stages.append(Stage("explain", about, settings, self._explain))
@@ -187,7 +200,9 @@ class _Demo:
         result = {
             "summary": final[MAIN]["summary"],
             "methods": {method: values["summary"] for method, values in final.items()},
-            "policy_milliseconds": {method: values["policy_milliseconds"] for method, values in final.items()},
+            "policy_milliseconds": {
+                method: values["policy_milliseconds"] for method, values in final.items()
+            },
             "training": {method: _training(values["policy"]) for method, values in final.items()},
             "curves": curves,
             "offsets": json.loads((self.out / "offsets.json").read_text()),
@@ -195,7 +210,7 @@ class _Demo:
             "seconds": sum(stages.done[name]["seconds"] for name in known),
             "task": vars(config.task),
             "data": final[MAIN]["policy"]["data"],
-            "origin": origin(),
+            "origin": final[MAIN]["origin"],
         }
         write_json(self.out / "result.json", result)
         return result
@@ -210,15 +225,25 @@ class _Demo:
 
 
 def snapshots(folder: Path, train: TrainConfig) -> Callback:
-    """A callback for `ikp.train` that keeps the averaged policy when a share of `CURVE_SHARES` has passed."""
+    """A callback for `ikp.train` that keeps the averaged policy when a share of `CURVE_SHARES` has passed.
+
+    Policies that a killed run kept after the state from which it is resumed are dropped.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    resumed = True
 
     def keep(policy: Policy, step: int, seconds: float) -> None:
+        nonlocal resumed
+        if resumed:
+            for path in folder.iterdir():
+                if not (path / WEIGHTS_FILE).exists() or policy_origin(path)["step"] >= step:
+                    shutil.rmtree(path)
+            resumed = False
         by_clock = seconds / (60 * train.minutes) if train.minutes else 0.0
         passed = max(step / train.steps, by_clock)
         due = [share for share in CURVE_SHARES if share <= passed < 1]
         path = folder / f"{round(100 * due[-1]):02d}" if due else None
-        if path is not None and not (path / WEIGHTS_FILE).exists():
+        if path is not None and not path.exists():
             save_policy(policy, path, origin={"step": step, "seconds": round(seconds, 1)})
 
     return keep

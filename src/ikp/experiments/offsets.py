@@ -60,7 +60,10 @@ def compare_offsets(policy: Policy, dataset: Demonstrations, q_offset: Sequence[
         "from_constraints": solved.tolist(),
         "constraints_vs_true": agreement(solved, true),
         "directions": len(directions),
-        "along_directions": {"true": _rms(directions @ true), "from_constraints": _rms(directions @ (solved - true))},
+        "along_directions": {
+            "true": _rms(directions @ true),
+            "from_constraints": _rms(directions @ (solved - true)),
+        },
         "remaining_mm": {
             name: remaining_effect(policy.robot, q.double(), unknown).tolist()
             for name, unknown in SCENARIOS.items()
@@ -136,7 +139,7 @@ def _displacements(robot: Robot, q: Tensor, unknown: Sequence[str]) -> tuple[Ten
 def _left_over(columns: Tensor, explained_by: Tensor) -> Tensor:
     """What is left of columns after least squares; an orthonormal basis, for the unknowns may overlap."""
     U, S, _ = torch.linalg.svd(explained_by, full_matrices=False)
-    basis = U[:, S > 1e-9 * S[0]]
+    basis = U[:, 1e-9 * S[0] < S]
     return columns - basis @ (basis.T @ columns)
 
 

@@ -28,7 +28,7 @@ COLORS = {
     "raw": "#b0578d",
 }
 TRUE_COLOR, LEARNED_COLOR, SOLVED_COLOR = "#22262b", "#1668a8", "#e0a526"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
@@ -50,7 +50,9 @@ styled = mpl.rc_context(STYLE)
 """Decorator: the function draws in the common style."""
 
 
-def figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
+def figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, np.ndarray]:
     """A figure with its axes in an array (rows, columns); no window, no global state."""
     made = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=0.07, w_pad=0.07))
     return made, made.subplots(rows, columns, squeeze=False, **options)
@@ -89,7 +91,10 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     _errors(axes[0, 1], metrics, "joint_deg", "Joint error of the chosen action", "largest joint [deg]")
     _errors(axes[1, 0], metrics, "tip_mm", "Tool-tip error of the chosen action", "distance [mm]")
     ax = axes[1, 1]
-    for name, color, label in (("training", "#9aa1a9", "training frames"), ("held_out", COLORS["ikp"], "held-out frames")):
+    for name, color, label in (
+        ("training", "#9aa1a9", "training frames"),
+        ("held_out", COLORS["ikp"], "held-out frames"),
+    ):
         minutes, values = _series(metrics, name, "miss")
         ax.plot(minutes, 100 * values, color=color, label=label, marker="o", markersize=3)
     ax.set(title="Large misses (over 10 mm or 5 deg)", ylabel="share of frames [%]", ylim=(0, None))
@@ -116,7 +121,9 @@ def _errors(ax: Axes, metrics: Sequence[Mapping[str, Any]], key: str, title: str
         for quantile, style in (("median", "-"), ("p90", "--")):
             minutes, values = _series(metrics, name, f"{key}_{quantile}")
             words = "median" if quantile == "median" else "90 %"
-            ax.plot(minutes, values, style, color=color, label=f"{label}, {words}", marker="o", markersize=2.5)
+            ax.plot(
+                minutes, values, style, color=color, label=f"{label}, {words}", marker="o", markersize=2.5
+            )
     ax.set(title=title, ylabel=unit, yscale="log")
     _plain_log(ax.yaxis)
     ax.legend(fontsize=8.5)
@@ -131,8 +138,8 @@ def _plain_log(axis: Axis) -> None:
 
 def _series(metrics: Sequence[Mapping[str, Any]], part: str, key: str) -> tuple[np.ndarray, np.ndarray]:
     found = [(line["seconds"] / 60, line[part][key]) for line in metrics if key in line.get(part, {})]
-    minutes, values = zip(*found, strict=True) if found else ((), ())
-    return np.array(minutes), np.array(values, dtype=float)
+    minutes, values = np.array(found, dtype=float).reshape(-1, 2).T
+    return minutes, values
 
 
 @styled
@@ -142,7 +149,7 @@ def success_curve(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     Args:
         curves: per method its points, each with `minutes` and `summary` (see `summarize`).
     """
-    shown = [None, TOLERANCES[1]] if _has_tolerances(curves) else [None]
+    shown: list[tuple[float, float] | None] = list(TOLERANCES[:2]) if _has_tolerances(curves) else [None]
     made, axes = figure(5.2 * len(shown) + 0.6, 3.9, 1, len(shown), sharey=True)
     for ax, tolerance in zip(axes[0], shown, strict=True):
         for shift, (method, points) in enumerate(curves.items()):
@@ -151,13 +158,16 @@ def success_curve(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             values = np.array([share["share"] for share in shares])
             low, high = np.array([share["interval_95"] for share in shares]).T
             error = 100 * np.maximum(np.stack([values - low, high - values]), 0)
-            nudge = 0.004 * minutes.max() * (shift - (len(curves) - 1) / 2)  # so that intervals do not overlap
+            nudge = (
+                0.004 * minutes.max() * (shift - (len(curves) - 1) / 2)
+            )  # so that intervals do not overlap
             ax.errorbar(
                 minutes + nudge, 100 * values, yerr=error, color=COLORS[method], capsize=2.5, marker="o",
                 markersize=5, elinewidth=1, label=METHOD_TITLES[method],
             )  # fmt: skip
         ax.set(xlabel="training time [min]", ylim=(-2, 102), xlim=(0, None))
-        ax.set_title("Success (10 mm, 15 deg)" if tolerance is None else "Within {:g} mm and {:g} deg".format(*tolerance))
+        title = "Success" if tolerance is None else f"Within {tolerance[0]:g} mm and {tolerance[1]:g} deg"
+        ax.set_title(title)
     axes[0, 0].set_ylabel("unseen episodes [%]")
     axes[0, 0].legend(loc="best", fontsize=9)
     return made
@@ -183,19 +193,35 @@ def final_errors(episodes: Sequence[Mapping[str, Any]]) -> Figure:
         chosen = success == hit
         scatter.plot(position[chosen], yaw[chosen], "o", color=color, markersize=4.5, alpha=0.75, label=label)
     for most_mm, most_deg in TOLERANCES:
-        scatter.plot([0.01, most_mm, most_mm], [most_deg, most_deg, 0.001], color="#444b54", linewidth=0.9, linestyle=":")
+        scatter.plot(
+            [0.01, most_mm, most_mm],
+            [most_deg, most_deg, 0.001],
+            color="#444b54",
+            linewidth=0.9,
+            linestyle=":",
+        )
     scatter.set(xscale="log", yscale="log", title="Final error of every episode")
     scatter.set(xlabel="position [mm]", ylabel="yaw [deg]")
     scatter.set_xlim(max(0.05, min(position.min() / 1.5, 1)), max(position.max() * 1.5, 20))
     scatter.set_ylim(max(0.02, min(yaw.min() / 1.5, 1)), max(yaw.max() * 1.5, 30))
     scatter.legend(loc="best")
     ranked = np.sort(position)
-    distribution.step(ranked, 100 * np.arange(1, len(ranked) + 1) / len(ranked), where="post", color=COLORS["ikp"])
-    distribution.set(xscale="log", title="Episodes that end this close", xlabel="position [mm]", ylabel="share [%]", ylim=(0, 101))
+    distribution.step(
+        ranked, 100 * np.arange(1, len(ranked) + 1) / len(ranked), where="post", color=COLORS["ikp"]
+    )
+    distribution.set(
+        xscale="log",
+        title="Episodes that end this close",
+        xlabel="position [mm]",
+        ylabel="share [%]",
+        ylim=(0, 101),
+    )
     distribution.set_xlim(scatter.get_xlim())
     for most_mm, _ in TOLERANCES:
         distribution.axvline(most_mm, color="#444b54", linewidth=0.9, linestyle=":")
-        distribution.annotate(f"{most_mm:g} mm", (most_mm, 98), rotation=90, fontsize=8.5, color="#444b54", ha="right", va="top")
+        distribution.annotate(
+            f"{most_mm:g} mm", (most_mm, 98), rotation=90, fontsize=8.5, color="#444b54", ha="right", va="top"
+        )
     for axis in (scatter.xaxis, scatter.yaxis, distribution.xaxis):
         _plain_log(axis)
     return made

@@ -42,7 +42,7 @@ PRESETS: dict[str, Preset] = {
     # Two CPU cores, minutes.
     "standard": Preset(
         policy=PolicyConfig(),
-        train=TrainConfig(steps=20_000, validate_every=500, checkpoint_every=500),
+        train=TrainConfig(steps=20_000, checkpoint_every=500),
         demonstrations=1000,
     ),
     # The paper's networks and sampling (its Sec. V and Implicit BC's appendix); wants a GPU.

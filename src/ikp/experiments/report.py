@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,15 @@ from typing import Any
 from ikp.experiments.decision import Decision
 from ikp.experiments.decision_plots import energy_figure, film_figure, scene_figure
 from ikp.experiments.offsets import verdict
+from ikp.experiments.page import embedded, html_page, picture, table
 from ikp.experiments.plots import (
-    final_errors, learning_curves, offset_bars, read_metrics, save_figure, success_curve,
-)  # fmt: skip
+    final_errors,
+    learning_curves,
+    offset_bars,
+    read_metrics,
+    save_figure,
+    success_curve,
+)
 from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.summary import TOLERANCES, percent, tolerance_name
 from ikp.policies.checkpoint import replaced_atomically
@@ -29,21 +35,18 @@ def write_report(root: Path, result: Mapping[str, Any]) -> Path:
         root: the demo's folder, with `rollouts.mp4`, `decision.npz`, `runs/` and `evaluations/`.
         result: what `result.json` holds.
     """
-    _draw(root, result)
-    sections = [_headline(root, result), _task(root, result), _learning(root, result), _decision(root)]
-    sections += [_offsets(root, result["offsets"]), _origin(result)]
-    page = _PAGE.format(style=_STYLE, body="\n".join(sections))
+    decision = Decision.load(root / "decision.npz")
+    _draw(root, result, decision)
+    sections = [_headline(root, result), _task(root, result, decision), _learning(root, result)]
+    sections += [_decision(root, decision), _offsets(root, result["offsets"]), _origin(root, result)]
+    page = html_page("IKP: insertion from pixels on a miscalibrated UR5e", sections)
     with replaced_atomically(root / PAGE) as fresh:
         fresh.write_text(page, encoding="utf-8")
     return root / PAGE
 
 
-def _draw(root: Path, result: Mapping[str, Any]) -> None:
-    import json
-
-    folder = root / FIGURES
+def _draw(root: Path, result: Mapping[str, Any], decision: Decision) -> None:
     episodes = json.loads((root / "evaluations" / "ikp-final.json").read_text())["episodes"]
-    decision = Decision.load(root / "decision.npz")
     figures = {
         "learning": learning_curves(read_metrics(root / "runs" / "ikp" / "metrics.jsonl")),
         "success": success_curve(result["curves"]),
@@ -54,7 +57,7 @@ def _draw(root: Path, result: Mapping[str, Any]) -> None:
         "offsets": offset_bars(result["offsets"]),
     }
     for name, made in figures.items():
-        save_figure(made, folder / f"{name}.png")
+        save_figure(made, root / FIGURES / f"{name}.png")
 
 
 def _headline(root: Path, result: Mapping[str, Any]) -> str:
@@ -65,8 +68,10 @@ def _headline(root: Path, result: Mapping[str, Any]) -> str:
         share = summary["within"][tolerance_name(tolerance)]
         words = f"within {tolerance[0]:g} mm and {tolerance[1]:g}°"
         tiles.append(_tile(percent(share).split(" (")[0], words, _interval(share)))
-    tiles.append(_tile(f"{result['seconds'] / 60:.0f} min", "in all", "data, training, evaluation, this page"))
-    video = _embedded(root / "rollouts.mp4", "video/mp4")
+    tiles.append(
+        _tile(f"{result['seconds'] / 60:.0f} min", "in all", "data, training, evaluation, this page")
+    )
+    video = embedded(root / "rollouts.mp4", "video/mp4")
     return f"""<header>
 <h1>A miscalibrated robot learns to insert a block, from pixels</h1>
 <p class="lead">An Implicit Kinematic Policy (IKP) inserted the block in <b>{count} of {total}</b> configurations
@@ -75,7 +80,7 @@ Wilson interval.</p>
 </header>
 <div class="tiles">{"".join(tiles)}</div>
 <figure><video controls autoplay muted loop playsinline src="{video}"></video>
-<figcaption>The first nine of these rollouts, not selected, in real time. A green frame means inserted within
+<figcaption>The first {min(9, total)} of these rollouts, not selected, in real time. A green frame means inserted within
 10 mm and 15°, a red one that time ran out.</figcaption></figure>"""
 
 
@@ -88,19 +93,30 @@ def _interval(share: Mapping[str, Any]) -> str:
     return f"95 % interval {100 * low:.0f} to {100 * high:.0f} %"
 
 
-def _task(root: Path, result: Mapping[str, Any]) -> str:
+def _task(root: Path, result: Mapping[str, Any], decision: Decision) -> str:
     data, offsets = result["data"], result["offsets"]
+    height, width = decision.observation.shape[:2]
     size = ", ".join(f"{value:+.1f}" for value in offsets["true"])
     return f"""<h2>What was done</h2>
 <p>A UR5e with a suction cup picks an L-shaped block from the table and sets it into an L-shaped fixture; both lie
 at random. The robot's joint readings are wrong by a constant of up to 2° per joint (here {size}°), in what it
 measures and in what it is commanded, as on an arm whose zero positions were set by eye. A scripted expert that
-knows the truth showed the task {data["episodes"]} times ({data["frames"]} frames at 10 Hz). The policy sees one
-96 x 96 camera image and the six wrong joint readings, ten times a second, and answers with six joint targets and
+knows the truth showed the task {data["episodes"]} times ({
+        data["frames"]
+    } frames at 10 Hz). The policy sees one
+{width} x {
+        height
+    } camera image and the six wrong joint readings, ten times a second, and answers with six joint targets and
 the vacuum. Nobody tells it the offsets.</p>
 {_picture(root, "film", "One rollout as the policy sees it, from start to end.")}
-{_picture(root, "errors", "Final position and yaw of the block in its fixture, over all evaluated episodes. "
-          "Dotted: the tolerances of the figures above.")}"""
+{
+        _picture(
+            root,
+            "errors",
+            "Final position and yaw of the block in its fixture, over all evaluated episodes. "
+            "Dotted: the tolerances of the figures above.",
+        )
+    }"""
 
 
 def _learning(root: Path, result: Mapping[str, Any]) -> str:
@@ -121,38 +137,70 @@ against the expert's is measured on demonstrations that were kept out of trainin
 
 
 def _methods_table(result: Mapping[str, Any]) -> str:
-    head = ["method", *(f"within {mm:g} mm, {deg:g}°" for mm, deg in TOLERANCES), "steps", "training", "one call, 100 robots"]
+    head = [
+        "method",
+        *(f"within {mm:g} mm, {deg:g}°" for mm, deg in TOLERANCES),
+        "steps",
+        "training",
+        "one call, 100 robots",
+    ]
     rows = []
     for method, summary in result["methods"].items():
         training = result["training"][method]
         cells = [METHOD_TITLES[method]]
-        cells += [percent(summary["within"][tolerance_name(t)]) for t in TOLERANCES] if "within" in summary else []
-        cells += [str(training["steps"]), f"{training['seconds'] / 60:.1f} min", f"{result['policy_milliseconds'][method]:.0f} ms"]
+        cells += (
+            [percent(summary["within"][tolerance_name(t)]) for t in TOLERANCES] if "within" in summary else []
+        )
+        cells += [
+            str(training["steps"]),
+            f"{training['seconds'] / 60:.1f} min",
+            f"{result['policy_milliseconds'][method]:.0f} ms",
+        ]
         rows.append(cells)
-    return _table(head, rows)
+    return table(head, rows)
 
 
-def _decision(root: Path) -> str:
-    decision = Decision.load(root / "decision.npz")
+def _decision(root: Path, decision: Decision) -> str:
     return f"""<h2>One decision, taken apart</h2>
 <p>The policy chooses joint after joint, from the base to the tool. For each one it asks which value has the least
 energy, given the joints already chosen. Each candidate value is shown to the energy twice: as a joint angle, and as
-the pose in space that the arm's kinematics give it. Below is step {int(decision.step) + 1} of a rollout, the largest
+the pose in space that the arm's kinematics give it. Below is step {
+        int(decision.step) + 1
+    } of a rollout, the largest
 motion before the grasp.</p>
-{_picture(root, "scene", "Left the policy's input. Right the motion it chose, and what the scripted expert would have done.")}
-{_picture(root, "energies", "For each joint: the energy over its range, and beside it the same candidates in space: the "
-          "link that the joint moves, with the path of its far end (the next joint, or the tool), in the same colours: dark is "
-          "low energy, good. Seen along the joint's axis; the rest of the arm is grey. The far ends of the first and the "
-          "last joint lie on their own axes, so there only a direction turns.")}"""
+{
+        _picture(
+            root,
+            "scene",
+            "Left the policy's input. Right the motion it chose, and what the scripted expert would have done.",
+        )
+    }
+{
+        _picture(
+            root,
+            "energies",
+            "For each joint: the energy over its range, and beside it the same candidates in space: the link that "
+            "the joint moves, with the path of its far end (the next joint, or the tool), in the same colours: dark "
+            "is low energy, good. Seen along the joint's axis; the rest of the arm is grey. The far ends of the "
+            "first and the last joint lie on their own axes, so there only a direction turns.",
+        )
+    }"""
 
 
 def _offsets(root: Path, offsets: Mapping[str, Any]) -> str:
     words = [_learned_words(offsets), _solved_words(offsets)]
     return f"""<h2>Learned and true offsets</h2>
 <p>{" ".join(words)}</p>
-{_picture(root, "offsets", "Left: offsets per joint. Right: how far a degree of one joint's offset still moves the tool "
-          "after the other offsets, and where unknown the placements of base and tool, have explained all they can, "
-          "by least squares over the demonstrated configurations (turns count at a lever of 10 cm). Zero means not identifiable.")}
+{
+        _picture(
+            root,
+            "offsets",
+            "Left: offsets per joint. Right: how far a degree of one joint's offset still moves the tool after the "
+            "other offsets, and where unknown the placements of base and tool, have explained all they can, by least "
+            "squares over the demonstrated configurations (turns count at a lever of 10 cm). Zero means not "
+            "identifiable.",
+        )
+    }
 {_identifiability_words(offsets)}"""
 
 
@@ -160,11 +208,14 @@ def _learned_words(offsets: Mapping[str, Any]) -> str:
     if offsets["learned"] is None:
         return "This policy has no residual on its joints."
     found = offsets["learned_vs_true"]
+    why = (
+        " Nothing in the training loss asks for the true values: a constant offset bends the map from readings to "
+        "actions so gently that the network can take it up as well."
+    )
     return (
         f"The policy's residual ended with an error of <b>{found['rms_error']:.2f}° RMS</b> against the true offsets, "
         f"which are {found['rms_true']:.2f}° RMS themselves (correlation {found['correlation']:+.2f} over six joints): "
-        f"<b>{verdict(found)}</b>. Nothing in the training loss asks for the true values: a constant offset bends the "
-        "map from readings to actions so gently that the network takes it up as well."
+        f"<b>{verdict(found)}</b>.{'' if verdict(found) == 'recovered' else why}"
     )
 
 
@@ -174,14 +225,17 @@ def _solved_words(offsets: Mapping[str, Any]) -> str:
     return (
         "What the demonstrations could tell is more: that the expert keeps the tool vertical and grasps at one height "
         f"fixes {offsets['directions']} of {len(offsets['joints'])} combinations of offsets by least squares, to "
-        f"{along['from_constraints']:.2f}° RMS along them, where the true offsets measure {along['true']:.2f}°{learned}; "
-        "along the others that estimate stays at zero."
+        f"{along['from_constraints']:.2f}° RMS along them, where the true offsets measure {along['true']:.2f}°"
+        f"{learned}; along the others that estimate stays at zero."
     )
 
 
 def _identifiability_words(offsets: Mapping[str, Any]) -> str:
     rows = [
-        [name.removesuffix("_joint").replace("_", " "), *(f"{values[j]:.2f}" for values in offsets["remaining_mm"].values())]
+        [
+            name.removesuffix("_joint").replace("_", " "),
+            *(f"{values[j]:.2f}" for values in offsets["remaining_mm"].values()),
+        ]
         for j, name in enumerate(offsets["joints"])
     ]
     head = ["mm per degree left", *offsets["remaining_mm"]]
@@ -190,24 +244,34 @@ def _identifiability_words(offsets: Mapping[str, Any]) -> str:
         for scenario, values in offsets["remaining_mm"].items()
     }
     sentences = [
-        f"With {scenario}: {', '.join(names)} cannot be told apart from it at all." if names
+        f"With {scenario}: {', '.join(names)} cannot be told apart from that at all." if names
         else f"With {scenario}: every joint leaves a trace of its own."
         for scenario, names in lost.items()
     ]  # fmt: skip
-    return f"<p>{escape(' '.join(sentences))} Here the camera is not calibrated to the base, nor the tool to the flange.</p>{_table(head, rows)}"
+    here = "Here the camera is not calibrated to the base, nor the tool to the flange."
+    return f"<p>{escape(' '.join(sentences))} {here}</p>{table(head, rows)}"
 
 
 _STAGE_NAMES = {"collect": "demonstrations", "explain": "decision and offsets"}
 
 
-def _origin(result: Mapping[str, Any]) -> str:
+def _origin(root: Path, result: Mapping[str, Any]) -> str:
     origin = result["origin"]
     machine = origin["machine"]
     rows = []
     for name, stage in result["stages"].items():
         kind, _, method = name.partition("-")
-        words = _STAGE_NAMES.get(name) or {"train": "training", "evaluate": "evaluation", "curve": "curve"}[kind] + f", {method}"
-        rows.append([words, f"{stage['seconds'] / 60:.1f} min", "" if stage["runs"] == 1 else f"in {stage['runs']} runs"])
+        words = (
+            _STAGE_NAMES.get(name)
+            or {"train": "training", "evaluate": "evaluation", "curve": "curve"}[kind] + f", {method}"
+        )
+        rows.append(
+            [
+                words,
+                f"{stage['seconds'] / 60:.1f} min",
+                "" if stage["runs"] == 1 else f"in {stage['runs']} runs",
+            ]
+        )
     rows.append(["in all", f"{result['seconds'] / 60:.1f} min", ""])
     train = result["training"]["ikp"]["train"]
     facts = [
@@ -220,61 +284,13 @@ def _origin(result: Mapping[str, Any]) -> str:
         ["training", f"batches of {train['batch_size']}, seed {train['seed']}, one seed only"],
     ]
     return f"""<h2>How long, and on what</h2>
-{_table(["stage", "time", ""], rows)}
-{_table(["", ""], facts)}
+{table(["stage", "time", ""], rows)}
+{table(["", ""], facts)}
 <p>All figures are in <code>result.json</code> and <code>evaluations/</code> beside this page, with every episode;
-the trained policy is in <code>runs/ikp/policy</code>: <code>ikp evaluate --policy runs/ikp</code> repeats the
-evaluation.</p>"""
+the trained policy is in <code>runs/ikp/policy</code>, and
+<code>ikp evaluate --policy {escape(str(root / "runs" / "ikp"))} --episodes {result["summary"]["episodes"]}</code>
+repeats the evaluation.</p>"""
 
 
 def _picture(root: Path, name: str, caption: str) -> str:
-    source = _embedded(root / FIGURES / f"{name}.png", "image/png")
-    return f'<figure><img alt="{escape(caption)}" src="{source}"><figcaption>{caption}</figcaption></figure>'
-
-
-def _embedded(path: Path, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    header = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
-
-
-_STYLE = """
-:root { --ink: #22262b; --soft: #5d646d; --line: #e2e5e9; --accent: #1668a8; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1080px; padding: 2.5rem 1.5rem 5rem; color: var(--ink); background: #fff;
-       font: 17px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-h1 { font-size: 2.1rem; line-height: 1.2; margin: 0 0 .6rem; }
-h2 { font-size: 1.4rem; margin: 3.2rem 0 .6rem; padding-top: 1.2rem; border-top: 1px solid var(--line); }
-p { max-width: 46rem; margin: .7rem 0; }
-.lead { font-size: 1.15rem; }
-.tiles { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.6rem 0; }
-.tile { flex: 1 1 12rem; border: 1px solid var(--line); border-radius: 10px; padding: 1rem 1.2rem;
-        display: flex; flex-direction: column; }
-.tile b { font-size: 2.2rem; line-height: 1.15; color: var(--accent); }
-.tile small, figcaption { color: var(--soft); font-size: .9rem; }
-figure { margin: 1.6rem 0; }
-figure img, figure video { display: block; width: 100%; height: auto; border-radius: 8px; }
-figure video { max-width: 820px; }
-figcaption { max-width: 52rem; margin-top: .5rem; }
-table { border-collapse: collapse; margin: 1.2rem 0; font-size: .95rem; }
-th, td { text-align: left; padding: .35rem 1.4rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-code { background: #f2f4f6; border-radius: 4px; padding: .1em .35em; font-size: .9em; }
-"""
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>IKP: insertion from pixels on a miscalibrated UR5e</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
+    return picture(root / FIGURES / f"{name}.png", caption)

@@ -57,7 +57,9 @@ def task_id(name: str) -> str:
         return TASKS[name]
     if "/" in name or ":" in name:
         return name
-    raise ValueError(f"task is {name!r}: choose one of {', '.join(TASKS)}, or give a Gymnasium id such as ikp/Insertion-v0")
+    raise ValueError(
+        f"task is {name!r}: choose one of {', '.join(TASKS)}, or give a Gymnasium id such as ikp/Insertion-v0"
+    )
 
 
 def task_of_data(root: Path | str) -> Task | None:
@@ -98,7 +100,9 @@ def train_policy(
     """
     check_method(method, policy)
     if not resume and (Path(out) / "state").exists():
-        raise FileExistsError(f"{out} holds a run already: continue it with --resume, or choose another folder")
+        raise FileExistsError(
+            f"{out} holds a run already: continue it with --resume, or choose another folder"
+        )
     demonstrations = load_dataset(data, episodes=episodes)
     task = task_of_data(data)
     if robot is None and policy.action_space != "raw":
@@ -111,12 +115,16 @@ def train_policy(
         "task": vars(task) if task else None,
         **origin(),
     }
-    return train(new, demonstrations, train_config, out=out, resume=resume, callback=callback, origin=described)
+    return train(
+        new, demonstrations, train_config, out=out, resume=resume, callback=callback, origin=described
+    )
 
 
 def _robot_of(task: Task | None, data: Path | str) -> Robot:
     if task is None:
-        raise ValueError(f"{data} does not say which robot it is of: give --robot (a URDF or MJCF), or use --method raw")
+        raise ValueError(
+            f"{data} does not say which robot it is of: give --robot (a URDF or MJCF), or use --method raw"
+        )
     return task.robot()
 
 
@@ -166,7 +174,9 @@ def evaluate_policy(
     trained = policy_origin(folder)
     known = trained.get("task") or {}
     if task is None and not known:
-        raise ValueError(f"{folder} does not know its task: give --task (one of {', '.join(TASKS)}, or a Gymnasium id)")
+        raise ValueError(
+            f"{folder} does not know its task: give --task (one of {', '.join(TASKS)}, or a Gymnasium id)"
+        )
     env_id = known["env_id"] if task is None else task_id(task)
     same_task = env_id == known.get("env_id")
     kwargs = {**(known["env_kwargs"] if same_task else {}), **(env_kwargs or {})}

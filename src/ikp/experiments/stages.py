@@ -45,9 +45,10 @@ class Stages:
     def check(self, stages: list[Stage]) -> None:
         """Raise ValueError where a stage was run, or begun, with other settings: its results would be mixed."""
         for stage in stages:
-            known = self.done.get(stage.name)
-            stored = known["settings"] if known else dict(stage.settings)
-            different = _differences(stored, json.loads(json.dumps(dict(stage.settings))))
+            if stage.name not in self.done:
+                continue
+            given = json.loads(json.dumps(dict(stage.settings)))  # as it would be read from the ledger
+            different = _differences(self.done[stage.name]["settings"], given)
             if different:
                 raise ValueError(
                     f"{self.path.parent} holds a run with other settings: {stage.name}: {'; '.join(different)}. "
@@ -58,7 +59,9 @@ class Stages:
         """Run in order what is not finished; `seconds` of a stage adds up over interruptions that were noticed."""
         self.check(stages)
         for number, stage in enumerate(stages, start=1):
-            entry = self.done.setdefault(stage.name, {"settings": dict(stage.settings), "seconds": 0.0, "runs": 0})
+            entry = self.done.setdefault(
+                stage.name, {"settings": dict(stage.settings), "seconds": 0.0, "runs": 0}
+            )
             place = f"[{number}/{len(stages)}] "
             if entry.get("finished"):
                 print(f"{place}{stage.announcement}: done before in {entry['seconds']:.0f} s", flush=True)

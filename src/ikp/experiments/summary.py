@@ -49,7 +49,11 @@ def summarize(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 def _share(hits: np.ndarray) -> dict[str, Any]:
     count = int(hits.sum())
-    return {"count": count, "share": count / len(hits), "interval_95": list(wilson_interval(count, len(hits)))}
+    return {
+        "count": count,
+        "share": count / len(hits),
+        "interval_95": list(wilson_interval(count, len(hits))),
+    }
 
 
 def percent(share: Mapping[str, Any]) -> str:
@@ -78,4 +82,6 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

@@ -165,7 +165,7 @@ class _Problem:
         e = residual.flatten(0, 1).movedim(-1, 0)[..., None]
         pull = product(J.mT, e)[..., 0]
         held = ((q <= self.lower) & (pull < 0)) | ((q >= self.upper) & (pull > 0))
-
+        J = J.masked_fill(held[:, None], 0.0)
         damping = 0.5 * (e * e).sum((1, 2)) + _DAMPING
         H = product(J.mT, J) + damping[:, None, None] * torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
         step = torch.linalg.solve_ex(H, product(J.mT, e))[0][..., 0]

@@ -117,18 +117,15 @@ def rpy_to_matrix(rpy: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3 3"]:
 
 
 def matrix_to_rpy(R: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3"]:
-    """Roll, pitch in [-pi/2, pi/2] and yaw; at a pitch of a quarter turn, not unique, the roll is 0."""
-    horizontal = R[..., 0, 0] ** 2 + R[..., 1, 0] ** 2
-    locked = horizontal < _TINY
-    pitch = torch.atan2(
-        -R[..., 2, 0], torch.where(locked, torch.zeros_like(horizontal) + _TINY, horizontal).sqrt()
-    )
-    roll_sin, roll_cos = R[..., 2, 1], R[..., 2, 2]
-    yaw_sin = torch.where(locked, -R[..., 0, 1], R[..., 1, 0])
-    yaw_cos = torch.where(locked, R[..., 1, 1], R[..., 0, 0])
-    zero, one = torch.zeros_like(pitch), torch.ones_like(pitch)
-    roll = torch.atan2(torch.where(locked, zero, roll_sin), torch.where(locked, one, roll_cos))
-    return torch.stack([roll, pitch, torch.atan2(yaw_sin, yaw_cos)], dim=-1)
+    """Roll, pitch in [-pi/2, pi/2] and yaw; at a pitch of a quarter turn, not unique, the yaw is 0."""
+    (a, b, c), (d, e, f), (g, _, _) = (row.unbind(-1) for row in R.unbind(-2))
+    locked = a * a + d * d < _TINY**2
+    yaw = torch.atan2(torch.where(locked, torch.zeros_like(d), d), torch.where(locked, torch.ones_like(a), a))
+    sy, cy = yaw.sin(), yaw.cos()
+    # what is left when the yaw is taken off, so that its error near the quarter turn is made good by the roll
+    pitch = torch.atan2(-g, cy * a + sy * d)
+    roll = torch.atan2(sy * c - cy * f, cy * e - sy * b)
+    return torch.stack([roll, pitch, yaw], dim=-1)
 
 
 def skew(v: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3 3"]:

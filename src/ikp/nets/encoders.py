@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from dataclasses import dataclass
 
 import torch
@@ -113,7 +114,7 @@ def _pool(inputs: int, config: EncoderConfig) -> tuple[nn.Module, int]:
     """The light encoder of Implicit BC: 4 x [3x3 convolution, ReLU, 2x2 max-pool], global average."""
     sizes = [inputs, config.channels // 2, config.channels, 2 * config.channels, 4 * config.channels]
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in pairwise(sizes):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), sizes[-1]
 
@@ -132,7 +133,9 @@ class SpaceToDepth(nn.Module):
         batch, channels, rows, columns = x.shape
         size = self.size
         if rows % size or columns % size:
-            raise ValueError(f"feature maps are {rows} x {columns}: the encoder needs multiples of {size}; resize the images")
+            raise ValueError(
+                f"feature maps are {rows} x {columns}: the encoder needs multiples of {size}; resize the images"
+            )
         blocks = x.permute(0, 2, 3, 1).reshape(batch, rows // size, size, columns // size, size, channels)
         blocks = blocks.transpose(2, 3).reshape(batch, rows // size, columns // size, size * size * channels)
         return blocks.permute(0, 3, 1, 2)
@@ -199,11 +202,16 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.config = config
         trunk, size = ENCODERS[config.kind](3 * frames, config)
-        self.trunk = trunk.to(memory_format=torch.channels_last)
+        for parameter in trunk.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self.trunk = trunk
         self.head = nn.Linear(size, config.features)
         self.norm = nn.LayerNorm(config.features) if config.normalize else nn.Identity()
 
-    def forward(self, images: UInt8[Tensor, "batch frames rows columns 3"]) -> Float[Tensor, "batch features"]:
+    def forward(
+        self, images: UInt8[Tensor, "batch frames rows columns 3"]
+    ) -> Float[Tensor, "batch features"]:
         batch, frames, rows, columns, _ = images.shape
         stacked = images.permute(0, 1, 4, 2, 3).reshape(batch, frames * 3, rows, columns)
         low = self.config.bfloat16 and self.training

@@ -71,7 +71,7 @@ def replaced_atomically(path: Path) -> Iterator[Path]:
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield fresh
-        os.replace(fresh, path)
+        fresh.replace(path)
     except OSError as error:
         raise OSError(f"could not write {path}: {error}. Free space or choose another folder") from error
     finally:
@@ -88,11 +88,15 @@ def load_policy(path: Path | str) -> Policy:
     path = Path(path)
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (path / name).is_file():
-            raise FileNotFoundError(f"{path} holds no policy: {name} is missing. Give the folder that 'ikp train' wrote")
+            raise FileNotFoundError(
+                f"{path} holds no policy: {name} is missing. Give the folder that 'ikp train' wrote"
+            )
     try:
         description = json.loads((path / CONFIG_FILE).read_text())
     except ValueError as error:
-        raise ValueError(f"{path / CONFIG_FILE} is no JSON ({error}): the file is damaged, train or copy it again") from None
+        raise ValueError(
+            f"{path / CONFIG_FILE} is no JSON ({error}): the file is damaged, train or copy it again"
+        ) from None
     if description.get("format") != FORMAT:
         raise ValueError(f"{path} has the format {description.get('format')!r}: this version reads {FORMAT}")
     robot = Robot.from_dict(description["robot"]) if description["robot"] else None

@@ -13,6 +13,7 @@ ACTION_SPACES = ("raw", "joint", "cartesian", "joint+cartesian")
 RESIDUALS = ("offset", "dense", "link")
 TARGETS = ("delta", "absolute")
 INFERENCES = ("search", "langevin")
+PROPOSALS = ("uniform", "learned")
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class PolicyConfig:
         encoder: the image encoder.
         width: outputs of the dense residual networks' layers.
         blocks: their residual blocks; 2 are the paper's 8-layer energies.
-        negatives: negatives per dimension, example and scale in the InfoNCE loss.
-        scales: widths of the windows from which negatives are drawn, as shares of the action bounds: 1 is the
-            paper's uniform proposal, smaller ones lie at random around the expert's action.
+        negatives: negatives per dimension and example in the InfoNCE loss.
+        proposal: where negatives come from: `uniform` over the bounds, or `learned`: half uniform, half from a
+            normal distribution around a regression of the action, corrected by log q.
         grid: candidates per dimension at inference.
         refinements: how often the cell around the best one is searched again with half as many.
         beam: prefixes kept at inference, ranked by their normalised log-density; 1 commits greedily.
@@ -53,8 +54,8 @@ class PolicyConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     width: int = 256
     blocks: int = 2
-    negatives: int = 16
-    scales: tuple[float, ...] = (1.0, 1 / 8, 1 / 64)
+    negatives: int = 32
+    proposal: str = "learned"
     grid: int = 64
     refinements: int = 2
     beam: int = 1
@@ -67,6 +68,7 @@ class PolicyConfig:
         _one_of("action_space", self.action_space, ACTION_SPACES)
         _one_of("targets", self.targets, TARGETS)
         _one_of("inference", self.inference, INFERENCES)
+        _one_of("proposal", self.proposal, PROPOSALS)
         for name in self.residual:
             _one_of("residual", name, RESIDUALS)
         if self.residual and not self.has_kinematics:
@@ -75,12 +77,12 @@ class PolicyConfig:
                 f"{self.action_space!r} shows none: use action_space='joint+cartesian' or residual=()"
             )
         if self.kind == "explicit" and self.action_space == "cartesian":
-            raise ValueError("the explicit policy regresses joints: action_space 'cartesian' is implicit only")
-        for name, least in (("history", 1), ("negatives", 1), ("grid", 2), ("refinements", 0), ("beam", 1)):
+            raise ValueError(
+                "the explicit policy regresses joints: action_space 'cartesian' is implicit only"
+            )
+        for name, least in (("history", 1), ("negatives", 2), ("grid", 2), ("refinements", 0), ("beam", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least {least}")
-        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
-            raise ValueError(f"scales is {self.scales}: give shares of the action bounds above 0 and up to 1")
         if not self.fk_weight >= 0:
             raise ValueError(f"fk_weight is {self.fk_weight}: it must be 0 or more")
 
@@ -98,15 +100,16 @@ class PolicyConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as a dict of plain JSON values."""
-        return {**asdict(self), "residual": list(self.residual), "scales": list(self.scales)}
+        return {**asdict(self), "residual": list(self.residual)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PolicyConfig:
         """Rebuild a configuration written by `to_json`; ValueError on an unknown key."""
         encoder = _known(EncoderConfig, values.get("encoder", {}))
         rest = _known(cls, {key: value for key, value in values.items() if key != "encoder"})
-        tuples = {key: tuple(rest.pop(key)) for key in ("residual", "scales") if key in rest}
-        return cls(**rest, **tuples, encoder=EncoderConfig(**encoder))
+        if "residual" in rest:
+            rest["residual"] = tuple(rest["residual"])
+        return cls(**rest, encoder=EncoderConfig(**encoder))
 
 
 METHODS: dict[str, dict[str, Any]] = {

@@ -55,6 +55,8 @@ class LinkPoses(nn.Module):
         residual: learned corrections of joints and links.
     """
 
+    revolute: Tensor
+
     def __init__(self, robot: Robot, residual: KinematicResidual) -> None:
         super().__init__()
         self.robot, self.residual = robot, residual
@@ -117,6 +119,8 @@ class CandidateLayer(nn.Module):
         width: outputs per dimension.
         links: features per dimension of the link poses, 0 without kinematics.
     """
+
+    before: Tensor
 
     def __init__(self, dims: int, context: int, width: int, *, links: int = 0) -> None:
         super().__init__()

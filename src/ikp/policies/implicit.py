@@ -7,12 +7,15 @@ Inference therefore commits dimension by dimension, or keeps a beam.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import Normal
 
 from ikp.kinematics import Robot
-from ikp.nets import StackedEnergies
+from ikp.nets import DenseResNet, StackedEnergies
 from ikp.policies.config import PolicyConfig
 from ikp.policies.features import LINK_FEATURES, CandidateLayer
 from ikp.policies.inference import langevin, search
@@ -20,6 +23,26 @@ from ikp.policies.observation import Observation
 from ikp.policies.policy import Policy
 from ikp.policies.spec import DataSpec
 from ikp.policies.variables import JointTargets
+
+LOG_STD_RANGE = (-5.0, 0.5)
+"""Of the learned proposal, in standardised units; it starts near the data's own spread."""
+
+
+class ProposalHead(nn.Module):
+    """A normal distribution per standardised action variable, from the observation alone.
+
+    It decides where negatives are looked for, not what is chosen: its spread shrinks as training goes on, and
+    the negatives with it. Its own likelihood also teaches the image encoder early.
+    """
+
+    def __init__(self, inputs: int, dims: int, *, width: int) -> None:
+        super().__init__()
+        self.network = DenseResNet(inputs, 2 * dims, width=width, blocks=1)
+
+    def forward(self, context: Float[Tensor, "batch context"]) -> Normal:
+        mean, log_std = self.network(context).chunk(2, -1)
+        low, high = LOG_STD_RANGE
+        return Normal(mean, (low + (high - low) * torch.sigmoid(log_std + 2)).exp())
 
 
 class ImplicitPolicy(Policy):
@@ -34,46 +57,64 @@ class ImplicitPolicy(Policy):
         context = self.context_size + len(spec.discrete_dims)
         self.first = CandidateLayer(self.dims, context, config.width, links=links)
         self.energies = StackedEnergies(self.dims, width=config.width, blocks=config.blocks)
+        self.proposal = None
+        if config.proposal == "learned":
+            self.proposal = ProposalHead(context, self.dims, width=config.width)
 
     def loss(self, batch: Observation) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """InfoNCE at every scale, summed over dimensions and scales."""
+        """InfoNCE summed over dimensions, plus the learned proposal's own negative log-likelihood."""
         context = self.context(batch)
         state, action = batch["state"][:, -1], batch["action"]
         expert = self.variables.encode(state, action)
-        candidates = torch.cat([expert[..., None], self.sample_negatives(expert)], -1)
-        gripper = self._gripper_loss(context, action)
         conditioned = self.condition(context, action)
+        proposed = None if self.proposal is None else self.proposal(conditioned)
+        negatives = self.sample_negatives(len(expert), proposed)
+        candidates = torch.cat([expert[..., None], negatives], -1)
         energy = self.conditional_energies(conditioned, self._joints(batch), expert, candidates)
-        per_dim = self.info_nce(energy).mean(0)
+        logits = -energy if proposed is None else -energy - self.log_proposal(candidates, proposed)
+        per_dim = (torch.logsumexp(logits, -1) - logits[..., 0]).mean(0)
+        gripper = self._gripper_loss(context, action)
         total = per_dim.sum() + gripper
-        parts = {f"info_nce/{name}": value.detach() for name, value in zip(self.variables.names, per_dim, strict=True)}
-        return total, {"info_nce": per_dim.sum().detach(), "gripper": gripper.detach(), **parts}
+        parts = {f"info_nce/{n}": value.detach() for n, value in zip(self.variables.names, per_dim, strict=True)}
+        parts |= {"info_nce": per_dim.sum().detach(), "gripper": gripper.detach()}
+        if proposed is not None:
+            likelihood = proposed.log_prob(self.scale(expert)).sum(-1).mean()
+            total = total - likelihood
+            parts["proposal"] = -likelihood.detach()
+        return total, parts
 
-    def sample_negatives(self, expert: Float[Tensor, "batch dims"]) -> Float[Tensor, "batch dims negatives"]:
-        """Stratified uniform draws, `negatives` from a window of each scale.
+    def sample_negatives(self, batch: int, proposed: Normal | None = None) -> Float[Tensor, "batch dims negatives"]:
+        """Negatives from the proposal: one uniform draw from each of equal strata of every dimension's bounds.
 
-        The window of scale 1 is the dimension's bounds. A smaller one is placed uniformly at random among
-        those that contain the expert's value; every value in it is then equally likely to have led to it, so
-        plain logits -E stay unbiased (no log q correction) and small windows teach the fine shape.
+        With a learned proposal half of them, and the other half from its normal distributions.
         """
-        count, scales = self.config.negatives, self.config.scales
-        span = (self.bounds.high - self.bounds.low)[:, None]
-        strata = torch.arange(count, device=expert.device)
-        groups = []
-        for scale in scales:
-            low = self.bounds.low[:, None].expand(len(expert), -1, -1)
-            if scale < 1:
-                low = expert[..., None] - torch.rand_like(expert)[..., None] * scale * span
-            jitter = torch.rand(*expert.shape, count, device=expert.device)
-            groups.append(low + (strata + jitter) / count * (scale * span))
-        return torch.cat(groups, -1)
+        count, device = self.config.negatives, self.bounds.low.device
+        uniform = count if proposed is None else count // 2
+        jitter = torch.rand(batch, self.dims, uniform, device=device)
+        unit = (torch.arange(uniform, device=device) + jitter) / uniform
+        spread = self.bounds.low[:, None] + unit * (self.bounds.high - self.bounds.low)[:, None]
+        if proposed is None:
+            return spread
+        noise = torch.randn(batch, self.dims, count - uniform, device=device)
+        near = proposed.mean.detach()[..., None] + noise * proposed.stddev.detach()[..., None]
+        return torch.cat([spread, near * self.scale.std[:, None] + self.scale.mean[:, None]], -1)
 
-    def info_nce(self, energy: Float[Tensor, "batch dims candidates"]) -> Float[Tensor, "batch dims"]:
-        """-log softmax of the positive (first candidate) against the negatives of each scale, summed over scales."""
-        positive = energy[..., :1]
-        negatives = energy[..., 1:].unflatten(-1, (len(self.config.scales), self.config.negatives))
-        contrast = torch.cat([torch.zeros_like(negatives[..., :1]), positive[..., None] - negatives], -1)
-        return torch.logsumexp(contrast, -1).sum(-1)
+    def log_proposal(
+        self, candidates: Float[Tensor, "batch dims n"], proposed: Normal
+    ) -> Float[Tensor, "batch dims n"]:
+        """log q of the mixture that `sample_negatives` draws from, per standardised unit.
+
+        Ranking NCE with a learned proposal (arXiv 2309.05803) needs it in the logits, else it is biased.
+        """
+        share = (self.config.negatives // 2) / self.config.negatives
+        mean, std = proposed.mean.detach()[..., None], proposed.stddev.detach()[..., None]
+        standard = (candidates - self.scale.mean[:, None]) / self.scale.std[:, None]
+        near = Normal(mean, std).log_prob(standard) + math.log(1 - share)
+        width = (self.bounds.high - self.bounds.low)[:, None]
+        inside = (candidates >= self.bounds.low[:, None]) & (candidates <= self.bounds.high[:, None])
+        density = (share * self.scale.std[:, None] / width).log()
+        spread = torch.where(inside, density, torch.full_like(density, -torch.inf))
+        return torch.logaddexp(near, spread)
 
     def condition(self, context: Tensor, action: Tensor) -> Tensor:
         """The context with the discrete dimensions (-1 or 1), which are chosen before the continuous ones."""

@@ -26,7 +26,9 @@ PARTITION_POINTS = 32
 
 @torch.no_grad()
 def search(
-    policy: ImplicitPolicy, context: Float[Tensor, "batch context"], joints: Float[Tensor, "batch joints"] | None
+    policy: ImplicitPolicy,
+    context: Float[Tensor, "batch context"],
+    joints: Float[Tensor, "batch joints"] | None,
 ) -> Float[Tensor, "batch dims"]:
     """Autoregressive coarse-to-fine argmin, with `config.beam` prefixes kept."""
     batch, beam = len(context), policy.config.beam

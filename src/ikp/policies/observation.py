@@ -33,12 +33,17 @@ class ObservationEncoder(nn.Module):
         self.state = Standardizer(spec.state_dim)
         self.environment_state = Standardizer(spec.environment_state_dim)
         self.images = nn.ModuleDict(
-            {_module_name(camera): ImageEncoder(config.history, config.encoder) for camera in spec.camera_names}
+            {
+                _module_name(camera): ImageEncoder(config.history, config.encoder)
+                for camera in spec.camera_names
+            }
         )
         vectors = spec.state_dim + spec.environment_state_dim
         self.size = config.history * vectors + len(spec.camera_names) * config.encoder.features
 
-    def fit(self, state: Float[Tensor, "frames s"], environment_state: Float[Tensor, "frames e"] | None) -> None:
+    def fit(
+        self, state: Float[Tensor, "frames s"], environment_state: Float[Tensor, "frames e"] | None
+    ) -> None:
         """Take scales from demonstrations."""
         self.state.fit(state)
         if environment_state is not None and self.spec.environment_state_dim:
@@ -54,13 +59,18 @@ class ObservationEncoder(nn.Module):
 
     def check(self, observation: Observation) -> None:
         """Raise ValueError that names what is missing, misshapen or not finite in an observation."""
-        for key, size in (("state", self.spec.state_dim), ("environment_state", self.spec.environment_state_dim)):
+        for key, size in (
+            ("state", self.spec.state_dim),
+            ("environment_state", self.spec.environment_state_dim),
+        ):
             if size:
                 self._check_vector(observation, key, size)
         images = observation.get("images", {})
         for camera, shape in self.spec.image_shapes.items():
             if camera not in images:
-                raise ValueError(f"the observation has no image of camera {camera!r}: it has {sorted(images)}")
+                raise ValueError(
+                    f"the observation has no image of camera {camera!r}: it has {sorted(images)}"
+                )
             found = tuple(images[camera].shape)
             if found[1:] != (self.history, *shape):
                 raise ValueError(
@@ -68,7 +78,9 @@ class ObservationEncoder(nn.Module):
                     f"{', '.join(map(str, shape))}), that is (batch, history, height, width, 3). Resize the images"
                 )
             if images[camera].dtype != torch.uint8:
-                raise ValueError(f"images of camera {camera!r} are {images[camera].dtype}: expected uint8, 0 to 255")
+                raise ValueError(
+                    f"images of camera {camera!r} are {images[camera].dtype}: expected uint8, 0 to 255"
+                )
 
     def _check_vector(self, observation: Observation, key: str, size: int) -> None:
         if key not in observation:

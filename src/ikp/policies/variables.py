@@ -80,7 +80,9 @@ class TipPoses(nn.Module):
         check_joint_dims(spec, robot)
         self.action_dims = list(spec.joint_dims)
         self.robot, self.delta = robot, delta
-        self.names = [f"{tip}.{axis}" for tip in robot.tip_names for axis in ("x", "y", "z", "rx", "ry", "rz")]
+        self.names = [
+            f"{tip}.{axis}" for tip in robot.tip_names for axis in ("x", "y", "z", "rx", "ry", "rz")
+        ]
 
     def encode(
         self, state: Float[Tensor, "batch state"], action: Float[Tensor, "batch action"]
@@ -105,7 +107,7 @@ class TipPoses(nn.Module):
             R = R @ measured[..., :3, :3]
         T = torch.eye(4, dtype=q.dtype, device=q.device).repeat(*p.shape[:-1], 1, 1)
         T[..., :3, :3], T[..., :3, 3] = R, p
-        return inverse_kinematics(self.robot, T, q).q
+        return inverse_kinematics(self.robot, T, q, iterations=20, restarts=0).q
 
     def poses(self, q: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch tips 4 4"]:
         """Nominal T_base_tip of every tip."""

@@ -20,6 +20,9 @@ TOUCH = 0.005  # misplacement at which the aim is contact itself; at twice it, P
 # The vacuum switches well before precision would decide it, so that who learns from the switch is never left waiting
 # for an alignment it cannot see: (misplacement, height) below which it comes on over the block and goes off again.
 GRASP_WITHIN, RELEASE_WITHIN = (0.010, 0.012), (0.006, 0.002)
+# Over the fixture the block stays above the walls until their slant would catch it: misplacements between which it is
+# lifted over them, and how high. Pressed on a wall, friction would hold it there for good.
+WALL_NEAR, WALL_FAR, OVER_WALL = 0.0025, 0.005, WALL_HEIGHT + 0.004
 PICK_CLEARANCE, PLACE_CLEARANCE = 0.005, WALL_HEIGHT + 0.004  # height for moving sideways at full speed [m]
 RETREAT_HEIGHT = 0.06
 
@@ -121,7 +124,7 @@ def _place(state: InsertionState) -> tuple[np.ndarray, float, bool]:
     grasp = state.tip - state.block
     goal = state.seat + np.array((c * grasp[0] - s * grasp[1], s * grasp[0] + c * grasp[1], grasp[2]))
     error = goal - state.tip
-    step, turn, misplaced = _approach(error, turn, PLACE_CLEARANCE)
+    step, turn, misplaced = _approach(error, turn, PLACE_CLEARANCE, OVER_WALL)
     return step, turn, not bool(misplaced < RELEASE_WITHIN[0] and -error[2] < RELEASE_WITHIN[1])
 
 
@@ -130,13 +133,14 @@ def _retreat(state: InsertionState) -> tuple[np.ndarray, float, bool]:
     return np.array((0.0, 0.0, _saturate(goal - state.tip[2], MAX_LIFT))), 0.0, False
 
 
-def _approach(error: np.ndarray, turn: float, clearance: float) -> tuple[np.ndarray, float, float]:
+def _approach(error: np.ndarray, turn: float, clearance: float, lift: float = 0.0) -> tuple[np.ndarray, float, float]:
     """Step (3,) [m] and turn [rad] through a funnel above the goal, and the misplacement [m], yaw included.
 
     Args:
         error: (3,) from the tip to its goal [m].
         turn: Yaw still to go [rad].
         clearance: Height over the goal at which moving sideways is free [m].
+        lift: Least height over the goal until nearly aligned [m].
     """
     sideways = float(np.hypot(error[0], error[1]))
     misplaced = float(np.hypot(sideways, YAW_ARM * turn))
@@ -146,7 +150,8 @@ def _approach(error: np.ndarray, turn: float, clearance: float) -> tuple[np.ndar
     lateral = error[:2] * (free * _saturate(sideways, MAX_STEP) / max(sideways, 1e-9))
     # Touch down only when well aligned: pressed down, friction would hold the block where it is.
     touch = PRESS * (min(misplaced / TOUCH, 2.0) - 1.0)
-    rise = _saturate(error[2] + HOVER * opening + touch, MAX_LIFT)
+    height = max(HOVER * opening, lift * _smoothstep((misplaced - WALL_NEAR) / (WALL_FAR - WALL_NEAR)))
+    rise = _saturate(error[2] + height + touch, MAX_LIFT)
     return np.array((lateral[0], lateral[1], rise)), free * _saturate(turn, MAX_TURN), misplaced
 
 

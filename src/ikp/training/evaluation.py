@@ -113,7 +113,12 @@ def evaluate(
     if video is not None:
         from ikp.training.video import write_grid
 
-        write_grid(frames, video, fps=policy.spec.fps, labels=[episode.success for episode in finished[: len(frames)]])
+        write_grid(
+            frames,
+            video,
+            fps=policy.spec.fps,
+            labels=[episode.success for episode in finished[: len(frames)]],
+        )
     seconds = time.perf_counter() - started
     return Evaluation(env_id, kwargs, tuple(finished), seconds, 1e3 * float(np.mean(calls)))
 
@@ -143,7 +148,9 @@ class _Group:
         steps = 0
         while running := [i for i, result in enumerate(self.results) if result is None]:
             started = time.perf_counter()
-            actions = self.policy.act(stack_observations([self.windows[i] for i in running], self.policy)).numpy()
+            actions = self.policy.act(
+                stack_observations([self.windows[i] for i in running], self.policy)
+            ).numpy()
             calls.append(time.perf_counter() - started)
             steps += 1
             for action, i in zip(actions, running, strict=True):
@@ -181,4 +188,5 @@ def stack_observations(windows: Sequence[Sequence[Mapping[str, Any]]], policy: P
 
 
 def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
-    return {key: float(value) for key, value in info.items() if np.isscalar(value) and key != "success"}
+    numbers = (int, float, np.number, np.bool_)
+    return {key: float(value) for key, value in info.items() if isinstance(value, numbers) and key != "success"}

@@ -21,5 +21,9 @@ def reuse_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    settings = ((_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**26))
+    settings = (
+        (_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD),
+        (_M_TRIM_THRESHOLD, 2**31 - 1),
+        (_M_TOP_PAD, 2**26),
+    )
     return all(mallopt(parameter, value) == 1 for parameter, value in settings)

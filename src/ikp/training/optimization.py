@@ -23,7 +23,9 @@ def make_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.AdamW:
     }
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in policy.named_parameters():
-        kind = "residual" if ".residual." in name else "encoder" if name.startswith("encoder.images") else "head"
+        kind = (
+            "residual" if ".residual." in name else "encoder" if name.startswith("encoder.images") else "head"
+        )
         decays = parameter.ndim > 1 and kind != "residual"
         groups.setdefault((kind, decays), []).append(parameter)
     return torch.optim.AdamW(

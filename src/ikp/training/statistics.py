@@ -14,7 +14,9 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
         ValueError: no trials, or more successes than trials.
     """
     if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes in {trials} trials: give at least one trial and 0 to all successes")
+        raise ValueError(
+            f"{successes} successes in {trials} trials: give at least one trial and 0 to all successes"
+        )
     share = successes / trials
     scale = 1 + z * z / trials
     center = (share + z * z / (2 * trials)) / scale

@@ -88,7 +88,7 @@ class _Run:
         if not resume and (out / "state").exists():
             raise FileExistsError(f"{out} holds a run already: resume it (--resume) or choose another folder")
         out.mkdir(parents=True, exist_ok=True)
-        policy.fit_scales(*(_tensor(part) for part in (dataset.state, dataset.action, dataset.environment_state)))
+        policy.fit_scales(dataset.state, dataset.action, dataset.environment_state)
         self.policy = policy.to(self.device)
         self.averaged = copy.deepcopy(policy).eval()
         self.dataset = dataset
@@ -164,12 +164,14 @@ class _Run:
         for name, value in values.items():
             self.writer.add_scalar(f"train/{name}", value, self.progress.step)
         self._record({"train": values})
-        bar.total = max(self.progress.step, round(self.progress.step / self._fraction()))  # the clock may end it
-        bar.set_postfix(loss=f"{values['loss']:.3f}", **self._headline())
-
-    def _headline(self) -> dict[str, str]:
+        bar.total = max(
+            self.progress.step, round(self.progress.step / self._fraction())
+        )  # the clock may end it
+        shown = f"loss={values['loss']:.3f}"
         held_out = self.validation.get("held_out", {})
-        return {"tip_mm": f"{held_out['tip_mm_median']:.1f}"} if "tip_mm_median" in held_out else {}
+        if "tip_mm_median" in held_out:
+            shown += f", held-out tip error {held_out['tip_mm_median']:.1f} mm"
+        bar.set_postfix_str(shown)
 
     def _validate(self, callback: Callback | None) -> None:
         self.average.copy_to(self.averaged)
@@ -213,10 +215,6 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def _tensor(values: Any) -> torch.Tensor | None:
-    return None if values is None else torch.as_tensor(values)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -66,7 +66,9 @@ def _check(frames: Sequence[Sequence[np.ndarray]], labels: Sequence[bool]) -> No
         raise ValueError(f"{len(labels)} labels for {len(frames)} episodes: give one each")
     shapes = {picture.shape for episode in frames for picture in episode}
     if len(shapes) > 1 or len(frames[0][0].shape) != 3 or frames[0][0].shape[2] != 3:
-        raise ValueError(f"pictures of the shapes {sorted(shapes)}: all must be (height, width, 3), of one size")
+        raise ValueError(
+            f"pictures of the shapes {sorted(shapes)}: all must be (height, width, 3), of one size"
+        )
 
 
 def _tile_size(height: int, width: int, columns: int, max_width: int) -> tuple[int, int]:
