@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.distributions import Normal
 
 from ikp.kinematics import far_end_poses
 from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
@@ -58,9 +59,9 @@ def test_energies_equal_the_straightforward_form(robot, residual):
             if ".residual." in name:
                 parameter.add_(0.03 * torch.randn_like(parameter))
     expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
-    candidates = torch.cat([expert[..., None], policy.sample_negatives(expert)], -1)
+    candidates = torch.cat([expert[..., None], policy.sample_negatives(len(expert))], -1)
     context, joints = decision(policy, batch)
-    fast = policy.conditional_energies(context, joints, expert, candidates)
+    fast = policy.given(context, joints, expert)(candidates)
     torch.testing.assert_close(
         fast, straightforward_energies(policy, batch, expert, candidates), atol=2e-5, rtol=1e-4
     )
@@ -69,57 +70,58 @@ def test_energies_equal_the_straightforward_form(robot, residual):
 def test_one_dimension_alone_equals_all_at_once(robot):
     policy, batch = fitted(robot, "ikp")
     expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
-    candidates = policy.sample_negatives(expert)
+    candidates = policy.sample_negatives(len(expert))
     context, joints = decision(policy, batch)
-    together = policy.conditional_energies(context, joints, expert, candidates)
+    together = policy.given(context, joints, expert)(candidates)
     for j in range(policy.dims):
         some = slice(j, j + 1)
-        alone = policy.conditional_energies(context, joints, expert, candidates[:, some], some)
+        alone = policy.given(context, joints, expert, some)(candidates[:, some])
         torch.testing.assert_close(alone, together[:, some], atol=1e-5, rtol=1e-4)
 
 
 def test_energies_of_a_dimension_ignore_later_dimensions(robot):
     policy, batch = fitted(robot, "ikp")
     expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
-    candidates = policy.sample_negatives(expert)
+    candidates = policy.sample_negatives(len(expert))
     context, joints = decision(policy, batch)
-    before = policy.conditional_energies(context, joints, expert, candidates)
+    before = policy.given(context, joints, expert)(candidates)
     changed = expert.clone()
     changed[:, 3] += 0.1
-    after = policy.conditional_energies(context, joints, changed, candidates)
+    after = policy.given(context, joints, changed)(candidates)
     torch.testing.assert_close(after[:, :4], before[:, :4])
     assert (after[:, 4:] - before[:, 4:]).abs().min(-1).values.max() > 0
 
 
 def test_equal_energies_cost_the_log_of_the_candidates(robot):
-    policy, batch = fitted(robot, "implicit-joint")
+    policy, batch = fitted(robot, "implicit-joint", proposal="uniform")
     with torch.no_grad():
         policy.energies.head.weight.zero_()
         policy.energies.head.bias.fill_(3.0)
     _, parts = policy.loss(batch)
-    expected = policy.dims * len(policy.config.scales) * math.log(policy.config.negatives + 1)
+    expected = policy.dims * math.log(policy.config.negatives + 1)
     assert float(parts["info_nce"]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_negatives_fill_the_bounds_evenly(robot):
-    policy, _ = fitted(robot, "ikp", negatives=16, scales=(1.0,))
-    unit = policy.bounds.to_unit(policy.sample_negatives(torch.zeros(500, 6)).transpose(1, 2))
+    policy, _ = fitted(robot, "ikp", negatives=16)
+    unit = policy.bounds.to_unit(policy.sample_negatives(500).transpose(1, 2))
     assert unit.min() >= -1
     assert unit.max() <= 1
     counts = torch.histc(unit[..., 0], bins=16, min=-1, max=1)
     assert torch.allclose(counts, torch.full_like(counts, 500), atol=30)
 
 
-def test_small_windows_lie_evenly_around_the_expert(robot):
-    policy, _ = fitted(robot, "ikp", negatives=8, scales=(0.125,))
-    expert = torch.zeros(4000, 6)
-    negatives = policy.sample_negatives(expert)
-    width = 0.125 * (policy.bounds.high - policy.bounds.low)
-    assert (negatives.abs() < width[:, None]).all()
-    assert ((negatives.amax(-1) - negatives.amin(-1)) < width).all()
-    # Where the expert lies in its window is uniform: the share of negatives below it is too.
-    below = (negatives < 0).float().mean(-1).mean(0)
-    torch.testing.assert_close(below, torch.full_like(below, 0.5), atol=0.03, rtol=0)
+def test_the_learned_proposal_is_the_density_of_its_draws(robot):
+    policy, _ = fitted(robot, "ikp", negatives=64, proposal="learned")
+    proposed = Normal(torch.linspace(-1, 1, 6).expand(3000, -1), torch.full((3000, 6), 0.1))
+    draws = policy.scale(policy.sample_negatives(3000, proposed).transpose(1, 2))[..., 2].flatten()
+    edges = torch.linspace(-0.5, 0.1, 7)
+    width = float(edges[1] - edges[0])
+    found = torch.histogram(draws, edges).hist / len(draws) / width
+    centers = ((edges[1:] + edges[:-1]) / 2)[None, None].expand(1, 6, -1)
+    values = centers * policy.scale.std[:, None] + policy.scale.mean[:, None]
+    fine = policy.log_proposal(values, Normal(proposed.mean[:1], proposed.stddev[:1])).exp()[0, 2]
+    torch.testing.assert_close(found, fine, atol=0.12, rtol=0.12)
 
 
 def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):
@@ -133,8 +135,9 @@ def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):
         grid = policy.bounds.low[j] + unit * (policy.bounds.high[j] - policy.bounds.low[j])
         grid = grid.expand(len(chosen), 1, -1)
         with torch.no_grad():
-            least = policy.conditional_energies(context, joints, chosen, grid, some).amin(-1)
-            found = policy.conditional_energies(context, joints, chosen, chosen[:, some, None], some)[..., 0]
+            energies = policy.given(context, joints, chosen, some)
+            least = energies(grid).amin(-1)
+            found = energies(chosen[:, some, None])[..., 0]
         assert (found - least).max() < 1e-4
 
 
@@ -197,16 +200,16 @@ def hump(x: torch.Tensor, mean: float, std: float) -> torch.Tensor:
     return torch.exp(-0.5 * ((x - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi))
 
 
-@pytest.mark.parametrize("scales", [(1.0,), (1.0, 1 / 8), (1.0, 1 / 8, 1 / 64)])
-def test_energies_recover_known_conditional_densities(scales):
-    policy = train_raw(two_humps, negatives=32 // len(scales), scales=scales)
+@pytest.mark.parametrize("proposal", ["uniform", "learned"])
+def test_energies_recover_known_conditional_densities(proposal):
+    policy = train_raw(two_humps, negatives=32, proposal=proposal)
     context = policy.context({"state": torch.zeros(1, 1, 1)})
     low, high = policy.bounds.low, policy.bounds.high
     unit = torch.linspace(0, 1, 400)
     grid = (low[:, None] + unit * (high - low)[:, None])[None]
     prefix = torch.tensor([[1.0, 0.0]])
     with torch.no_grad():
-        energy = policy.conditional_energies(context, None, prefix, grid)[0]
+        energy = policy.given(context, None, prefix)(grid)[0]
     cell = (high - low) / 399
     found = torch.softmax(-energy, -1) / cell[:, None]
     known = torch.stack(

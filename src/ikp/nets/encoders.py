@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, UInt8

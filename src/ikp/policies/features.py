@@ -138,18 +138,16 @@ class CandidateLayer(nn.Module):
         self,
         context: Float[Tensor, "batch context"],
         prefix: Float[Tensor, "batch dims"],
-        candidates: Float[Tensor, "batch some candidates"],
         terms: LinkTerms | None,
-        basis: Float[Tensor, "batch some candidates 2"] | None,
         dims: slice = slice(None),
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs of `StackedEnergies.forward`: base (d, B, width), basis (d, B, N, k), slopes (d, B, k, width).
+    ) -> tuple[Float[Tensor, "some batch width"], Float[Tensor, "some batch k width"]]:
+        """What all candidates of an example share: `base` and `slopes` of `StackedEnergies.forward`.
 
         Args:
             context: the observation's features.
-            prefix, candidates: standardised action variables.
-            terms, basis: link-pose inputs, None without kinematics.
-            dims: the dimensions that `candidates` holds.
+            prefix: standardised action variables; a dimension uses those before it.
+            terms: link-pose inputs, None without kinematics.
+            dims: the dimensions wanted.
         """
         batch = len(context)
         own = self.own[dims]
@@ -159,15 +157,13 @@ class CandidateLayer(nn.Module):
         base = history.flatten(1) @ weight
         base = base + context @ self.context.reshape(-1, self.dims, self.width)[:, dims].flatten(1)
         base = base.reshape(batch, count, self.width).transpose(0, 1) + self.bias[dims]
-        scalars = candidates[..., None]
         slopes = own[:, None, :1].expand(-1, batch, -1, -1)
-        if terms is not None and basis is not None:
-            base = base + torch.bmm(terms.base[:, dims].transpose(0, 1), own[:, 1:])
-            turn = terms.slopes[:, dims].transpose(0, 1)  # (d, B, 2, links)
-            turn = torch.bmm(turn.flatten(1, 2), own[:, 1:]).reshape(count, batch, 2, self.width)
-            slopes = torch.cat([slopes, turn], 2)
-            scalars = torch.cat([scalars, basis], -1)
-        return base, scalars.transpose(0, 1), slopes
+        if terms is None:
+            return base, slopes
+        base = base + torch.bmm(terms.base[:, dims].transpose(0, 1), own[:, 1:])
+        turns = terms.slopes[:, dims].transpose(0, 1).flatten(1, 2)  # (some, batch * 2, links)
+        turns = torch.bmm(turns, own[:, 1:]).reshape(count, batch, 2, self.width)
+        return base, torch.cat([slopes, turns], 2)
 
 
 def _both(features: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ Inference therefore commits dimension by dimension, or keeps a beam.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +24,8 @@ from ikp.policies.observation import Observation
 from ikp.policies.policy import Policy
 from ikp.policies.spec import DataSpec
 from ikp.policies.variables import JointTargets
+
+Energies = Callable[[Tensor], Tensor]
 
 LOG_STD_RANGE = (-5.0, 0.5)
 """Of the learned proposal, in standardised units; it starts near the data's own spread."""
@@ -70,12 +73,14 @@ class ImplicitPolicy(Policy):
         proposed = None if self.proposal is None else self.proposal(conditioned)
         negatives = self.sample_negatives(len(expert), proposed)
         candidates = torch.cat([expert[..., None], negatives], -1)
-        energy = self.conditional_energies(conditioned, self._joints(batch), expert, candidates)
+        energy = self.given(conditioned, self._joints(batch), expert)(candidates)
         logits = -energy if proposed is None else -energy - self.log_proposal(candidates, proposed)
         per_dim = (torch.logsumexp(logits, -1) - logits[..., 0]).mean(0)
         gripper = self._gripper_loss(context, action)
         total = per_dim.sum() + gripper
-        parts = {f"info_nce/{n}": value.detach() for n, value in zip(self.variables.names, per_dim, strict=True)}
+        parts = {
+            f"info_nce/{n}": value.detach() for n, value in zip(self.variables.names, per_dim, strict=True)
+        }
         parts |= {"info_nce": per_dim.sum().detach(), "gripper": gripper.detach()}
         if proposed is not None:
             likelihood = proposed.log_prob(self.scale(expert)).sum(-1).mean()
@@ -83,7 +88,9 @@ class ImplicitPolicy(Policy):
             parts["proposal"] = -likelihood.detach()
         return total, parts
 
-    def sample_negatives(self, batch: int, proposed: Normal | None = None) -> Float[Tensor, "batch dims negatives"]:
+    def sample_negatives(
+        self, batch: int, proposed: Normal | None = None
+    ) -> Float[Tensor, "batch dims negatives"]:
         """Negatives from the proposal: one uniform draw from each of equal strata of every dimension's bounds.
 
         With a learned proposal half of them, and the other half from its normal distributions.
@@ -121,33 +128,39 @@ class ImplicitPolicy(Policy):
         discrete = action[:, list(self.spec.discrete_dims)]
         return torch.cat([context, discrete.to(context.dtype) * 2 - 1], -1)
 
-    def conditional_energies(
+    def given(
         self,
         context: Float[Tensor, "batch context"],
         joints: Float[Tensor, "batch joints"] | None,
         prefix: Float[Tensor, "batch dims"],
-        candidates: Float[Tensor, "batch some n"],
         dims: slice = slice(None),
-    ) -> Float[Tensor, "batch some n"]:
-        """E_j of candidates of dimension j given the prefix's dimensions before j; low is good.
+    ) -> Energies:
+        """E_j of any candidates given the prefix's dimensions before j; what they share is computed here, once.
 
         Args:
             context: observation features with the discrete dimensions (`condition`).
             joints: measured joints [rad or m]; used with kinematics only.
             prefix: action variables; dimension j uses 0..j-1 of them.
-            candidates: values of the dimensions `dims`, in the variables' units.
-            dims: which dimensions the candidates are for.
+            dims: the dimensions wanted.
+
+        Returns:
+            A function from candidates (batch, some, n), in the variables' units, to energies of that shape;
+            low is good.
         """
-        terms = basis = None
-        if self.poses is not None and self.config.has_kinematics and joints is not None:
-            shift = self._shift(joints)
-            terms = self.poses.terms(joints, prefix + shift)
-            basis = self.poses.basis(joints, prefix + shift, candidates + shift[:, dims, None], dims)
-        standard = (candidates - self.scale.mean[dims, None]) / self.scale.std[dims, None]
-        inputs = self.first(context, self.scale(prefix), standard, terms, basis, dims)
-        low = self.config.bfloat16 and self.training
-        dtype = torch.bfloat16 if low else None
-        return self.energies(*inputs, dims=dims, dtype=dtype).transpose(0, 1)
+        poses = self.poses if self.config.has_kinematics and joints is not None else None
+        shift = torch.zeros_like(prefix) if joints is None else self._shift(joints)
+        terms = None if poses is None or joints is None else poses.terms(joints, prefix + shift)
+        base, slopes = self.first(context, self.scale(prefix), terms, dims)
+        low = torch.bfloat16 if self.config.bfloat16 and self.training else None
+
+        def energies(candidates: Tensor) -> Tensor:
+            basis = ((candidates - self.scale.mean[dims, None]) / self.scale.std[dims, None])[..., None]
+            if poses is not None and joints is not None:
+                turns = poses.basis(joints, prefix + shift, candidates + shift[:, dims, None], dims)
+                basis = torch.cat([basis, turns], -1)
+            return self.energies(base, basis.transpose(0, 1), slopes, dims=dims, dtype=low).transpose(0, 1)
+
+        return energies
 
     def choose(self, observation: Observation) -> Float[Tensor, "batch dims"]:
         """The variables of least energy, by grid search or by Langevin dynamics."""
@@ -174,7 +187,7 @@ class ImplicitPolicy(Policy):
         unit = torch.linspace(0, 1, points, device=chosen.device)
         values = self.bounds.low[:, None] + unit * (self.bounds.high - self.bounds.low)[:, None]
         values = values.expand(len(chosen), -1, -1)
-        return values, self.conditional_energies(context, joints, chosen, values), chosen
+        return values, self.given(context, joints, chosen)(values), chosen
 
     def _decision(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
         context = self.context(observation)

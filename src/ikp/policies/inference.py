@@ -55,7 +55,8 @@ def _best_of_dimension(
     config, dims = policy.config, slice(j, j + 1)
     low, high = float(policy.bounds.low[j]), float(policy.bounds.high[j])
     grid = torch.linspace(low, high, config.grid, device=context.device).expand(len(context), -1)
-    energy = policy.conditional_energies(context, joints, prefix, grid[:, None], dims)[:, 0]
+    energies = policy.given(context, joints, prefix, dims)
+    energy = energies(grid[:, None])[:, 0]
     cell = (high - low) / (config.grid - 1)
     log_partition = torch.logsumexp(-energy, 1, keepdim=True)
     index = _local_minima(energy, config.beam)
@@ -63,8 +64,7 @@ def _best_of_dimension(
     for _ in range(config.refinements):
         offsets = torch.linspace(-cell, cell, max(config.grid // 2, 3), device=context.device)
         fine = (best[..., None] + offsets).clamp(low, high)
-        fine_energy = policy.conditional_energies(context, joints, prefix, fine.flatten(1)[:, None], dims)
-        fine_energy = fine_energy.reshape(fine.shape)
+        fine_energy = energies(fine.flatten(1)[:, None]).reshape(fine.shape)
         least, at = fine_energy.min(-1)
         best = fine.gather(-1, at[..., None])[..., 0]
         cell = 2 * cell / (len(offsets) - 1)
@@ -93,7 +93,7 @@ def joint_log_density(
     unit = torch.linspace(0, 1, PARTITION_POINTS, device=low.device)
     grid = (low[:, None] + unit * (high - low)[:, None]).expand(len(variables), -1, -1)
     candidates = torch.cat([variables[..., None], grid], -1)
-    energy = policy.conditional_energies(context, joints, variables, candidates)
+    energy = policy.given(context, joints, variables)(candidates)
     return (-energy[..., 0] - torch.logsumexp(-energy[..., 1:], -1)).sum(-1)
 
 

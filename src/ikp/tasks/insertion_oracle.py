@@ -133,7 +133,9 @@ def _retreat(state: InsertionState) -> tuple[np.ndarray, float, bool]:
     return np.array((0.0, 0.0, _saturate(goal - state.tip[2], MAX_LIFT))), 0.0, False
 
 
-def _approach(error: np.ndarray, turn: float, clearance: float, lift: float = 0.0) -> tuple[np.ndarray, float, float]:
+def _approach(
+    error: np.ndarray, turn: float, clearance: float, lift: float = 0.0
+) -> tuple[np.ndarray, float, float]:
     """Step (3,) [m] and turn [rad] through a funnel above the goal, and the misplacement [m], yaw included.
 
     Args:

@@ -189,4 +189,6 @@ def stack_observations(windows: Sequence[Sequence[Mapping[str, Any]]], policy: P
 
 def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
     numbers = (int, float, np.number, np.bool_)
-    return {key: float(value) for key, value in info.items() if isinstance(value, numbers) and key != "success"}
+    return {
+        key: float(value) for key, value in info.items() if isinstance(value, numbers) and key != "success"
+    }
