@@ -12,6 +12,7 @@ from ikp.kinematics import far_end_poses
 from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
 from ikp.policies.features import CHANGE_SCALE, pose_features
 from ikp.policies.inference import joint_log_density, langevin, search
+from ikp.policies.normalizer import Bounds
 
 from .conftest import fitted, small_config
 
@@ -125,7 +126,7 @@ def test_the_learned_proposal_is_the_density_of_its_draws(robot):
 
 
 def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):
-    policy, batch = fitted(robot, "ikp", grid=64, refinements=2)
+    policy, batch = fitted(robot, "ikp", grid=64, refinements=2, window=0.0)
     policy.eval()
     context, joints = decision(policy, batch)
     chosen = search(policy, context, joints)
@@ -142,11 +143,11 @@ def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):
 
 
 def test_a_beam_never_ends_less_likely_than_the_greedy_choice(robot):
-    policy, batch = fitted(robot, "implicit-joint", width=64)
+    policy, batch = fitted(robot, "implicit-joint", width=64, window=0.0)
     policy.eval()
     context, joints = decision(policy, batch)
     greedy = joint_log_density(policy, context, joints, search(policy, context, joints))
-    beamed, _ = fitted(robot, "implicit-joint", width=64, beam=6)
+    beamed, _ = fitted(robot, "implicit-joint", width=64, beam=6, window=0.0)
     beamed.load_state_dict(policy.state_dict())
     wide = joint_log_density(beamed, context, joints, search(beamed.eval(), context, joints))
     assert (wide >= greedy - 0.05).all()
@@ -217,6 +218,26 @@ def test_energies_recover_known_conditional_densities(proposal):
     )
     total_variation = 0.5 * ((found - known).abs() * cell[:, None]).sum(-1)
     assert (total_variation < 0.12).all(), total_variation
+
+
+def test_a_window_prefers_the_probable_neighbourhood_to_the_narrow_peak():
+    """30 % in a peak of width 0.01, 70 % spread over width 0.3: the peak is denser, the spread more probable."""
+
+    class Known(torch.nn.Module):
+        dims = 1
+
+        def __init__(self, window: float) -> None:
+            super().__init__()
+            self.config = PolicyConfig(action_space="raw", residual=(), grid=201, window=window)
+            self.bounds = Bounds(1)
+
+        def given(self, context, joints, prefix, dims):
+            return lambda x: -(0.3 * hump(x, 0.0, 0.01) + 0.7 * hump(x, 0.6, 0.1) + 1e-12).log()
+
+    sharp = search(Known(0.0), torch.zeros(1, 1), None)
+    wide = search(Known(0.04), torch.zeros(1, 1), None)
+    torch.testing.assert_close(sharp, torch.tensor([[0.0]]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(wide, torch.tensor([[0.6]]), atol=1e-2, rtol=0)
 
 
 def test_search_and_langevin_find_the_mode_of_a_known_density():

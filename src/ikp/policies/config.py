@@ -40,6 +40,8 @@ class PolicyConfig:
         grid: candidates per dimension at inference.
         refinements: how often the cell around the best one is searched again with half as many.
         beam: prefixes kept at inference, ranked by their normalised log-density; 1 commits greedily.
+        window: decide by probability within a Gaussian window of this share of the bounds, and take its mean;
+            0 takes the very point of least energy.
         inference: `search` (autoregressive grid) or `langevin` (gradients in joint space).
         fk_weight: lambda of the explicit policy's Cartesian loss (paper, Sec. IV-A.1).
         bfloat16: precision of the energies' inner layers while training.
@@ -59,6 +61,7 @@ class PolicyConfig:
     grid: int = 64
     refinements: int = 2
     beam: int = 1
+    window: float = 0.04
     inference: str = "search"
     fk_weight: float = 1.0
     bfloat16: bool = True
@@ -83,6 +86,8 @@ class PolicyConfig:
         for name, least in (("history", 1), ("negatives", 2), ("grid", 2), ("refinements", 0), ("beam", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+        if not 0 <= self.window < 0.5:
+            raise ValueError(f"window is {self.window}: it must be at least 0 and below 0.5")
         if not self.fk_weight >= 0:
             raise ValueError(f"fk_weight is {self.fk_weight}: it must be 0 or more")
 

@@ -2,7 +2,8 @@
 
 `search` is derivative-free: dimension by dimension a stratified grid and finer grids around its best cell,
 exact in one dimension up to its last resolution; with a beam, prefixes compete by their normalised
-log-density. `langevin` follows the gradient of the joint log-density in joint space, where the chain rule
+log-density. With a `window` the most probable neighbourhood wins instead of the highest point: demonstrations
+hold many actions that are almost exactly zero, a narrow peak that a merely possible "stay" would otherwise win by. `langevin` follows the gradient of the joint log-density in joint space, where the chain rule
 through the kinematics keeps both action spaces consistent (the paper's footnote 2).
 """
 
@@ -51,24 +52,51 @@ def search(
 def _best_of_dimension(
     policy: ImplicitPolicy, context: Tensor, joints: Tensor | None, prefix: Tensor, j: int
 ) -> tuple[Float[Tensor, "rows kept"], Float[Tensor, "rows kept"]]:
-    """Refined local minima of E_j and their log-densities -E_j - log Z_j, best first; `beam` of them."""
+    """The best values of dimension j and their log-densities -E_j - log Z_j, best first; `beam` of them."""
     config, dims = policy.config, slice(j, j + 1)
     low, high = float(policy.bounds.low[j]), float(policy.bounds.high[j])
-    grid = torch.linspace(low, high, config.grid, device=context.device).expand(len(context), -1)
     energies = policy.given(context, joints, prefix, dims)
+    grid = torch.linspace(low, high, config.grid, device=context.device).expand(len(context), -1)
     energy = energies(grid[:, None])[:, 0]
-    cell = (high - low) / (config.grid - 1)
     log_partition = torch.logsumexp(-energy, 1, keepdim=True)
+    if config.window:
+        refine, reach = _weighted_mean, 2 * config.window * (high - low)
+        energy = _smoothed(energy, config.window * (config.grid - 1))
+    else:
+        refine, reach = _lowest, (high - low) / (config.grid - 1)
     index = _local_minima(energy, config.beam)
     best, least = grid.gather(1, index), energy.gather(1, index)
     for _ in range(config.refinements):
-        offsets = torch.linspace(-cell, cell, max(config.grid // 2, 3), device=context.device)
+        offsets = torch.linspace(-reach, reach, max(config.grid // 2, 3), device=context.device)
         fine = (best[..., None] + offsets).clamp(low, high)
         fine_energy = energies(fine.flatten(1)[:, None]).reshape(fine.shape)
-        least, at = fine_energy.min(-1)
-        best = fine.gather(-1, at[..., None])[..., 0]
-        cell = 2 * cell / (len(offsets) - 1)
+        best, least = refine(fine, fine_energy, offsets)
+        reach = reach if config.window else 2 * reach / (len(offsets) - 1)
     return best, -least - log_partition
+
+
+def _smoothed(energy: Float[Tensor, "rows n"], cells: float) -> Float[Tensor, "rows n"]:
+    """-log of the probability near each grid point: the density under a Gaussian of `cells` grid cells."""
+    reach = max(1, round(3 * cells))
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=energy.device) / cells) ** 2).to(
+        energy.dtype
+    )
+    density = torch.softmax(-energy, 1)[:, None]
+    near = torch.nn.functional.conv1d(density, (kernel / kernel.sum())[None, None], padding=reach)[:, 0]
+    return -near.clamp_min(1e-30).log() - torch.logsumexp(-energy, 1, keepdim=True)
+
+
+def _lowest(values: Tensor, energy: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """The candidate of least energy, and that energy."""
+    least, at = energy.min(-1)
+    return values.gather(-1, at[..., None])[..., 0], least
+
+
+def _weighted_mean(values: Tensor, energy: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """One mean-shift step: the mean under the density times a Gaussian of half the reach, and -log of its mass."""
+    logits = -energy - 2 * (offsets / offsets.abs().amax()) ** 2
+    weights = torch.softmax(logits, -1)
+    return (weights * values).sum(-1), -torch.logsumexp(logits, -1)
 
 
 def _local_minima(energy: Float[Tensor, "rows n"], count: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 from jaxtyping import Float32
@@ -19,19 +21,18 @@ PRESS = 0.002  # aim this far below contact when aligned: the last millimetre th
 TOUCH = 0.005  # misplacement at which the aim is contact itself; at twice it, PRESS above [m]
 # The vacuum switches well before precision would decide it, so that who learns from the switch is never left waiting
 # for an alignment it cannot see: (misplacement, height) below which it comes on over the block and goes off again.
-GRASP_WITHIN, RELEASE_WITHIN = (0.010, 0.012), (0.006, 0.002)
+GRASP_WITHIN, RELEASE_WITHIN = (0.008, 0.012), (0.006, 0.002)
 # Over the fixture the block stays above the walls until their slant would catch it: misplacements between which it is
 # lifted over them, and how high. Pressed on a wall, friction would hold it there for good.
 WALL_NEAR, WALL_FAR, OVER_WALL = 0.0025, 0.005, WALL_HEIGHT + 0.004
 PICK_CLEARANCE, PLACE_CLEARANCE = 0.005, WALL_HEIGHT + 0.004  # height for moving sideways at full speed [m]
 RETREAT_HEIGHT = 0.06
 
-# The disturbance of `perturb`: x, y, z [m] and yaw [rad] of the tip, joints [rad].
-NOISE_MEMORY = 0.6
-TIP_NOISE = np.array((0.005, 0.005, 0.003, np.radians(2.5)))
-JOINT_NOISE = np.radians(0.2)
-PUSH_CHANCE = 0.05
-PUSH = np.array((0.02, 0.02, 0.008, np.radians(8.0)))
+# The disturbance of `perturb`: a mistaken goal (x, y [m], yaw [rad]) that is believed for a while, and noise on the
+# joints [rad].
+MISTAKE = np.array((0.008, 0.008, np.radians(8.0)))
+MISTAKE_LENGTH = 8  # steps on average; half of them are no mistake
+JOINT_NOISE, NOISE_MEMORY = np.radians(0.2), 0.6
 
 
 class InsertionOracle:
@@ -59,46 +60,47 @@ class InsertionOracle:
         self._env = unwrapped
         self._rng = np.random.default_rng() if rng is None else rng
         self._perturbation = perturbation
-        self._tip_noise = np.zeros(4)
+        self._mistake = np.zeros(3)
         self._joint_noise = np.zeros(6)
 
     def action(self) -> Float32[np.ndarray, "7"]:
         """The expert's action (7,) float32 for the environment's present state."""
-        state = self._env.true_state()
-        step, turn, vacuum = self._decide(state)
-        tilt = (1.0 - GAIN) * state.tip_tilt
-        q = self._env.solve_tip(state.tip + step, state.tip_yaw + turn, state.q_true, tilt)
+        q, vacuum = self._act(self._env.true_state())
         return np.append(self._env.miscalibration.measured(q), float(vacuum)).astype(np.float32)
 
     def perturb(self, action: Float32[np.ndarray, "7"]) -> Float32[np.ndarray, "7"]:
         """What to execute (7,) float32 instead of the expert's `action`, the one to record.
 
-        For recovery data, after DART (arXiv 1703.09327): noise on the tip's position and yaw and on the
-        joints, correlated over some steps, with a push now and then; near contact it fades, sideways less than in
-        height, where it would only press.
+        For recovery data, after DART (arXiv 1703.09327). The tool goes where an expert would send it who
+        mistakes the pose of the goal, for some steps at a time: the states in which a policy that sees badly
+        gets stuck, with what to do there. The vacuum is the expert's. Correlated noise on the joints comes on top.
         """
         if self._perturbation == 0:
             return action
-        self._advance_noise()
-        env, state = self._env, self._env.true_state()
-        height = state.block[2] if state.holding else state.tip[2] - BLOCK_HEIGHT
-        room = _smoothstep(height / 0.04)
-        scale = self._perturbation * (0.08 + 0.92 * room)
-        aside = self._perturbation * (0.4 + 0.6 * room)
-        q = env.miscalibration.true(np.asarray(action[:6], dtype=np.float64))
-        tip, yaw, tilt = env.tip_pose(q)
-        noise = self._tip_noise * (aside, aside, scale, aside)
-        q = env.solve_tip(tip + noise[:3], yaw + noise[3], q, tilt)
-        q += scale * self._joint_noise
-        return np.append(env.miscalibration.measured(q), action[6]).astype(np.float32)
+        self._advance_disturbance()
+        state = self._env.true_state()
+        mistake = self._perturbation * self._mistake
+        shift, turn = np.array((mistake[0], mistake[1], 0.0)), mistake[2]
+        if state.holding:
+            mistaken = replace(state, seat=state.seat + shift, seat_yaw=state.seat_yaw + turn)
+        else:
+            mistaken = replace(state, block=state.block + shift, block_yaw=state.block_yaw + turn)
+        q, _ = self._act(mistaken)
+        q = q + self._perturbation * self._joint_noise
+        return np.append(self._env.miscalibration.measured(q), action[6]).astype(np.float32)
 
-    def _advance_noise(self) -> None:
+    def _advance_disturbance(self) -> None:
         rng, keep = self._rng, NOISE_MEMORY
         fresh = np.sqrt(1.0 - keep**2)
-        self._tip_noise = keep * self._tip_noise + fresh * rng.normal(size=4) * TIP_NOISE
         self._joint_noise = keep * self._joint_noise + fresh * rng.normal(size=6) * JOINT_NOISE
-        if rng.random() < PUSH_CHANCE:
-            self._tip_noise = self._tip_noise + rng.normal(size=4) * PUSH
+        if rng.random() < 1.0 / MISTAKE_LENGTH:
+            self._mistake = rng.normal(size=3) * MISTAKE * (rng.random() < 0.5)
+
+    def _act(self, state: InsertionState) -> tuple[np.ndarray, bool]:
+        """True joint targets (6,) [rad] and the vacuum."""
+        step, turn, vacuum = self._decide(state)
+        tilt = (1.0 - GAIN) * state.tip_tilt
+        return self._env.solve_tip(state.tip + step, state.tip_yaw + turn, state.q_true, tilt), vacuum
 
     def _decide(self, state: InsertionState) -> tuple[np.ndarray, float, bool]:
         """Displacement of the tip (3,) [m], turn [rad] and vacuum for the next step."""
