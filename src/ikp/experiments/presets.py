@@ -37,6 +37,7 @@ PRESETS: dict[str, Preset] = {
         policy=PolicyConfig(width=128, negatives=16),
         train=TrainConfig(steps=3000, validate_every=250, checkpoint_every=500),
         demonstrations=200,
+        perturbation=0.7,
         minutes=2.0,
     ),
     # Two CPU cores, minutes.
@@ -44,6 +45,8 @@ PRESETS: dict[str, Preset] = {
         policy=PolicyConfig(),
         train=TrainConfig(steps=20_000, checkpoint_every=500),
         demonstrations=1000,
+        perturbation=0.7,
+        minutes=15.0,
     ),
     # The paper's networks and sampling (its Sec. V and Implicit BC's appendix); wants a GPU.
     "paper": Preset(

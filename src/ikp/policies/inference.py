@@ -1,9 +1,11 @@
 """How the implicit policy finds the action of least energy.
 
 `search` is derivative-free: dimension by dimension a stratified grid and finer grids around its best cell,
-exact in one dimension up to its last resolution; with a beam, prefixes compete by their normalised
-log-density. With a `window` the most probable neighbourhood wins instead of the highest point: demonstrations
-hold many actions that are almost exactly zero, a narrow peak that a merely possible "stay" would otherwise win by. `langevin` follows the gradient of the joint log-density in joint space, where the chain rule
+exact in one dimension up to its last resolution; with a beam, prefixes compete by their normalised log-density.
+With a `window` the most probable neighbourhood wins instead of the highest point: demonstrations hold many
+actions that are almost exactly zero, a narrow peak by which a merely possible "stay" would otherwise win.
+
+`langevin` follows the gradient of the joint log-density in joint space, where the chain rule
 through the kinematics keeps both action spaces consistent (the paper's footnote 2).
 """
 

@@ -66,12 +66,18 @@ def load_state(
         raise ValueError(
             f"{paths[-1]} belongs to another configuration: {error}. Use a new output folder, or the same settings"
         ) from None
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in _under(tensors, "optimizer/").items():
         index, name = key.split("/")
-        state.setdefault(int(index), {})[name] = value
+        state.setdefault(int(index), {})[name] = _laid_out_like(parameters[int(index)], value)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return progress
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """The values in the parameter's memory layout: the fused optimiser pairs them by place in memory."""
+    return value if value.shape != parameter.shape else torch.empty_like(parameter.detach()).copy_(value)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

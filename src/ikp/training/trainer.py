@@ -151,7 +151,7 @@ class _Run:
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(
-                f"the loss or its gradient is not finite at step {step} ({float(loss)}): look for extreme values in "
+                f"the loss or its gradient is not finite at step {step} ({loss.item()}): look for extreme values in "
                 f"the data or lower the learning rate; the last good state is in {self.out / 'state'}"
             )
         self.optimizer.step()
