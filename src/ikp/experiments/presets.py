@@ -46,7 +46,7 @@ PRESETS: dict[str, Preset] = {
         train=TrainConfig(steps=20_000, checkpoint_every=500),
         demonstrations=1000,
         perturbation=0.7,
-        minutes=15.0,
+        minutes=8.0,
     ),
     # The paper's networks and sampling (its Sec. V and Implicit BC's appendix); wants a GPU.
     "paper": Preset(
