@@ -13,6 +13,7 @@ from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
 from ikp.policies.features import CHANGE_SCALE, pose_features
 from ikp.policies.inference import joint_log_density, langevin, search
 from ikp.policies.normalizer import Bounds
+from ikp.policies.proposal import scale_gradient, uniform_negatives
 
 from .conftest import fitted, small_config
 
@@ -60,7 +61,9 @@ def test_energies_equal_the_straightforward_form(robot, residual):
             if ".residual." in name:
                 parameter.add_(0.03 * torch.randn_like(parameter))
     expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
-    candidates = torch.cat([expert[..., None], policy.sample_negatives(len(expert))], -1)
+    candidates = torch.cat(
+        [expert[..., None], uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)], -1
+    )
     context, joints = decision(policy, batch)
     fast = policy.given(context, joints, expert)(candidates)
     torch.testing.assert_close(
@@ -71,7 +74,7 @@ def test_energies_equal_the_straightforward_form(robot, residual):
 def test_one_dimension_alone_equals_all_at_once(robot):
     policy, batch = fitted(robot, "ikp")
     expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
-    candidates = policy.sample_negatives(len(expert))
+    candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
     context, joints = decision(policy, batch)
     together = policy.given(context, joints, expert)(candidates)
     for j in range(policy.dims):
@@ -83,7 +86,7 @@ def test_one_dimension_alone_equals_all_at_once(robot):
 def test_energies_of_a_dimension_ignore_later_dimensions(robot):
     policy, batch = fitted(robot, "ikp")
     expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
-    candidates = policy.sample_negatives(len(expert))
+    candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
     context, joints = decision(policy, batch)
     before = policy.given(context, joints, expert)(candidates)
     changed = expert.clone()
@@ -105,7 +108,9 @@ def test_equal_energies_cost_the_log_of_the_candidates(robot):
 
 def test_negatives_fill_the_bounds_evenly(robot):
     policy, _ = fitted(robot, "ikp", negatives=16)
-    unit = policy.bounds.to_unit(policy.sample_negatives(500).transpose(1, 2))
+    unit = policy.bounds.to_unit(
+        uniform_negatives(policy.bounds.low, policy.bounds.high, 500, 16).transpose(1, 2)
+    )
     assert unit.min() >= -1
     assert unit.max() <= 1
     counts = torch.histc(unit[..., 0], bins=16, min=-1, max=1)
@@ -114,15 +119,40 @@ def test_negatives_fill_the_bounds_evenly(robot):
 
 def test_the_learned_proposal_is_the_density_of_its_draws(robot):
     policy, _ = fitted(robot, "ikp", negatives=64, proposal="learned")
-    proposed = Normal(torch.linspace(-1, 1, 6).expand(3000, -1), torch.full((3000, 6), 0.1))
-    draws = policy.scale(policy.sample_negatives(3000, proposed).transpose(1, 2))[..., 2].flatten()
+    low, high = torch.full((6,), -3.0), torch.full((6,), 2.0)
+    near = Normal(torch.linspace(-1, 1, 6).expand(3000, -1), torch.full((3000, 6), 0.1))
+    draws = policy.proposal.sample(near, 64, low, high)[:, 2].flatten()
     edges = torch.linspace(-0.5, 0.1, 7)
     width = float(edges[1] - edges[0])
     found = torch.histogram(draws, edges).hist / len(draws) / width
-    centers = ((edges[1:] + edges[:-1]) / 2)[None, None].expand(1, 6, -1)
-    values = centers * policy.scale.std[:, None] + policy.scale.mean[:, None]
-    fine = policy.log_proposal(values, Normal(proposed.mean[:1], proposed.stddev[:1])).exp()[0, 2]
-    torch.testing.assert_close(found, fine, atol=0.12, rtol=0.12)
+    fine = torch.linspace(-0.5, 0.1, 601).expand(1, 6, -1)
+    one = Normal(near.mean[:1], near.stddev[:1])
+    density = policy.proposal.log_density(one, fine, 64, low, high).exp()[0, 2, :600].reshape(6, 100).mean(1)
+    torch.testing.assert_close(found, density, atol=0.02, rtol=0.05)
+
+
+def test_a_learned_proposal_starts_from_the_data_and_learns_the_mean(robot):
+    policy, batch = fitted(robot, "ikp", proposal="learned", width=64)
+    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    context = policy.condition(policy.context(batch), batch["action"]).detach()
+    assert 0.3 < float(policy.proposal(context).stddev.detach().mean()) < 2
+    optimizer = torch.optim.AdamW(policy.proposal.parameters(), lr=3e-3)
+    for _ in range(200):
+        loss = policy.proposal.loss(policy.proposal(context), policy.scale(expert))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    near = policy.proposal(context)
+    assert (near.mean - policy.scale(expert)).abs().mean() < 0.2
+    assert float(near.stddev.detach().mean()) < 0.3
+
+
+def test_scaled_gradients_keep_the_values():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = scale_gradient(x, 0.1)
+    torch.testing.assert_close(y, x)
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, torch.tensor([0.1, 0.1]))
 
 
 def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):

@@ -1,0 +1,66 @@
+"""The README's table follows from the result files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ikp.experiments.readme import results_table, update
+from ikp.experiments.summary import summarize
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def result_file(folder: Path, method: str, errors_mm: list[float]) -> None:
+    episodes = [
+        {"seed": i, "success": mm <= 10, "steps": 20, "info": {"position_error": mm / 1e3, "yaw_error": 1.0}}
+        for i, mm in enumerate(errors_mm)
+    ]
+    trained = {
+        "method": method,
+        "seconds": 120.0,
+        "steps": 4000,
+        "data": {"episodes": 7},
+        "train": {"minutes": None},
+    }
+    values = {"summary": summarize({"episodes": episodes}), "policy": trained}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{method}.json").write_text(json.dumps(values))
+
+
+def test_rows_hold_what_was_measured(tmp_path):
+    result_file(tmp_path / "insertion_state", "ikp", [1.0, 1.0, 3.0, 50.0])
+    table = results_table(tmp_path)
+    (row,) = [line for line in table.splitlines() if "IKP" in line]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:3] == ["7", "2.0 min, 4000 steps"]
+    assert [cell.split()[0] for cell in cells[3:6]] == ["75", "75", "50"]
+    assert "not run" in table.split("**From object poses")[0]
+
+
+def test_the_readme_is_rewritten_between_its_markers(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("top\n<!-- results:begin - note -->\nold\n<!-- results:end -->\nbottom\n")
+    assert update(readme, tmp_path)
+    assert "old" not in readme.read_text()
+    assert readme.read_text().startswith("top\n")
+    assert readme.read_text().endswith("bottom\n")
+    assert not update(readme, tmp_path)
+    readme.write_text("no markers")
+    with pytest.raises(ValueError, match="results:begin"):
+        update(readme, tmp_path)
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "insertion_state").mkdir()
+    (tmp_path / "insertion_state" / "x.json").write_text("{}")
+    with pytest.raises(ValueError, match="no result"):
+        results_table(tmp_path)
+
+
+def test_this_readme_is_up_to_date(tmp_path):
+    copy = tmp_path / "README.md"
+    copy.write_text((REPOSITORY / "README.md").read_text())
+    assert not update(copy, REPOSITORY / "results")
