@@ -3,7 +3,6 @@
 .venv/bin/python benchmarks/bench_action.py   writes results/bench/action.json
 
 The cost does not depend on the weights, so an untrained policy is timed.
-
 """
 
 from __future__ import annotations
