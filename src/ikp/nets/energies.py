@@ -8,31 +8,32 @@ enters through a few scalars of its own (`basis`) times per-example vectors (`sl
 
 A joint angle enters linearly, and the pose of a link is linear in (cos, sin) of its own joint, so nothing
 is approximated (see `ikp.policies.features`).
+
+The layers after the first are one autograd function with a gradient of its own: dimension by dimension, so that
+activations stay in the cache, with as few passes over them as possible (`ikp.nets.fused`).
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ikp.nets.dense import check_width
+from ikp.nets.fused import linear_add, linear_relu, mask_, relu
 
 
 class StackedLinear(nn.Module):
-    """`dims` independent linear layers as one batched product: (dims, rows, inputs) -> (dims, rows, outputs)."""
+    """`dims` independent linear layers: `weight` (dims, inputs, outputs), `bias` (dims, 1, outputs)."""
 
     def __init__(self, dims: int, inputs: int, outputs: int) -> None:
         super().__init__()
         bound = 1.0 / math.sqrt(inputs)
         self.weight = nn.Parameter(torch.empty(dims, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(dims, 1, outputs).uniform_(-bound, bound))
-
-    def forward(self, x: Tensor, dims: slice = slice(None)) -> Tensor:
-        weight, bias = self.weight[dims].to(x.dtype), self.bias[dims].to(x.dtype)
-        return torch.baddbmm(bias, x, weight)
 
 
 class StackedBlock(nn.Module):
@@ -43,12 +44,6 @@ class StackedBlock(nn.Module):
         narrow = width // 4
         sizes = [(width, narrow), (narrow, narrow), (narrow, width)]
         self.layers = nn.ModuleList([StackedLinear(dims, inputs, outputs) for inputs, outputs in sizes])
-
-    def forward(self, x: Tensor, dims: slice = slice(None)) -> Tensor:
-        h = x
-        for layer in self.layers:
-            h = layer(torch.relu(h), dims)
-        return x + h
 
 
 class StackedEnergies(nn.Module):
@@ -78,7 +73,7 @@ class StackedEnergies(nn.Module):
         dims: slice = slice(None),
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "dims batch candidates"]:
-        """Energies of every candidate of every dimension; low is good.
+        """Energies of every candidate of every dimension; low is good. Differentiable once.
 
         Args:
             base: first-layer activation that all candidates of an example share.
@@ -86,16 +81,97 @@ class StackedEnergies(nn.Module):
             slopes: first-layer activation per unit of each scalar.
             dims: the dimensions that the inputs hold, where they are not all (inference).
             dtype: precision of the layers after the first, that of the inputs if not given. The first layer,
-                which carries absolute angles, always stays in the precision of its inputs.
+                which carries absolute angles, is always computed in the precision of its inputs.
         """
-        count, batch, candidates, k = basis.shape
-        first = torch.baddbmm(
-            base.reshape(count * batch, 1, self.width),
-            basis.reshape(count * batch, candidates, k),
-            slopes.reshape(count * batch, k, self.width),
+        layers = [layer for block in self.blocks for layer in block.layers] + [self.head]
+        every = dims == slice(None)
+        parameters = [p if every else p[dims] for layer in layers for p in (layer.weight, layer.bias)]
+        dtype = dtype or base.dtype
+        if torch.is_grad_enabled():
+            return _Energies.apply(dtype, base, basis, slopes, *parameters)
+        return torch.stack(
+            [
+                _forward(base[d], basis[d], slopes[d], weights)[0]
+                for d, weights in enumerate(_per_dimension(parameters, dtype))
+            ]
         )
-        h = first.reshape(count, batch * candidates, self.width).to(dtype or first.dtype)
-        for block in self.blocks:
-            h = block(h, dims)
-        energy = self.head(torch.relu(h), dims)
-        return energy.to(first.dtype).reshape(count, batch, candidates)
+
+
+Weights = list[tuple[Tensor, Tensor]]
+"""Weight (outputs, inputs) and bias (outputs,) of every layer of one dimension, the head last."""
+
+
+def _per_dimension(parameters: list[Tensor], dtype: torch.dtype) -> list[Weights]:
+    weights = [w.to(dtype).transpose(1, 2).contiguous().unbind(0) for w in parameters[::2]]
+    biases = [b.to(dtype).squeeze(1).unbind(0) for b in parameters[1::2]]
+    pairs = [list(zip(w, b, strict=True)) for w, b in zip(weights, biases, strict=True)]
+    return [list(layers) for layers in zip(*pairs, strict=True)]
+
+
+def _forward(
+    base: Tensor, basis: Tensor, slopes: Tensor, weights: Weights
+) -> tuple[Float[Tensor, "batch candidates"], list[Tensor]]:
+    """One dimension's energies and the activations that its gradient needs, in the order of the layers."""
+    batch, candidates = basis.shape[:2]
+    h = torch.baddbmm(base[:, None], basis, slopes).flatten(0, 1).to(weights[0][0].dtype)
+    activations = []
+    for i in range(0, len(weights) - 1, 3):
+        wide = relu(h)
+        narrow = linear_relu(wide, *weights[i])
+        inner = linear_relu(narrow, *weights[i + 1])
+        h = linear_add(inner, *weights[i + 2], h)
+        activations += [wide, narrow, inner]
+    activations.append(relu(h))
+    weight, bias = weights[-1]
+    energy = torch.nn.functional.linear(activations[-1], weight, bias)
+    return energy.to(base.dtype).reshape(batch, candidates), activations
+
+
+def _backward(gradient: Tensor, weights: Weights, activations: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Gradients (rows, width) of the first layer's output, and of the parameters in their own order and shape."""
+    dtype = activations[-1].dtype
+    last = gradient.reshape(-1, 1).to(dtype)
+    parameters = [activations[-1].t() @ last, gradient.sum().reshape(1, 1)]
+    g = mask_(last @ weights[-1][0], activations[-1])
+    for i in reversed(range(0, len(weights) - 1, 3)):
+        y, block = g, []
+        for layer in (i + 2, i + 1, i):
+            block = [activations[layer].t() @ y, y.sum(0, keepdim=True), *block]
+            y = mask_(y @ weights[layer][0], activations[layer])
+        g = y.add_(g)
+        parameters = block + parameters
+    return g, parameters
+
+
+class _Energies(torch.autograd.Function):
+    """All dimensions' energies (dims, batch, candidates), and their gradient, one dimension after another."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, dtype: torch.dtype, base: Tensor, basis: Tensor, slopes: Tensor, *parameters: Tensor
+    ) -> Tensor:
+        per_dimension = _per_dimension(list(parameters), dtype)
+        energies, saved = [], []
+        for d, weights in enumerate(per_dimension):
+            energy, activations = _forward(base[d], basis[d], slopes[d], weights)
+            energies.append(energy)
+            saved += activations
+        ctx.save_for_backward(basis, slopes, *saved)
+        ctx.weights = per_dimension
+        return torch.stack(energies)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        basis, slopes, *saved = ctx.saved_tensors
+        per_dimension, kept = ctx.weights, len(saved) // len(ctx.weights)
+        dtype, needs_basis = saved[0].dtype, ctx.needs_input_grad[2]
+        basis, slopes = basis.to(dtype), slopes.to(dtype)
+        results: list[list[Tensor]] = []
+        for d, weights in enumerate(per_dimension):
+            g, parameters = _backward(gradient[d], weights, saved[d * kept : (d + 1) * kept])
+            g = g.reshape(*basis.shape[1:3], -1)
+            of_basis = [torch.bmm(g, slopes[d].transpose(1, 2))] if needs_basis else []
+            of_slopes = torch.bmm(basis[d].transpose(1, 2), g)
+            results.append([g.sum(1), of_slopes, *of_basis, *parameters])
+        base, slope, *rest = [torch.stack(parts).to(gradient.dtype) for parts in zip(*results, strict=True)]
+        return None, base, rest.pop(0) if needs_basis else None, slope, *rest
