@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ikp.nets import DenseResNet, StackedEnergies
+from ikp.nets.fused import mask_, relu
 
 
 def test_the_stack_equals_separate_networks():
@@ -28,8 +29,44 @@ def test_the_stack_equals_separate_networks():
             hidden = hidden + h
         expected = (torch.relu(hidden) @ stack.head.weight[d] + stack.head.bias[d])[..., 0]
         torch.testing.assert_close(energies[d], expected, atol=1e-5, rtol=1e-5)
-        alone = stack(base[d : d + 1], basis[d : d + 1], slopes[d : d + 1], dims=slice(d, d + 1))
-        torch.testing.assert_close(alone[0], energies[d], atol=1e-5, rtol=1e-5)
+        alone = stack.unstacked()[d](base[d], basis[d], slopes[d])
+        torch.testing.assert_close(alone, energies[d], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [5, 200])  # below and above what oneDNN is used for
+def test_the_gradient_equals_autograds(count):
+    torch.manual_seed(0)
+    dims, batch, width = 2, 3, 8
+    stack = StackedEnergies(dims, width=width, blocks=2)
+    inputs = [
+        torch.randn(dims, batch, width),
+        torch.randn(dims, batch, count, 2),
+        torch.randn(dims, batch, 2, width),
+    ]
+    leaves = [x.requires_grad_(True) for x in inputs]
+    weights = torch.randn(dims, batch, count)
+    (stack(*leaves) * weights).sum().backward()
+    found = [x.grad.clone() for x in (*leaves, *stack.parameters())]
+    for x in (*leaves, *stack.parameters()):
+        x.grad = None
+    hidden = leaves[0][:, :, None] + leaves[1] @ leaves[2]
+    for block in stack.blocks:
+        h = hidden
+        for layer in block.layers:
+            h = torch.relu(h) @ layer.weight[:, None] + layer.bias[:, None]
+        hidden = hidden + h
+    energies = (torch.relu(hidden) @ stack.head.weight[:, None] + stack.head.bias[:, None])[..., 0]
+    (energies * weights).sum().backward()
+    for x, gradient in zip((*leaves, *stack.parameters()), found, strict=True):
+        torch.testing.assert_close(gradient, x.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_bits_of_floats_make_a_relu_and_its_mask():
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        x = torch.tensor([-2.0, -0.0, 0.0, 1e-30, 3.0], dtype=dtype)
+        assert torch.equal(relu(x), torch.relu(x))
+        gradient = torch.tensor([1.0, -2.0, 3.0, -4.0, 5.0], dtype=dtype)
+        assert torch.equal(mask_(gradient.clone(), relu(x)), torch.where(x > 0, gradient, 0.0))
 
 
 def test_low_precision_stays_close():

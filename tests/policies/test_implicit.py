@@ -71,16 +71,27 @@ def test_energies_equal_the_straightforward_form(robot, residual):
     )
 
 
-def test_one_dimension_alone_equals_all_at_once(robot):
-    policy, batch = fitted(robot, "ikp")
+@pytest.mark.parametrize("residual", [(), ("offset",), ("offset", "dense", "link")])
+def test_a_walk_equals_all_dimensions_at_once(robot, residual):
+    policy, batch = fitted(robot, "ikp", residual=residual)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if ".residual." in name:
+                parameter.add_(0.03 * torch.randn_like(parameter))
     expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
     candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
     context, joints = decision(policy, batch)
-    together = policy.given(context, joints, expert)(candidates)
-    for j in range(policy.dims):
-        some = slice(j, j + 1)
-        alone = policy.given(context, joints, expert, some)(candidates[:, some])
-        torch.testing.assert_close(alone, together[:, some], atol=1e-5, rtol=1e-4)
+    rows = torch.tensor([3, 3, 0, 7])
+    with torch.no_grad():
+        together = policy.given(context, joints, expert)(candidates)
+        walk = policy.walk(context, joints)
+        for j in range(policy.dims):
+            alone = walk.energies(j)(candidates[:, j])
+            torch.testing.assert_close(alone, together[:, j], atol=1e-5, rtol=1e-4)
+            walk.commit(j, expert[:, j])
+            if j == 2:
+                walk.keep(rows)
+                expert, candidates, together = expert[rows], candidates[rows], together[rows]
 
 
 def test_energies_of_a_dimension_ignore_later_dimensions(robot):
@@ -161,15 +172,12 @@ def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):
     context, joints = decision(policy, batch)
     chosen = search(policy, context, joints)
     unit = torch.linspace(0, 1, 20_001)
-    for j in range(policy.dims):
-        some = slice(j, j + 1)
-        grid = policy.bounds.low[j] + unit * (policy.bounds.high[j] - policy.bounds.low[j])
-        grid = grid.expand(len(chosen), 1, -1)
-        with torch.no_grad():
-            energies = policy.given(context, joints, chosen, some)
-            least = energies(grid).amin(-1)
-            found = energies(chosen[:, some, None])[..., 0]
-        assert (found - least).max() < 1e-4
+    grid = policy.bounds.low[:, None] + unit * (policy.bounds.high - policy.bounds.low)[:, None]
+    with torch.no_grad():
+        energies = policy.given(context, joints, chosen)
+        least = energies(grid.expand(len(chosen), -1, -1)).amin(-1)
+        found = energies(chosen[..., None])[..., 0]
+    assert (found - least).max() < 1e-4
 
 
 def test_a_beam_never_ends_less_likely_than_the_greedy_choice(robot):
@@ -260,9 +268,16 @@ def test_a_window_prefers_the_probable_neighbourhood_to_the_narrow_peak():
             super().__init__()
             self.config = PolicyConfig(action_space="raw", residual=(), grid=201, window=window)
             self.bounds = Bounds(1)
+            self.chosen = torch.zeros(1, 1)
 
-        def given(self, context, joints, prefix, dims):
+        def walk(self, context, joints):
+            return self
+
+        def energies(self, j):
             return lambda x: -(0.3 * hump(x, 0.0, 0.01) + 0.7 * hump(x, 0.6, 0.1) + 1e-12).log()
+
+        def commit(self, j, values):
+            self.chosen = values[:, None]
 
     sharp = search(Known(0.0), torch.zeros(1, 1), None)
     wide = search(Known(0.04), torch.zeros(1, 1), None)

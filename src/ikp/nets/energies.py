@@ -16,6 +16,7 @@ activations stay in the cache, with as few passes over them as possible (`ikp.ne
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -70,7 +71,6 @@ class StackedEnergies(nn.Module):
         basis: Float[Tensor, "dims batch candidates k"],
         slopes: Float[Tensor, "dims batch k width"],
         *,
-        dims: slice = slice(None),
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "dims batch candidates"]:
         """Energies of every candidate of every dimension; low is good. Differentiable once.
@@ -79,30 +79,43 @@ class StackedEnergies(nn.Module):
             base: first-layer activation that all candidates of an example share.
             basis: per candidate, the scalars that multiply `slopes`.
             slopes: first-layer activation per unit of each scalar.
-            dims: the dimensions that the inputs hold, where they are not all (inference).
             dtype: precision of the layers after the first, that of the inputs if not given. The first layer,
                 which carries absolute angles, is always computed in the precision of its inputs.
         """
-        layers = [layer for block in self.blocks for layer in block.layers] + [self.head]
-        every = dims == slice(None)
-        parameters = [p if every else p[dims] for layer in layers for p in (layer.weight, layer.bias)]
         dtype = dtype or base.dtype
+        parameters = self._stack()
         if torch.is_grad_enabled():
             return _Energies.apply(dtype, base, basis, slopes, *parameters)
-        return torch.stack(
-            [
-                _forward(base[d], basis[d], slopes[d], weights)[0]
-                for d, weights in enumerate(_per_dimension(parameters, dtype))
-            ]
-        )
+        weights = _per_dimension(parameters, dtype)
+        return torch.stack([_forward(base[d], basis[d], slopes[d], w)[0] for d, w in enumerate(weights)])
+
+    def unstacked(self) -> list[SingleEnergy]:
+        """Each dimension's energy as a function of its own, without a gradient; cheap to call many times."""
+        weights = _per_dimension(self._stack(), self.head.weight.dtype)
+        return [SingleEnergy(w) for w in weights]
+
+    def _stack(self) -> list[Tensor]:
+        layers = [layer for block in self.blocks for layer in block.layers] + [self.head]
+        return [p for layer in layers for p in (layer.weight, layer.bias)]
 
 
 Weights = list[tuple[Tensor, Tensor]]
 """Weight (outputs, inputs) and bias (outputs,) of every layer of one dimension, the head last."""
 
 
+@dataclass(frozen=True)
+class SingleEnergy:
+    """The energy of one dimension; `base` (batch, width), `basis` (batch, candidates, k), `slopes` (batch, k, width)."""
+
+    weights: Weights
+
+    @torch.no_grad()
+    def __call__(self, base: Tensor, basis: Tensor, slopes: Tensor) -> Float[Tensor, "batch candidates"]:
+        return _forward(base, basis, slopes, self.weights)[0]
+
+
 def _per_dimension(parameters: list[Tensor], dtype: torch.dtype) -> list[Weights]:
-    weights = [w.to(dtype).transpose(1, 2).contiguous().unbind(0) for w in parameters[::2]]
+    weights = [w.to(dtype).transpose(1, 2).unbind(0) for w in parameters[::2]]
     biases = [b.to(dtype).squeeze(1).unbind(0) for b in parameters[1::2]]
     pairs = [list(zip(w, b, strict=True)) for w, b in zip(weights, biases, strict=True)]
     return [list(layers) for layers in zip(*pairs, strict=True)]

@@ -13,13 +13,14 @@ from torch import Tensor
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ONEDNN_DTYPES = (torch.float32, torch.bfloat16)
+_FEW_ROWS = 256  # where the call itself costs more than the passes that it saves
 
 
 def linear_relu(
     x: Float[Tensor, "rows inputs"], weight: Float[Tensor, "outputs inputs"], bias: Float[Tensor, " outputs"]
 ) -> Float[Tensor, "rows outputs"]:
     """relu(x @ weight.T + bias), without a gradient."""
-    if _has_onednn(x):
+    if _pays_onednn(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "relu", [], "")
     return relu_(torch.nn.functional.linear(x, weight, bias))
 
@@ -31,7 +32,7 @@ def linear_add(
     residual: Float[Tensor, "rows outputs"],
 ) -> Float[Tensor, "rows outputs"]:
     """residual + x @ weight.T + bias, without a gradient."""
-    if _has_onednn(x):
+    if _pays_onednn(x):
         return torch.ops.mkldnn._linear_pointwise.binary(x, residual, weight, bias, "add")
     return torch.nn.functional.linear(x, weight, bias).add_(residual)
 
@@ -57,5 +58,6 @@ def _bits(x: Tensor) -> Tensor:
     return x.view(_BITS[x.element_size()])
 
 
-def _has_onednn(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in _ONEDNN_DTYPES and torch.backends.mkldnn.is_available()
+def _pays_onednn(x: Tensor) -> bool:
+    fits = x.device.type == "cpu" and x.dtype in _ONEDNN_DTYPES and len(x) > _FEW_ROWS
+    return fits and torch.backends.mkldnn.is_available()

@@ -43,9 +43,11 @@ class ExplicitPolicy(Policy):
             parts["cartesian"] = cartesian.detach()
         return total, parts
 
-    def choose(self, observation: Observation) -> Float[Tensor, "batch dims"]:
+    def choose(
+        self, observation: Observation, context: Float[Tensor, "batch context"]
+    ) -> Float[Tensor, "batch dims"]:
         """The regressed variables."""
-        return self._unscale(self.regressor(self.context(observation)))
+        return self._unscale(self.regressor(context))
 
     def _unscale(self, standard: Tensor) -> Tensor:
         return standard * self.scale.std + self.scale.mean

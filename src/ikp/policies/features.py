@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ikp.kinematics import JointArcs, Robot, joint_arcs
+from ikp.kinematics import JointArcs, PrefixPose, Robot, joint_arcs
 from ikp.policies.residual import KinematicResidual
 
 POSITION_SCALE = 0.3
@@ -36,12 +36,14 @@ class LinkTerms:
     """Link-pose inputs of the first layer, for teacher-forced candidates around an example's measured joints.
 
     Attributes:
+        q: corrected measured joints, from which candidates turn.
         base: features of each joint's far end at the measured value of the joint itself, given the prefix.
         slopes: features per unit of (cos r - 1, sin r), r the rotation from the measured joint (the
             displacement itself in the second place for a prismatic joint).
         prefix: features at the prefix's own value of the joint.
     """
 
+    q: Float[Tensor, "batch dof"]
     base: Float[Tensor, "batch dof 18"]
     slopes: Float[Tensor, "batch dof 2 18"]
     prefix: Float[Tensor, "batch dof 18"]
@@ -61,6 +63,7 @@ class LinkPoses(nn.Module):
         super().__init__()
         self.robot, self.residual = robot, residual
         revolute = [kind != "prismatic" for kind in robot.joint_types]
+        self.all_revolute = all(revolute)
         self.register_buffer("revolute", torch.tensor(revolute), persistent=False)
 
     def arcs(self, q: Float[Tensor, "batch dof"]) -> JointArcs:
@@ -84,30 +87,53 @@ class LinkPoses(nn.Module):
         q, q_target = self.residual(q_measured), self.residual(q_prefix)
         measured = pose_features(self.arcs(q).at(q))
         arcs = self.arcs(q_target)
-        cos, sin = q.cos()[..., None, None], q.sin()[..., None, None]
-        turn_cos = pose_features(arcs.cos * cos + arcs.sin * sin)
-        turn_sin = pose_features(arcs.sin * cos - arcs.cos * sin + arcs.slope)
-        base = pose_features(arcs.at(q))
-        prefix = pose_features(arcs.at(q_target))
-        return LinkTerms(
-            base=torch.cat([base, CHANGE_SCALE * (base - measured)], -1),
-            slopes=torch.stack([_both(turn_cos), _both(turn_sin)], -2),
-            prefix=torch.cat([prefix, CHANGE_SCALE * (prefix - measured)], -1),
-        )
+        base, slopes = _around(arcs, q, measured)
+        return LinkTerms(q, base, slopes, _seen(arcs.at(q_target), measured))
 
     def basis(
         self,
-        q_measured: Float[Tensor, "batch dof"],
-        q_prefix: Float[Tensor, "batch dof"],
-        candidates: Float[Tensor, "batch dims candidates"],
-        dims: slice,
-    ) -> Float[Tensor, "batch dims candidates 2"]:
-        """(cos r - 1, sin r) of each candidate's corrected rotation r from the corrected measured joint."""
-        corrected = self.residual.candidates(q_prefix, candidates, dims)
-        r = corrected - self.residual(q_measured)[:, dims, None]
+        q: Float[Tensor, "batch dims"],
+        corrected: Float[Tensor, "batch dims n"],
+        dims: slice = slice(None),
+    ) -> Float[Tensor, "batch dims n 2"]:
+        """(cos r - 1, sin r) of corrected candidates, r their rotation from the corrected measured joints `q`."""
+        r = corrected - q[..., None]
         turns = torch.stack([r.cos() - 1, r.sin()], -1)
+        if self.all_revolute:
+            return turns
         slides = torch.stack([torch.zeros_like(r), r], -1)
         return torch.where(self.revolute[dims][:, None, None], turns, slides)
+
+
+class LinkWalk:
+    """`LinkPoses.terms` for a search that commits one joint after another, each at the cost of one link.
+
+    Args:
+        poses: the kinematics.
+        q_measured: measured joints [rad or m].
+    """
+
+    def __init__(self, poses: LinkPoses, q_measured: Float[Tensor, "rows dof"]) -> None:
+        self.residual = poses.residual
+        self.q = poses.residual(q_measured)
+        self.measured = pose_features(poses.arcs(self.q).at(self.q))
+        link = poses.residual.link
+        self.prefix = PrefixPose(poses.robot, (len(self.q),), self.q.dtype, self.q.device, link)
+
+    def terms(self, j: int) -> tuple[Float[Tensor, "rows 18"], Float[Tensor, "rows 2 18"]]:
+        """`base` and `slopes` of joint j, given the committed joints."""
+        self.arc = self.prefix.arc(j)
+        return _around(self.arc, self.q[:, j], self.measured[:, j])
+
+    def commit(self, j: int, q_j: Float[Tensor, "rows"]) -> Float[Tensor, "rows 18"]:
+        """Fix joint j, whose `terms` were the last asked for, at corrected `q_j`; its features as a prefix."""
+        self.prefix.commit(j, q_j)
+        return _seen(self.arc.at(q_j), self.measured[:, j])
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Go on with these rows, as a beam search does."""
+        self.q, self.measured = self.q[rows], self.measured[rows]
+        self.prefix.select(rows)
 
 
 class CandidateLayer(nn.Module):
@@ -134,36 +160,67 @@ class CandidateLayer(nn.Module):
         before = torch.ones(dims, dims).triu(1)[:, None, :, None]  # dimension i feeds j > i only
         self.register_buffer("before", before, persistent=False)
 
+    def observe(self, context: Float[Tensor, "batch context"]) -> Float[Tensor, "dims batch width"]:
+        """The observation's share of the layer, with the bias."""
+        share = (context @ self.context).reshape(len(context), self.dims, self.width)
+        return share.transpose(0, 1) + self.bias
+
     def forward(
         self,
         context: Float[Tensor, "batch context"],
         prefix: Float[Tensor, "batch dims"],
         terms: LinkTerms | None,
-        dims: slice = slice(None),
-    ) -> tuple[Float[Tensor, "some batch width"], Float[Tensor, "some batch k width"]]:
+    ) -> tuple[Float[Tensor, "dims batch width"], Float[Tensor, "dims batch k width"]]:
         """What all candidates of an example share: `base` and `slopes` of `StackedEnergies.forward`.
 
         Args:
             context: the observation's features.
             prefix: standardised action variables; a dimension uses those before it.
             terms: link-pose inputs, None without kinematics.
-            dims: the dimensions wanted.
         """
         batch = len(context)
-        own = self.own[dims]
-        count = len(own)
         history = prefix[..., None] if terms is None else torch.cat([prefix[..., None], terms.prefix], -1)
-        weight = (self.prefix * self.before)[:, :, dims].flatten(0, 1).flatten(1)
-        base = history.flatten(1) @ weight
-        base = base + context @ self.context.reshape(-1, self.dims, self.width)[:, dims].flatten(1)
-        base = base.reshape(batch, count, self.width).transpose(0, 1) + self.bias[dims]
-        slopes = own[:, None, :1].expand(-1, batch, -1, -1)
+        weight = (self.prefix * self.before).flatten(0, 1).flatten(1)
+        share = (history.flatten(1) @ weight).reshape(batch, self.dims, self.width).transpose(0, 1)
+        base, slopes = self.observe(context) + share, self.own[:, None, :1].expand(-1, batch, -1, -1)
         if terms is None:
             return base, slopes
-        base = base + torch.bmm(terms.base[:, dims].transpose(0, 1), own[:, 1:])
-        turns = terms.slopes[:, dims].transpose(0, 1).flatten(1, 2)  # (some, batch * 2, links)
-        turns = torch.bmm(turns, own[:, 1:]).reshape(count, batch, 2, self.width)
+        base = base + torch.bmm(terms.base.transpose(0, 1), self.own[:, 1:])
+        turns = terms.slopes.transpose(0, 1).flatten(1, 2)  # (dims, batch * 2, links)
+        turns = torch.bmm(turns, self.own[:, 1:]).reshape(self.dims, batch, 2, self.width)
         return base, torch.cat([slopes, turns], 2)
+
+    def single(
+        self,
+        j: int,
+        observed: Float[Tensor, "batch width"],
+        history: Float[Tensor, "batch before own"],
+        link: tuple[Float[Tensor, "batch links"], Float[Tensor, "batch 2 links"]] | None,
+    ) -> tuple[Float[Tensor, "batch width"], Float[Tensor, "batch k width"]]:
+        """`forward` of dimension j alone: its `observe`, the inputs of the dimensions before it, its link's terms."""
+        base = torch.addmm(observed, history.flatten(1), self.prefix[:j, :, j].flatten(0, 1))
+        own = self.own[j]
+        slopes = own[:1].expand(len(base), -1, -1)
+        if link is None:
+            return base, slopes
+        of_base, of_turns = link
+        return base + of_base @ own[1:], torch.cat([slopes, of_turns @ own[1:]], 1)
+
+
+def _around(
+    arcs: JointArcs, q: Float[Tensor, "*batch"], measured: Float[Tensor, "*batch 9"]
+) -> tuple[Float[Tensor, "*batch 18"], Float[Tensor, "*batch 2 18"]]:
+    """`base` and `slopes` of `LinkTerms` from the arcs of joints that are measured at `q`."""
+    cos, sin = q.cos()[..., None, None], q.sin()[..., None, None]
+    turn_cos = pose_features(arcs.cos * cos + arcs.sin * sin)
+    turn_sin = pose_features(arcs.sin * cos - arcs.cos * sin + arcs.slope)
+    return _seen(arcs.at(q), measured), torch.stack([_both(turn_cos), _both(turn_sin)], -2)
+
+
+def _seen(T: Float[Tensor, "*batch 3 4"], measured: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*batch 18"]:
+    """Features of a pose, and of its change from the measured one."""
+    pose = pose_features(T)
+    return torch.cat([pose, CHANGE_SCALE * (pose - measured)], -1)
 
 
 def _both(features: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ikp.kinematics import Robot
 from ikp.nets import StackedEnergies
 from ikp.policies.config import PolicyConfig
 from ikp.policies.features import LINK_FEATURES, CandidateLayer
-from ikp.policies.inference import langevin, search
+from ikp.policies.inference import Walk, langevin, search
 from ikp.policies.observation import Observation
 from ikp.policies.policy import Policy
 from ikp.policies.proposal import ENERGY_GRADIENT, LearnedProposal, scale_gradient, uniform_negatives
@@ -81,7 +81,6 @@ class ImplicitPolicy(Policy):
         context: Float[Tensor, "batch context"],
         joints: Float[Tensor, "batch joints"] | None,
         prefix: Float[Tensor, "batch dims"],
-        dims: slice = slice(None),
     ) -> Energies:
         """E_j of any candidates given the prefix's dimensions before j; what they share is computed here, once.
 
@@ -89,30 +88,38 @@ class ImplicitPolicy(Policy):
             context: observation features with the discrete dimensions (`condition`).
             joints: measured joints [rad or m]; used with kinematics only.
             prefix: action variables; dimension j uses 0..j-1 of them.
-            dims: the dimensions wanted.
 
         Returns:
-            A function from candidates (batch, some, n), in the variables' units, to energies of that shape;
-            low is good.
+            A function from candidates (batch, dims, n), in the variables' units, to energies of that shape; low
+            is good.
         """
         poses = self.poses if self.config.has_kinematics and joints is not None else None
-        shift = torch.zeros_like(prefix) if joints is None else self._shift(joints)
+        shift = self.shift(joints)
         terms = None if poses is None or joints is None else poses.terms(joints, prefix + shift)
-        base, slopes = self.first(context, self.scale(prefix), terms, dims)
+        base, slopes = self.first(context, self.scale(prefix), terms)
         low = torch.bfloat16 if self.config.bfloat16 and self.training else None
 
         def energies(candidates: Tensor) -> Tensor:
-            basis = ((candidates - self.scale.mean[dims, None]) / self.scale.std[dims, None])[..., None]
-            if poses is not None and joints is not None:
-                turns = poses.basis(joints, prefix + shift, candidates + shift[:, dims, None], dims)
-                basis = torch.cat([basis, turns], -1)
-            return self.energies(base, basis.transpose(0, 1), slopes, dims=dims, dtype=low).transpose(0, 1)
+            basis = ((candidates - self.scale.mean[:, None]) / self.scale.std[:, None])[..., None]
+            if poses is not None and terms is not None:
+                absolute = candidates + shift[..., None]
+                corrected = poses.residual.candidates(prefix + shift, absolute, slice(None))
+                basis = torch.cat([basis, poses.basis(terms.q, corrected)], -1)
+            return self.energies(base, basis.transpose(0, 1), slopes, dtype=low).transpose(0, 1)
 
         return energies
 
-    def choose(self, observation: Observation) -> Float[Tensor, "batch dims"]:
+    def walk(
+        self, context: Float[Tensor, "batch context"], joints: Float[Tensor, "batch joints"] | None
+    ) -> Walk:
+        """The energies of one dimension after another, for `search`; arguments as in `given`."""
+        return Walk(self, context, joints)
+
+    def choose(
+        self, observation: Observation, context: Float[Tensor, "batch context"]
+    ) -> Float[Tensor, "batch dims"]:
         """The variables of least energy, by grid search or by Langevin dynamics."""
-        context, joints = self._decision(observation)
+        context, joints = self._decided(context), self._joints(observation)
         if self.config.inference == "langevin":
             return langevin(self, context, joints)
         return search(self, context, joints)
@@ -130,24 +137,24 @@ class ImplicitPolicy(Policy):
         """
         self.encoder.check(observation)
         self.eval()
-        context, joints = self._decision(observation)
+        context, joints = self._decided(self.context(observation)), self._joints(observation)
         chosen = search(self, context, joints)
         unit = torch.linspace(0, 1, points, device=chosen.device)
         values = self.bounds.low[:, None] + unit * (self.bounds.high - self.bounds.low)[:, None]
         values = values.expand(len(chosen), -1, -1)
         return values, self.given(context, joints, chosen)(values), chosen
 
-    def _decision(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
-        context = self.context(observation)
-        if self.gripper is not None:
-            closed = (self.gripper(context) > 0).to(context.dtype)
-            context = torch.cat([context, closed * 2 - 1], -1)
-        return context, self._joints(observation)
+    def _decided(self, context: Tensor) -> Tensor:
+        """The context with the policy's own choice of the discrete dimensions, as `condition` has the expert's."""
+        if self.gripper is None:
+            return context
+        closed = (self.gripper(context) > 0).to(context.dtype)
+        return torch.cat([context, closed * 2 - 1], -1)
 
     def _joints(self, observation: Observation) -> Tensor | None:
         return self.measured_joints(observation) if self.config.has_kinematics else None
 
-    def _shift(self, joints: Tensor) -> Tensor:
+    def shift(self, joints: Tensor | None) -> Tensor:
         """What turns variables into joint targets: the measured joints for differences, else nothing."""
         is_delta = isinstance(self.variables, JointTargets) and self.variables.delta
-        return joints if is_delta else torch.zeros_like(joints)
+        return joints if is_delta and joints is not None else torch.zeros_like(self.scale.mean)

@@ -11,11 +11,15 @@ through the kinematics keeps both action spaces consistent (the paper's footnote
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from ikp.policies.config import PolicyConfig
+from ikp.policies.features import LINK_FEATURES, LinkWalk
 
 if TYPE_CHECKING:
     from ikp.policies.implicit import ImplicitPolicy
@@ -27,6 +31,65 @@ LANGEVIN_LARGEST_STEP = 0.1
 PARTITION_POINTS = 32
 
 
+class Walk:
+    """Energies of one action variable after another: the form of `ImplicitPolicy.given` for a search.
+
+    The observation's share is computed once for all variables, and a variable that is committed costs its own link
+    and its own row of the first layer, no more. Rows are observations, or their prefixes in a beam search.
+
+    Args:
+        policy, context, joints: as in `ImplicitPolicy.given`.
+    """
+
+    def __init__(
+        self, policy: ImplicitPolicy, context: Float[Tensor, "rows context"], joints: Tensor | None
+    ) -> None:
+        self.first, self.scale, self.singles = policy.first, policy.scale, policy.energies.unstacked()
+        self.observed = policy.first.observe(context)
+        self.chosen = context.new_zeros(len(context), policy.dims)
+        self.shift = policy.shift(joints).expand_as(self.chosen)
+        self.poses, self.links, own = None, None, 1
+        if policy.poses is not None and policy.config.has_kinematics and joints is not None:
+            self.poses, self.links, own = policy.poses, LinkWalk(policy.poses, joints), 1 + LINK_FEATURES
+        self.history = context.new_zeros(len(context), policy.dims, own)
+
+    def energies(self, j: int) -> Callable[[Tensor], Tensor]:
+        """E_j of candidates (rows, n), in the variables' units, given the variables committed so far."""
+        link = None if self.links is None else self.links.terms(j)
+        base, slopes = self.first.single(j, self.observed[j], self.history[:, :j], link)
+        energy, mean, std = self.singles[j], self.scale.mean[j], self.scale.std[j]
+
+        def of(candidates: Tensor) -> Tensor:
+            basis = ((candidates - mean) / std)[..., None]
+            if self.poses is not None and self.links is not None:
+                q, corrected = self.links.q[:, j : j + 1], self._corrected(j, candidates)
+                turns = self.poses.basis(q, corrected[:, None], slice(j, j + 1))[:, 0]
+                basis = torch.cat([basis, turns], -1)
+            return energy(base, basis, slopes)
+
+        return of
+
+    def commit(self, j: int, values: Float[Tensor, "rows"]) -> None:
+        """Fix variable j, the last one whose energies were asked for."""
+        self.chosen[:, j] = values
+        self.history[:, j, 0] = (values - self.scale.mean[j]) / self.scale.std[j]
+        if self.links is not None:
+            self.history[:, j, 1:] = self.links.commit(j, self._corrected(j, values[:, None])[:, 0])
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Go on with these rows; a row may be repeated."""
+        self.observed = self.observed[:, rows]
+        self.chosen, self.shift, self.history = self.chosen[rows], self.shift[rows], self.history[rows]
+        if self.links is not None:
+            self.links.keep(rows)
+
+    def _corrected(self, j: int, candidates: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
+        """Joint targets of candidates, with the residual."""
+        assert self.poses is not None
+        targets, prefix = candidates + self.shift[:, j, None], self.chosen + self.shift
+        return self.poses.residual.candidates(prefix, targets[:, None], slice(j, j + 1))[:, 0]
+
+
 @torch.no_grad()
 def search(
     policy: ImplicitPolicy,
@@ -35,31 +98,36 @@ def search(
 ) -> Float[Tensor, "batch dims"]:
     """Autoregressive coarse-to-fine argmin, with `config.beam` prefixes kept."""
     batch, beam = len(context), policy.config.beam
-    chosen = context.new_zeros(batch, 1, policy.dims)
+    walk = policy.walk(context, joints)
     score = context.new_zeros(batch, 1)
-    for j in range(policy.dims):
-        kept = chosen.shape[1]
-        flat = chosen.flatten(0, 1)
-        tiled_context = context.repeat_interleave(kept, 0)
-        tiled_joints = None if joints is None else joints.repeat_interleave(kept, 0)
-        values, log_density = _best_of_dimension(policy, tiled_context, tiled_joints, flat, j)
-        width = values.shape[1]
+    bounds = zip(policy.bounds.low.tolist(), policy.bounds.high.tolist(), strict=True)
+    first = torch.arange(batch, device=context.device)[:, None]
+    for j, (low, high) in enumerate(bounds):
+        values, log_density = _best_of_dimension(
+            policy.config, walk.energies(j), low, high, len(walk.chosen), score
+        )
+        if beam == 1:
+            walk.commit(j, values[:, 0])
+            continue
+        kept, width = score.shape[1], values.shape[1]
         total = (score[:, :, None] + log_density.reshape(batch, kept, width)).flatten(1)
         score, order = total.topk(min(beam, total.shape[1]), dim=1)
-        chosen = chosen.gather(1, (order // width)[..., None].expand(-1, -1, policy.dims)).clone()
-        chosen[..., j] = values.reshape(batch, -1).gather(1, order)
-    return chosen[:, 0]
+        walk.keep((first * kept + order // width).flatten())
+        walk.commit(j, values.reshape(batch, -1).gather(1, order).flatten())
+    return walk.chosen.reshape(batch, -1, policy.dims)[:, 0]
 
 
 def _best_of_dimension(
-    policy: ImplicitPolicy, context: Tensor, joints: Tensor | None, prefix: Tensor, j: int
+    config: PolicyConfig,
+    energies: Callable[[Tensor], Tensor],
+    low: float,
+    high: float,
+    rows: int,
+    like: Tensor,
 ) -> tuple[Float[Tensor, "rows kept"], Float[Tensor, "rows kept"]]:
-    """The best values of dimension j and their log-densities -E_j - log Z_j, best first; `beam` of them."""
-    config, dims = policy.config, slice(j, j + 1)
-    low, high = float(policy.bounds.low[j]), float(policy.bounds.high[j])
-    energies = policy.given(context, joints, prefix, dims)
-    grid = torch.linspace(low, high, config.grid, device=context.device).expand(len(context), -1)
-    energy = energies(grid[:, None])[:, 0]
+    """The best values between two bounds and their log-densities -E - log Z, best first; `beam` of them."""
+    grid = torch.linspace(low, high, config.grid, device=like.device, dtype=like.dtype).expand(rows, -1)
+    energy = energies(grid)
     log_partition = torch.logsumexp(-energy, 1, keepdim=True)
     if config.window:
         refine, reach = _weighted_mean, 2 * config.window * (high - low)
@@ -69,9 +137,11 @@ def _best_of_dimension(
     index = _local_minima(energy, config.beam)
     best, least = grid.gather(1, index), energy.gather(1, index)
     for _ in range(config.refinements):
-        offsets = torch.linspace(-reach, reach, max(config.grid // 2, 3), device=context.device)
+        offsets = torch.linspace(
+            -reach, reach, max(config.grid // 2, 3), device=like.device, dtype=like.dtype
+        )
         fine = (best[..., None] + offsets).clamp(low, high)
-        fine_energy = energies(fine.flatten(1)[:, None]).reshape(fine.shape)
+        fine_energy = energies(fine.flatten(1)).reshape(fine.shape)
         best, least = refine(fine, fine_energy, offsets)
         reach = reach if config.window else 2 * reach / (len(offsets) - 1)
     return best, -least - log_partition

@@ -88,8 +88,10 @@ class Policy(nn.Module):
         """Mean loss over a batch of demonstrations (the observation plus `action` (B, A)), and its parts."""
 
     @abstractmethod
-    def choose(self, observation: Observation) -> Float[Tensor, "batch dims"]:
-        """The chosen continuous action variables for a checked observation."""
+    def choose(
+        self, observation: Observation, context: Float[Tensor, "batch context"]
+    ) -> Float[Tensor, "batch dims"]:
+        """The chosen continuous action variables for a checked observation and its `context`."""
 
     @torch.no_grad()
     def act(self, observation: Observation) -> Float[Tensor, "batch action"]:
@@ -102,11 +104,13 @@ class Policy(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            continuous = self.variables.decode(observation["state"][:, -1], self.choose(observation))
+            context = self.context(observation)
+            chosen = self.choose(observation, context)
+            continuous = self.variables.decode(observation["state"][:, -1], chosen)
             action = continuous.new_zeros(len(continuous), self.spec.action_dim)
             action[:, self.variables.action_dims] = continuous
             if self.gripper is not None:
-                closed = self.gripper(self.context(observation)) > 0
+                closed = self.gripper(context) > 0
                 action[:, list(self.spec.discrete_dims)] = closed.to(action.dtype)
             return action
         finally:
