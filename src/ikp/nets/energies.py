@@ -95,7 +95,7 @@ class StackedEnergies(nn.Module):
         return [SingleEnergy(w) for w in weights]
 
     def _stack(self) -> list[Tensor]:
-        layers = [layer for block in self.blocks for layer in block.layers] + [self.head]
+        layers = [m for m in self.modules() if isinstance(m, StackedLinear)]  # in order, the head last
         return [p for layer in layers for p in (layer.weight, layer.bias)]
 
 
@@ -105,7 +105,7 @@ Weights = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class SingleEnergy:
-    """The energy of one dimension; `base` (batch, width), `basis` (batch, candidates, k), `slopes` (batch, k, width)."""
+    """The energy of one dimension: `StackedEnergies.forward` without the leading dimension of its arguments."""
 
     weights: Weights
 
