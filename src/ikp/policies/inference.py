@@ -134,7 +134,7 @@ def _best_of_dimension(
         energy = _smoothed(energy, config.window * (config.grid - 1))
     else:
         refine, reach = _lowest, (high - low) / (config.grid - 1)
-    index = _local_minima(energy, config.beam)
+    index, exists = _local_minima(energy, config.beam)
     best, least = grid.gather(1, index), energy.gather(1, index)
     for _ in range(config.refinements):
         offsets = torch.linspace(
@@ -144,7 +144,7 @@ def _best_of_dimension(
         fine_energy = energies(fine.flatten(1)).reshape(fine.shape)
         best, least = refine(fine, fine_energy, offsets)
         reach = reach if config.window else 2 * reach / (len(offsets) - 1)
-    return best, -least - log_partition
+    return best, torch.where(exists, -least - log_partition, -torch.inf)
 
 
 def _smoothed(energy: Float[Tensor, "rows n"], cells: float) -> Float[Tensor, "rows n"]:
@@ -171,15 +171,16 @@ def _weighted_mean(values: Tensor, energy: Tensor, offsets: Tensor) -> tuple[Ten
     return (weights * values).sum(-1), -torch.logsumexp(logits, -1)
 
 
-def _local_minima(energy: Float[Tensor, "rows n"], count: int) -> Tensor:
-    """Indices of the `count` lowest grid points that no neighbour undercuts; repeats the best if there are fewer."""
+def _local_minima(energy: Float[Tensor, "rows n"], count: int) -> tuple[Tensor, Tensor]:
+    """Indices of the `count` lowest grid points that no neighbour undercuts, lowest first, and which of them exist."""
     if count == 1:
-        return energy.argmin(1, keepdim=True)
+        index = energy.argmin(1, keepdim=True)
+        return index, torch.ones_like(index, dtype=torch.bool)
     padded = torch.nn.functional.pad(energy, (1, 1), value=torch.inf)
     is_minimum = (energy <= padded[:, :-2]) & (energy <= padded[:, 2:])
     ranked = torch.where(is_minimum, energy, torch.inf)
     values, index = ranked.topk(min(count, energy.shape[1]), dim=1, largest=False)
-    return torch.where(values.isinf(), index[:, :1], index)
+    return index, values.isfinite()
 
 
 def joint_log_density(
