@@ -52,12 +52,16 @@ class LinkTerms:
 class LinkPoses(nn.Module):
     """Poses of every joint's far end for the observation, the prefix and the candidates.
 
+    Absolute poses are centred on their mean over the demonstrations (`fit`): the pose of a link near the base hardly
+    changes, and a constant input of size one makes the optimiser shake every unit that it feeds.
+
     Args:
         robot: the kinematic model.
         residual: learned corrections of joints and links.
     """
 
     revolute: Tensor
+    center: Tensor
 
     def __init__(self, robot: Robot, residual: KinematicResidual) -> None:
         super().__init__()
@@ -65,6 +69,13 @@ class LinkPoses(nn.Module):
         revolute = [kind != "prismatic" for kind in robot.joint_types]
         self.all_revolute = all(revolute)
         self.register_buffer("revolute", torch.tensor(revolute), persistent=False)
+        self.register_buffer("center", torch.zeros(robot.dof, POSE_FEATURES))
+
+    @torch.no_grad()
+    def fit(self, q_measured: Float[Tensor, "frames dof"]) -> None:
+        """Take the mean pose features from demonstrations."""
+        q = self.residual(q_measured)
+        self.center.copy_(pose_features(self.arcs(q).at(q)).mean(0))
 
     def arcs(self, q: Float[Tensor, "batch dof"]) -> JointArcs:
         """Arcs of all joints at corrected joints `q`."""
@@ -73,7 +84,7 @@ class LinkPoses(nn.Module):
     def observe(self, q_measured: Float[Tensor, "batch dof"]) -> Float[Tensor, "batch features"]:
         """Pose features of every joint's far end at the measured joints, residual applied (paper, FK(o))."""
         q = self.residual(q_measured)
-        return pose_features(self.arcs(q).at(q)).flatten(1)
+        return (pose_features(self.arcs(q).at(q)) - self.center).flatten(1)
 
     def terms(
         self, q_measured: Float[Tensor, "batch dof"], q_prefix: Float[Tensor, "batch dof"]
@@ -87,8 +98,8 @@ class LinkPoses(nn.Module):
         q, q_target = self.residual(q_measured), self.residual(q_prefix)
         measured = pose_features(self.arcs(q).at(q))
         arcs = self.arcs(q_target)
-        base, slopes = _around(arcs, q, measured)
-        return LinkTerms(q, base, slopes, _seen(arcs.at(q_target), measured))
+        base, slopes = _around(arcs, q, measured, self.center)
+        return LinkTerms(q, base, slopes, _seen(arcs.at(q_target), measured, self.center))
 
     def basis(
         self,
@@ -114,7 +125,7 @@ class LinkWalk:
     """
 
     def __init__(self, poses: LinkPoses, q_measured: Float[Tensor, "rows dof"]) -> None:
-        self.residual = poses.residual
+        self.residual, self.center = poses.residual, poses.center
         self.q = poses.residual(q_measured)
         self.measured = pose_features(poses.arcs(self.q).at(self.q))
         link = poses.residual.link
@@ -123,12 +134,12 @@ class LinkWalk:
     def terms(self, j: int) -> tuple[Float[Tensor, "rows 18"], Float[Tensor, "rows 2 18"]]:
         """`base` and `slopes` of joint j, given the committed joints."""
         self.arc = self.prefix.arc(j)
-        return _around(self.arc, self.q[:, j], self.measured[:, j])
+        return _around(self.arc, self.q[:, j], self.measured[:, j], self.center[j])
 
     def commit(self, j: int, q_j: Float[Tensor, "rows"]) -> Float[Tensor, "rows 18"]:
         """Fix joint j, whose `terms` were the last asked for, at corrected `q_j`; its features as a prefix."""
         self.prefix.commit(j, q_j)
-        return _seen(self.arc.at(q_j), self.measured[:, j])
+        return _seen(self.arc.at(q_j), self.measured[:, j], self.center[j])
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Go on with these rows, as a beam search does."""
@@ -208,19 +219,21 @@ class CandidateLayer(nn.Module):
 
 
 def _around(
-    arcs: JointArcs, q: Float[Tensor, "*batch"], measured: Float[Tensor, "*batch 9"]
+    arcs: JointArcs, q: Float[Tensor, "*batch"], measured: Float[Tensor, "*batch 9"], center: Tensor
 ) -> tuple[Float[Tensor, "*batch 18"], Float[Tensor, "*batch 2 18"]]:
     """`base` and `slopes` of `LinkTerms` from the arcs of joints that are measured at `q`."""
     cos, sin = q.cos()[..., None, None], q.sin()[..., None, None]
     turn_cos = pose_features(arcs.cos * cos + arcs.sin * sin)
     turn_sin = pose_features(arcs.sin * cos - arcs.cos * sin + arcs.slope)
-    return _seen(arcs.at(q), measured), torch.stack([_both(turn_cos), _both(turn_sin)], -2)
+    return _seen(arcs.at(q), measured, center), torch.stack([_both(turn_cos), _both(turn_sin)], -2)
 
 
-def _seen(T: Float[Tensor, "*batch 3 4"], measured: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*batch 18"]:
-    """Features of a pose, and of its change from the measured one."""
+def _seen(
+    T: Float[Tensor, "*batch 3 4"], measured: Float[Tensor, "*batch 9"], center: Tensor
+) -> Float[Tensor, "*batch 18"]:
+    """Features of a pose against the demonstrations' mean, and of its change from the measured one."""
     pose = pose_features(T)
-    return torch.cat([pose, CHANGE_SCALE * (pose - measured)], -1)
+    return torch.cat([pose - center, CHANGE_SCALE * (pose - measured)], -1)
 
 
 def _both(features: Tensor) -> Tensor:

@@ -68,6 +68,8 @@ class Policy(nn.Module):
     ) -> None:
         """Take the scales of inputs and the bounds of actions from all frames of the demonstrations."""
         self.encoder.fit(state, environment_state)
+        if self.poses is not None:
+            self.poses.fit(state[:, list(self.spec.joint_dims)])
         values = self.variables.encode(state, action)
         self.bounds.fit(values)
         self.scale.fit(values)
