@@ -216,7 +216,9 @@ def train_raw(sample, steps: int = 700, **changes) -> ImplicitPolicy:
     first = sample(4000)
     names = tuple(f"a{i}" for i in range(first.shape[1]))
     spec = DataSpec(action_names=names, state_names=("s",))
-    config = PolicyConfig(action_space="raw", residual=(), width=64, blocks=1, bfloat16=False, **changes)
+    config = PolicyConfig(
+        action_space="raw", residual=(), width=64, blocks=1, bfloat16=False, prefix_noise=0.0, **changes
+    )
     policy = make_policy(None, spec, config)
     policy.fit_scales(torch.zeros(4000, 1), first)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=3e-3)

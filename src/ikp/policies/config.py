@@ -37,6 +37,8 @@ class PolicyConfig:
         negatives: negatives per dimension and example in the InfoNCE loss.
         proposal: where negatives come from: `uniform` over the bounds, or `learned`: half uniform, half from a
             normal distribution around a regression of the action, corrected by log q.
+        prefix_noise: standard deviation of noise on the demonstrated values of the dimensions before (in units of
+            the actions' own spread): at inference they are the policy's choices, which are not exact either.
         grid: candidates per dimension at inference.
         refinements: how often the cell around the best one is searched again with half as many.
         beam: prefixes kept at inference, ranked by their normalised log-density; 1 commits greedily.
@@ -58,10 +60,11 @@ class PolicyConfig:
     blocks: int = 2
     negatives: int = 32
     proposal: str = "learned"
+    prefix_noise: float = 0.1
     grid: int = 64
     refinements: int = 2
     beam: int = 1
-    window: float = 0.04
+    window: float = 0.01
     inference: str = "search"
     fk_weight: float = 1.0
     bfloat16: bool = True
@@ -88,8 +91,9 @@ class PolicyConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least {least}")
         if not 0 <= self.window < 0.5:
             raise ValueError(f"window is {self.window}: it must be at least 0 and below 0.5")
-        if not self.fk_weight >= 0:
-            raise ValueError(f"fk_weight is {self.fk_weight}: it must be 0 or more")
+        for name in ("fk_weight", "prefix_noise"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be 0 or more")
 
     @property
     def has_kinematics(self) -> bool:

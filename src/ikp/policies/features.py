@@ -22,6 +22,9 @@ POSITION_SCALE = 0.3
 """Metres per unit: link positions of a table-top arm arrive at about unit scale."""
 CHANGE_SCALE = 8.0
 """Gain on the change from the measured pose: one 10 Hz step arrives at about unit scale."""
+LINK_GAIN = 0.3
+"""Gain on all features of a link as an action: together they weigh about as much as the joint's own value. They all
+move with that one joint, so at full size the first layer would learn many times faster along it than is stable."""
 POSE_FEATURES = 9
 LINK_FEATURES = 2 * POSE_FEATURES
 
@@ -233,8 +236,8 @@ def _seen(
 ) -> Float[Tensor, "*batch 18"]:
     """Features of a pose against the demonstrations' mean, and of its change from the measured one."""
     pose = pose_features(T)
-    return torch.cat([pose - center, CHANGE_SCALE * (pose - measured)], -1)
+    return LINK_GAIN * torch.cat([pose - center, CHANGE_SCALE * (pose - measured)], -1)
 
 
 def _both(features: Tensor) -> Tensor:
-    return torch.cat([features, CHANGE_SCALE * features], -1)
+    return LINK_GAIN * torch.cat([features, CHANGE_SCALE * features], -1)

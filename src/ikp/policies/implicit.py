@@ -59,7 +59,8 @@ class ImplicitPolicy(Policy):
             conditioned = scale_gradient(conditioned, ENERGY_GRADIENT)
         standard = torch.cat([positive[..., None], negatives], -1)
         candidates = standard * self.scale.std[:, None] + self.scale.mean[:, None]
-        logits = -self.given(conditioned, self._joints(batch), expert)(candidates)
+        prefix = expert + self.config.prefix_noise * self.scale.std * torch.randn_like(expert)
+        logits = -self.given(conditioned, self._joints(batch), prefix)(candidates)
         regression = logits.new_zeros(())
         if self.proposal is not None and near is not None:
             logits = logits - self.proposal.log_density(near, standard, count, low, high)
