@@ -148,7 +148,7 @@ class _Run:
         loss, parts = self.policy.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.average.parameters, config.clip, foreach=True)
         if not torch.isfinite(norm):
             raise FloatingPointError(
                 f"the loss or its gradient is not finite at step {step} ({loss.item()}): look for extreme values in "
