@@ -108,10 +108,11 @@ def subtree_wrenches(columns: Tensor, grad: Tensor, plan: Plan, first: int) -> T
     gx, gy, gz = (rows.unbind(1) for rows in grad[first:, :, :3].unbind(2))
     moment = [_cross_sum(y, z, gy, gz), _cross_sum(z, x, gz, gx), _cross_sum(x, y, gx, gy)]
     wrench = torch.stack([gx[3], gy[3], gz[3], *moment])
+    rows = [wrench.select(1, i) for i in range(wrench.shape[1])]
     for i in reversed(plan.order):
         parent = plan.nodes[i].parent
         if parent >= first:
-            wrench[:, parent - first].add_(wrench[:, i - first])
+            rows[parent - first].add_(rows[i - first])
     return wrench
 
 
