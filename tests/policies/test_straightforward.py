@@ -34,7 +34,8 @@ NAMES = ["+".join((space, *residual)) for space, residual in SPACES]
 def load_straightforward():
     path = ROOT / "benchmarks" / "straightforward.py"
     spec = importlib.util.spec_from_file_location("straightforward", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -152,19 +153,18 @@ def test_single_precision_from_pixels_equals_the_straightforward_form(robot):
     assert_equal_gradients(policy, reference, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize(("space", "residual"), SPACES, ids=NAMES)
 @pytest.mark.parametrize("robot", ROBOTS)
-def test_energies_and_context_equal_the_straightforward_form(robot, space, residual, dtype):
-    policy, batch = arm_policy(robot, space, residual=residual, dtype=dtype)
+def test_energies_and_context_in_single_precision_equal_the_straightforward_form(robot, space, residual):
+    policy, batch = arm_policy(robot, space, residual=residual, dtype=torch.float32)
     policy.eval()
     reference = straightforward.Straightforward(policy)
     features, measured = reference.observe(batch)
-    tolerance = {"rtol": 1e-4, "atol": 5e-5} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-10}
+    tolerance = {"rtol": 1e-4, "atol": 5e-5}
     torch.testing.assert_close(policy.context(batch), features, **tolerance)
     context = policy.condition(features, batch["action"])
     expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
-    unit = torch.rand(*expert.shape, 9, dtype=dtype)
+    unit = torch.rand(*expert.shape, 9)
     low, high = policy.bounds.low[:, None], policy.bounds.high[:, None]
     candidates = low + unit * (high - low)
     joints = None if measured is None else measured.joints
@@ -174,9 +174,8 @@ def test_energies_and_context_equal_the_straightforward_form(robot, space, resid
     torch.testing.assert_close(fast, plain, **tolerance)
 
 
-@pytest.mark.parametrize("window", [0.0, 0.04])
+@pytest.mark.parametrize(("robot", "window"), [("ur5e", 0.0), ("ur5e", 0.04), ("iiwa14_dual", 0.04)])
 @pytest.mark.parametrize(("space", "residual"), SPACES, ids=NAMES)
-@pytest.mark.parametrize("robot", ROBOTS)
 def test_chosen_actions_equal_the_straightforward_form(robot, space, residual, window):
     policy, batch = arm_policy(robot, space, residual=residual, window=window)
     policy.eval()
@@ -210,3 +209,53 @@ def test_a_beam_chooses_the_same_actions(space, residual, window):
     scale = policy.bounds.high - policy.bounds.low
     plain = straightforward.Straightforward(policy).choose(batch)
     torch.testing.assert_close(policy.choose(batch) / scale, plain / scale, rtol=0, atol=1e-6)
+
+
+def briefly_trained(**changes) -> tuple[ImplicitPolicy, dict]:
+    """A kinematic policy after 100 steps on random demonstrations, and 32 frames of them."""
+    spec = arm_spec(6)
+    batch = arm_batch(spec, torch.float32, size=512)
+    policy = make_policy(ur5e(), spec, small_config(window=0.0, **changes))
+    assert isinstance(policy, ImplicitPolicy)
+    policy.fit_scales(batch["state"][:, -1], batch["action"], batch["environment_state"][:, -1])
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=3e-3)
+    for step in range(100):
+        rows = slice(64 * (step % 8), 64 * (step % 8) + 64)
+        loss, _ = policy.loss(
+            {key: value[rows] if torch.is_tensor(value) else value for key, value in batch.items()}
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    few = {key: value[:32] if torch.is_tensor(value) else value for key, value in batch.items()}
+    return policy.eval(), few
+
+
+def final_cell(config: PolicyConfig) -> float:
+    """Distance of neighbouring candidates in the last refinement without a window, as a share of the bounds."""
+    return (2 / (max(config.grid // 2, 3) - 1)) ** config.refinements / (config.grid - 1)
+
+
+def test_the_search_finds_what_an_exhaustive_one_finds():
+    policy, batch = briefly_trained()
+    with torch.no_grad():
+        context = policy.condition(policy.context(batch), batch["action"])
+        joints = policy.measured_joints(batch)
+        chosen = search(policy, context, joints)
+        low, high = policy.bounds.low[:, None], policy.bounds.high[:, None]
+        fine = (low + torch.linspace(0, 1, 4001) * (high - low)).expand(len(chosen), -1, -1)
+        energies = policy.given(context, joints, chosen)
+        exhaustive, at = energies(fine).min(-1, keepdim=True)
+        best, cell = fine.gather(-1, at), final_cell(policy.config) * (high - low)
+        beside = torch.cat([best - cell, best + cell], -1).clamp(low, high)
+        explained = (energies(beside) - exhaustive).amax(-1).clamp_min(0)
+        lost = energies(chosen[..., None])[..., 0] - exhaustive[..., 0]
+    # Two dips within one cell of the coarse grid can hide the lower one: rare, and the energies then hardly differ.
+    assert (lost > explained + 1e-5).float().mean() < 0.02
+    assert lost.max() < 0.02
+
+
+def test_the_default_grid_resolves_a_twentieth_of_a_degree():
+    fastest_step = float(ur5e().velocity.max()) / arm_spec(6).fps  # both ways, and the bounds' margin
+    degrees = math.degrees(2 * 1.1 * fastest_step * final_cell(replace(PolicyConfig(), window=0.0)))
+    assert degrees < 0.05
