@@ -18,7 +18,7 @@ help:
 	@echo "make test     lint, then every test"
 	@echo "make lint     ruff, pyright and the layers"
 	@echo "make format   let ruff rewrite the code"
-	@echo "make bench    run every benchmark"
+	@echo "make bench    every benchmark beside its peers; results/bench and the README's table"
 
 setup:
 	@scripts/setup.sh dev
@@ -40,8 +40,9 @@ format: setup
 	.venv/bin/ruff check --fix-only
 	.venv/bin/ruff format
 
-bench: setup
+bench:
+	@scripts/setup.sh bench
 	@for file in benchmarks/bench_*.py; do \
-	  [ -e "$$file" ] || { echo "there is no benchmarks/bench_*.py to run" >&2; exit 1; }; \
 	  echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; \
 	done
+	.venv/bin/python -m ikp.experiments.readme

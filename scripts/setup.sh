@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh base    what `ikp` needs to run
 #   scripts/setup.sh dev     that, and the tools for tests and linting
+#   scripts/setup.sh bench   that, and the libraries that benchmarks/ compare with
 #
 # PYTHON names the interpreter to use; otherwise the first Python 3.11 or 3.12 found is taken.
 # Each finished part leaves a stamp in .venv/.setup, so a second run returns at once, a changed
@@ -24,7 +25,8 @@ fail() {
 case $kind in
   base) target=. ;;
   dev) target='.[dev]' ;;
-  *) fail "the argument is '$kind'; allowed are base and dev" ;;
+  bench) target='.[dev,bench]' ;;
+  *) fail "the argument is '$kind'; allowed are base, dev and bench" ;;
 esac
 
 # Installs Debian packages as root; otherwise stops and prints the command that would.
@@ -115,7 +117,14 @@ check_rendering() {
 
 wanted() { cat pyproject.toml constraints.txt scripts/setup.sh | sha256sum; }
 is_done() { [ "$(cat "$stamps/$1" 2>/dev/null)" = "$(wanted)" ]; }
-has_packages() { is_done dev || { [ "$kind" = base ] && is_done base; }; }
+# Each kind holds those before it.
+has_packages() {
+  case $kind in
+    base) is_done base || is_done dev || is_done bench ;;
+    dev) is_done dev || is_done bench ;;
+    bench) is_done bench ;;
+  esac
+}
 
 exec 9<"$root" # two set-ups started at once in one checkout take turns
 if command -v flock >/dev/null; then flock 9; fi

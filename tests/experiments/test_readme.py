@@ -42,15 +42,17 @@ def test_rows_hold_what_was_measured(tmp_path):
 
 def test_the_readme_is_rewritten_between_its_markers(tmp_path):
     readme = tmp_path / "README.md"
-    readme.write_text("top\n<!-- results:begin - note -->\nold\n<!-- results:end -->\nbottom\n")
+    markers = [f"<!-- {name}:begin - note -->\nold\n<!-- {name}:end -->\n" for name in ("results", "speed")]
+    readme.write_text("top\n" + "".join(markers) + "bottom\n")
     assert update(readme, tmp_path)
     assert "old" not in readme.read_text()
     assert readme.read_text().startswith("top\n")
     assert readme.read_text().endswith("bottom\n")
     assert not update(readme, tmp_path)
-    readme.write_text("no markers")
-    with pytest.raises(ValueError, match="results:begin"):
-        update(readme, tmp_path)
+    for kept, lacking in ((markers[1], "results:begin"), (markers[0], "speed:begin")):
+        readme.write_text(kept)
+        with pytest.raises(ValueError, match=lacking):
+            update(readme, tmp_path)
 
 
 def test_other_files_are_refused(tmp_path):

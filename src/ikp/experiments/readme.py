@@ -1,4 +1,4 @@
-"""The README's table of results, rebuilt from `results/*/*.json`: no figure is typed.
+"""The README's tables of results and of speed, rebuilt from `results/*/*.json`: no figure is typed.
 
 python -m ikp.experiments.readme [--check]
 """
@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ikp.experiments.bench_table import speed_tables
 from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.summary import TOLERANCES, percent, tolerance_name
 from ikp.policies.checkpoint import replaced_atomically
 
-BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
 PAPER = {
     "explicit": "74.2 ± 2.5",
     "explicit-fk": "75.4 ± 2.8",
@@ -83,19 +83,26 @@ def update(readme: Path | str, results: Path | str) -> bool:
     """Put the tables between the README's markers; whether that changed it.
 
     Raises:
-        ValueError: the README has no markers.
+        ValueError: the README lacks markers.
     """
     readme = Path(readme)
     text = readme.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{readme} needs the lines '{BEGIN} ... -->' and '{END}' once each")
-    start = text.index("\n", text.index(BEGIN)) + 1
-    fresh = f"{text[:start]}\n{results_table(results)}\n\n{text[text.index(END) :]}"
+    fresh = _between(text, "results", results_table(results), readme)
+    fresh = _between(fresh, "speed", speed_tables(Path(results) / "bench"), readme)
     if fresh == text:
         return False
     with replaced_atomically(readme) as path:
         path.write_text(fresh)
     return True
+
+
+def _between(text: str, section: str, table: str, readme: Path) -> str:
+    """The text with the table between the markers of its section."""
+    begin, end = f"<!-- {section}:begin", f"<!-- {section}:end -->"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"{readme} needs the lines '{begin} ... -->' and '{end}' once each")
+    start = text.index("\n", text.index(begin)) + 1
+    return f"{text[:start]}\n{table}\n\n{text[text.index(end) :]}"
 
 
 if __name__ == "__main__":
