@@ -160,7 +160,7 @@ class Straightforward(nn.Module):
         joints = policy.measured_joints(observation)
         poses = self.chain(policy.poses.residual(joints), policy.poses.residual.link)
         if self.config.observes_poses:
-            features = torch.cat([features, poses.flatten(1)], -1)
+            features = torch.cat([features, (poses - policy.poses.center).flatten(1)], -1)
         return features, Measured(joints, poses) if self.config.has_kinematics else None
 
     def energies(
@@ -183,7 +183,7 @@ class Straightforward(nn.Module):
         return self.networks[j](inputs).reshape(batch, n)
 
     def action_features(self, values: Tensor, measured: Measured | None) -> Tensor:
-        """Per row and dimension the standardised value, and with kinematics the far-end pose and its change.
+        """Per row and dimension the standardised value, and with kinematics the centred far-end pose and its change.
 
         Args:
             values: action variables (rows, dims) in their own units.
@@ -197,7 +197,7 @@ class Straightforward(nn.Module):
         is_delta = isinstance(policy.variables, JointTargets) and policy.variables.delta
         target = measured.joints + values if is_delta else values
         pose = self.chain(residual(target), residual.link)
-        return torch.cat([own, pose, CHANGE_SCALE * (pose - measured.poses)], -1)
+        return torch.cat([own, pose - policy.poses.center, CHANGE_SCALE * (pose - measured.poses)], -1)
 
     @torch.no_grad()
     def choose(self, observation: Mapping[str, Any]) -> Tensor:

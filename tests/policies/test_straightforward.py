@@ -93,6 +93,17 @@ def arm_policy(
     return policy, batch
 
 
+@torch.no_grad()
+def chosen(policy: ImplicitPolicy, batch: dict) -> torch.Tensor:
+    """The action variables of the policy's search, after its own choice of the gripper."""
+    context = policy.context(batch)
+    if policy.gripper is not None:
+        closed = (policy.gripper(context) > 0).to(context.dtype)
+        context = torch.cat([context, 2 * closed - 1], -1)
+    joints = policy.measured_joints(batch) if policy.config.has_kinematics else None
+    return search(policy, context, joints)
+
+
 def both_losses(policy: ImplicitPolicy, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.nn.Module]:
     """The losses of both forms over the same negatives, gradients computed."""
     reference = straightforward.Straightforward(policy)
@@ -140,7 +151,7 @@ def test_absolute_targets_equal_the_straightforward_form(robot, space):
     loss, plain, reference = both_losses(policy, batch)
     torch.testing.assert_close(loss, plain, rtol=1e-10, atol=1e-10)
     assert_equal_gradients(policy, reference, rtol=1e-7, atol=1e-9)
-    torch.testing.assert_close(policy.choose(batch), reference.choose(batch), rtol=0, atol=1e-5)
+    torch.testing.assert_close(chosen(policy, batch), reference.choose(batch), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
@@ -180,35 +191,41 @@ def test_chosen_actions_equal_the_straightforward_form(robot, space, residual, w
     policy, batch = arm_policy(robot, space, residual=residual, window=window)
     policy.eval()
     plain = straightforward.Straightforward(policy).choose(batch)
-    found = policy.choose(batch)
+    found = chosen(policy, batch)
     scale = policy.bounds.high - policy.bounds.low
     assert (found.std(0) / scale).max() > 0.05  # the choice depends on the observation
     torch.testing.assert_close(found / scale, plain / scale, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("robot", ROBOTS)
-def test_single_precision_chooses_the_same_actions(robot):
-    policy, batch = arm_policy(robot, "joint+cartesian", pixels=True, dtype=torch.float32)
+@pytest.mark.parametrize("space", ["joint", "joint+cartesian"])
+def test_single_precision_acts_the_same_from_pixels(space):
+    residual = ("offset",) if space == "joint+cartesian" else ()
+    policy, batch = arm_policy("ur5e", space, residual=residual, pixels=True, dtype=torch.float32)
     policy.eval()
-    scale = policy.bounds.high - policy.bounds.low
     plain = straightforward.Straightforward(policy).choose(batch)
-    torch.testing.assert_close(policy.choose(batch) / scale, plain / scale, rtol=0, atol=5e-6)
+    command = policy.variables.decode(batch["state"][:, -1], plain)
+    torch.testing.assert_close(policy.act(batch)[:, :6], command, rtol=0, atol=2e-5)
 
 
-@pytest.mark.xfail(
-    reason="where a dimension has fewer minima than the beam is wide, the search fills it with copies of the best "
-    "prefix, and the alternatives are lost"
-)
 @pytest.mark.parametrize(
     ("space", "residual", "window"),
-    [("raw", (), 0.0), ("raw", (), 0.04), ("joint+cartesian", ("dense", "link"), 0.0)],
+    [
+        ("raw", (), 0.0),
+        ("raw", (), 0.04),
+        pytest.param(
+            *("joint+cartesian", ("dense", "link"), 0.0),
+            marks=pytest.mark.xfail(
+                raises=RuntimeError, reason="the arc of a link stays behind when a beam keeps rows"
+            ),
+        ),
+    ],
 )
 def test_a_beam_chooses_the_same_actions(space, residual, window):
     policy, batch = arm_policy("ur5e", space, residual=residual, window=window, beam=4)
     policy.eval()
     scale = policy.bounds.high - policy.bounds.low
     plain = straightforward.Straightforward(policy).choose(batch)
-    torch.testing.assert_close(policy.choose(batch) / scale, plain / scale, rtol=0, atol=1e-6)
+    torch.testing.assert_close(chosen(policy, batch) / scale, plain / scale, rtol=0, atol=1e-6)
 
 
 def briefly_trained(**changes) -> tuple[ImplicitPolicy, dict]:
