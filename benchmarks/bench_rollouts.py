@@ -1,0 +1,169 @@
+"""How fast the insertion task collects demonstrations and evaluates policies.
+
+.venv/bin/python benchmarks/bench_rollouts.py   writes results/bench/rollouts.json
+
+Rates of collection are those of a long one: the start of the processes is taken off by the difference of two
+lengths. An untrained policy is evaluated; it costs what a trained one costs, but its episodes last to the end.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import ikp.tasks  # noqa: F401  (registers the environments)
+from common import Row, measure, write_rows
+from ikp.data import load_dataset
+from ikp.experiments.presets import policy_for, preset
+from ikp.policies import Policy, make_policy
+from ikp.training.collection import collect
+from ikp.training.evaluation import evaluate
+from ikp.training.memory import reuse_freed_memory
+
+TASK = "ikp/Insertion-v0"
+OBSERVATIONS = {"state": "state", "pixels": "96x96 pixels"}
+SHORT, LONG = 8, 72
+"""Episodes of the two collections whose difference gives a rate."""
+ROUNDS = 3
+EVALUATED = 100
+PROCESSES = (1, 2)
+
+
+def collection_seconds(observation: str, episodes: int, processes: int) -> float:
+    """Duration of a collection of its own."""
+    with tempfile.TemporaryDirectory() as root:
+        report = collect(
+            TASK,
+            Path(root) / "demonstrations",
+            episodes,
+            env_kwargs={"observation": observation},
+            workers=processes,
+            progress=False,
+        )
+    return report.seconds
+
+
+def collection_rows() -> list[Row]:
+    """Seconds per episode with one process and with two, in interleaved rounds."""
+    kinds = [(observation, processes) for observation in OBSERVATIONS for processes in PROCESSES]
+    seconds: dict[tuple[str, int], list[float]] = {kind: [] for kind in kinds}
+    for _ in tqdm(range(ROUNDS), desc="collections", leave=False, disable=None):
+        for kind in kinds:
+            short, long = (collection_seconds(kind[0], episodes, kind[1]) for episodes in (SHORT, LONG))
+            seconds[kind].append((long - short) / (LONG - SHORT))
+    rows = []
+    for observation, words in OBSERVATIONS.items():
+        one, two = (seconds[observation, processes] for processes in PROCESSES)
+        ratio = statistics.median(b / a for a, b in zip(one, two, strict=True))
+        rows.append(
+            _row(
+                "one demonstration of insertion, one process",
+                words,
+                "ms",
+                ROUNDS,
+                statistics.median(one) * 1e3,
+            )
+            | {
+                "peers": [
+                    {
+                        "name": "two processes",
+                        "value": _digits(statistics.median(two) * 1e3),
+                        "ratio": _digits(ratio),
+                    }
+                ]
+            }
+            | {
+                "episodes_per_second": {
+                    str(n): _digits(1 / statistics.median(seconds[observation, n])) for n in PROCESSES
+                }
+            }
+        )
+    return rows
+
+
+class Simulation:
+    """Steps of an environment that holds its joints, episode after episode."""
+
+    def __init__(self, observation: str) -> None:
+        self.env = gymnasium.make(TASK, observation=observation, disable_env_checker=True)
+        self.seed = 0
+        self.start()
+
+    def start(self) -> None:
+        """The next episode."""
+        first, _ = self.env.reset(seed=self.seed)
+        self.seed += 1
+        joints = len(self.env.get_wrapper_attr("joint_dims"))
+        self.action = np.concatenate([first["state"][:joints], [0.0]]).astype(np.float32)
+
+    def __call__(self) -> None:
+        _, _, terminated, truncated, _ = self.env.step(self.action)
+        if terminated or truncated:
+            self.start()
+
+
+def step_row() -> Row:
+    """One control step with its image and without."""
+    row = measure(
+        "one control step of insertion, with a 96x96 image",
+        "1 environment",
+        {"with image": Simulation("pixels"), "without image": Simulation("state")},
+    )
+    return row | {"image_ms": _digits(row["ours"] - row["peers"][0]["value"])}
+
+
+def evaluation_row(observation: str) -> Row:
+    """A batched evaluation."""
+    policy = untrained_policy(observation)
+    result = evaluate(
+        TASK, policy, episodes=EVALUATED, env_kwargs={"observation": observation}, progress=False
+    )
+    steps = sum(episode.steps for episode in result.episodes)
+    name = f"evaluation of {EVALUATED} episodes of insertion"
+    return _row(name, OBSERVATIONS[observation], "s", 1, result.seconds) | {
+        "peers": [],
+        "environment_steps": steps,
+        "environment_steps_per_second": _digits(steps / result.seconds),
+        "policy_ms_per_call": _digits(result.policy_milliseconds),
+    }
+
+
+def untrained_policy(observation: str) -> Policy:
+    """An IKP of the standard preset whose scales fit the task."""
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root) / "demonstrations"
+        kwargs = {"observation": observation}
+        collect(TASK, folder, SHORT, env_kwargs=kwargs, workers=1, progress=False)
+        demonstrations = load_dataset(folder)
+    env = gymnasium.make(TASK, observation="state")
+    config = policy_for("ikp", preset("standard").policy)
+    policy = make_policy(env.get_wrapper_attr("robot"), demonstrations.spec, config)
+    policy.fit_scales(demonstrations.state, demonstrations.action, demonstrations.environment_state)
+    return policy.eval()
+
+
+def _row(name: str, size: str, unit: str, rounds: int, value: float) -> dict[str, Any]:
+    row = {"name": name, "size": size, "threads": torch.get_num_threads(), "unit": unit}
+    return row | {"rounds": rounds, "ours": _digits(value)}
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    reuse_freed_memory()
+    rows = [step_row(), *collection_rows(), *(evaluation_row(observation) for observation in OBSERVATIONS)]
+    write_rows("rollouts", "Demonstrations and evaluation", rows)
+
+
+if __name__ == "__main__":
+    main()
