@@ -136,13 +136,13 @@ class LinkWalk:
 
     def terms(self, j: int) -> tuple[Float[Tensor, "rows 18"], Float[Tensor, "rows 2 18"]]:
         """`base` and `slopes` of joint j, given the committed joints."""
-        self.arc = self.prefix.arc(j)
-        return _around(self.arc, self.q[:, j], self.measured[:, j], self.center[j])
+        return _around(self.prefix.arc(j), self.q[:, j], self.measured[:, j], self.center[j])
 
     def commit(self, j: int, q_j: Float[Tensor, "rows"]) -> Float[Tensor, "rows 18"]:
-        """Fix joint j, whose `terms` were the last asked for, at corrected `q_j`; its features as a prefix."""
+        """Fix joint j at corrected `q_j`; its features as a prefix."""
+        arc = self.prefix.arc(j)
         self.prefix.commit(j, q_j)
-        return _seen(self.arc.at(q_j), self.measured[:, j], self.center[j])
+        return _seen(arc.at(q_j), self.measured[:, j], self.center[j])
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Go on with these rows, as a beam search does."""

@@ -70,7 +70,7 @@ class Walk:
         return of
 
     def commit(self, j: int, values: Float[Tensor, "rows"]) -> None:
-        """Fix variable j, the last one whose energies were asked for."""
+        """Fix variable j; those before it are fixed already."""
         self.chosen[:, j] = values
         self.history[:, j, 0] = (values - self.scale.mean[j]) / self.scale.std[j]
         if self.links is not None:
