@@ -33,7 +33,7 @@ class ExplicitPolicy(Policy):
         expert = self.variables.encode(state, action)
         standard = self.regressor(context)
         joints = F.mse_loss(standard, self.scale(expert))
-        gripper = self._gripper_loss(context, action)
+        gripper = self._gripper_loss(context, self._disturbed(expert), action)
         parts = {"mse": joints.detach(), "gripper": gripper.detach()}
         total = joints + gripper
         if self.poses is not None and self.config.has_kinematics:

@@ -36,31 +36,29 @@ class ImplicitPolicy(Policy):
     def __init__(self, robot: Robot | None, spec: DataSpec, config: PolicyConfig) -> None:
         super().__init__(robot, spec, config)
         links = LINK_FEATURES if config.has_kinematics else 0
-        context = self.context_size + len(spec.discrete_dims)
-        self.first = CandidateLayer(self.dims, context, config.width, links=links)
+        self.first = CandidateLayer(self.dims, self.context_size, config.width, links=links)
         self.energies = StackedEnergies(self.dims, width=config.width, blocks=config.blocks)
         self.proposal = None
         if config.proposal == "learned":
-            self.proposal = LearnedProposal(context, self.dims, width=config.width)
+            self.proposal = LearnedProposal(self.context_size, self.dims, width=config.width)
 
     def loss(self, batch: Observation) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """InfoNCE summed over dimensions, plus the losses of the gripper and of a learned proposal."""
         context, state, action = self.context(batch), batch["state"][:, -1], batch["action"]
         expert = self.variables.encode(state, action)
-        conditioned = self.condition(context, action)
-        gripper = self._gripper_loss(context, action)
-        near = None if self.proposal is None else self.proposal(conditioned)
+        prefix = self._disturbed(expert)
+        gripper = self._gripper_loss(context, prefix, action)
+        near = None if self.proposal is None else self.proposal(context)
         low, high = self.scale(self.bounds.low), self.scale(self.bounds.high)
         positive, count = self.scale(expert), self.config.negatives
         if self.proposal is None or near is None:
             negatives = uniform_negatives(low, high, len(expert), count)
         else:
             negatives = self.proposal.sample(near, count, low, high)
-            conditioned = scale_gradient(conditioned, ENERGY_GRADIENT)
+            context = scale_gradient(context, ENERGY_GRADIENT)
         standard = torch.cat([positive[..., None], negatives], -1)
         candidates = standard * self.scale.std[:, None] + self.scale.mean[:, None]
-        prefix = expert + self.config.prefix_noise * self.scale.std * torch.randn_like(expert)
-        logits = -self.given(conditioned, self._joints(batch), prefix)(candidates)
+        logits = -self.given(context, self._joints(batch), prefix)(candidates)
         regression = logits.new_zeros(())
         if self.proposal is not None and near is not None:
             logits = logits - self.proposal.log_density(near, standard, count, low, high)
@@ -72,11 +70,6 @@ class ImplicitPolicy(Policy):
         total = per_dim.sum() + gripper + regression
         return total, {name: value.detach() for name, value in parts.items()}
 
-    def condition(self, context: Tensor, action: Tensor) -> Tensor:
-        """The context with the discrete dimensions (-1 or 1), which are chosen before the continuous ones."""
-        discrete = action[:, list(self.spec.discrete_dims)]
-        return torch.cat([context, discrete.to(context.dtype) * 2 - 1], -1)
-
     def given(
         self,
         context: Float[Tensor, "batch context"],
@@ -86,7 +79,7 @@ class ImplicitPolicy(Policy):
         """E_j of any candidates given the prefix's dimensions before j; what they share is computed here, once.
 
         Args:
-            context: observation features with the discrete dimensions (`condition`).
+            context: the observation's features (`Policy.context`).
             joints: measured joints [rad or m]; used with kinematics only.
             prefix: action variables; dimension j uses 0..j-1 of them.
 
@@ -120,7 +113,7 @@ class ImplicitPolicy(Policy):
         self, observation: Observation, context: Float[Tensor, "batch context"]
     ) -> Float[Tensor, "batch dims"]:
         """The variables of least energy, by grid search or by Langevin dynamics."""
-        context, joints = self._decided(context), self._joints(observation)
+        joints = self._joints(observation)
         if self.config.inference == "langevin":
             return langevin(self, context, joints)
         return search(self, context, joints)
@@ -138,19 +131,12 @@ class ImplicitPolicy(Policy):
         """
         self.encoder.check(observation)
         self.eval()
-        context, joints = self._decided(self.context(observation)), self._joints(observation)
+        context, joints = self.context(observation), self._joints(observation)
         chosen = search(self, context, joints)
         unit = torch.linspace(0, 1, points, device=chosen.device)
         values = self.bounds.low[:, None] + unit * (self.bounds.high - self.bounds.low)[:, None]
         values = values.expand(len(chosen), -1, -1)
         return values, self.given(context, joints, chosen)(values), chosen
-
-    def _decided(self, context: Tensor) -> Tensor:
-        """The context with the policy's own choice of the discrete dimensions, as `condition` has the expert's."""
-        if self.gripper is None:
-            return context
-        closed = (self.gripper(context) > 0).to(context.dtype)
-        return torch.cat([context, closed * 2 - 1], -1)
 
     def _joints(self, observation: Observation) -> Tensor | None:
         return self.measured_joints(observation) if self.config.has_kinematics else None

@@ -52,8 +52,8 @@ class Policy(nn.Module):
         self.context_size = self.encoder.size + poses
         self.gripper = None
         if spec.discrete_dims:
-            outputs = len(spec.discrete_dims)
-            self.gripper = DenseResNet(self.context_size, outputs, width=config.width, blocks=1)
+            inputs, outputs = self.context_size + dims, len(spec.discrete_dims)
+            self.gripper = DenseResNet(inputs, outputs, width=config.width, blocks=1)
 
     @property
     def dims(self) -> int:
@@ -112,18 +112,27 @@ class Policy(nn.Module):
             action = continuous.new_zeros(len(continuous), self.spec.action_dim)
             action[:, self.variables.action_dims] = continuous
             if self.gripper is not None:
-                closed = self.gripper(context) > 0
+                closed = self._gripper_logits(context, chosen) > 0
                 action[:, list(self.spec.discrete_dims)] = closed.to(action.dtype)
             return action
         finally:
             self.train(was_training)
 
-    def _gripper_loss(self, context: Tensor, action: Tensor) -> Tensor:
+    def _gripper_logits(self, context: Tensor, variables: Float[Tensor, "batch dims"]) -> Tensor:
+        """Logits of the discrete dimensions, which come last and see the continuous ones chosen before them."""
+        assert self.gripper is not None
+        return self.gripper(torch.cat([context, self.scale(variables)], -1))
+
+    def _gripper_loss(self, context: Tensor, variables: Tensor, action: Tensor) -> Tensor:
         """Two-way cross-entropy: the InfoNCE loss over both values of a discrete dimension."""
         if self.gripper is None:
             return context.new_zeros(())
         closed = (action[:, list(self.spec.discrete_dims)] > 0.5).to(context.dtype)
-        return F.binary_cross_entropy_with_logits(self.gripper(context), closed)
+        return F.binary_cross_entropy_with_logits(self._gripper_logits(context, variables), closed)
+
+    def _disturbed(self, variables: Float[Tensor, "batch dims"]) -> Float[Tensor, "batch dims"]:
+        """Demonstrated variables as exact as the policy's own choices will be (`PolicyConfig.prefix_noise`)."""
+        return variables + self.config.prefix_noise * self.scale.std * torch.randn_like(variables)
 
 
 def _make_variables(robot: Robot | None, spec: DataSpec, config: PolicyConfig) -> Variables:
