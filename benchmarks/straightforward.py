@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ikp.kinematics import Robot
 from ikp.nets import DenseResNet
 from ikp.policies import ImplicitPolicy
-from ikp.policies.features import CHANGE_SCALE, POSITION_SCALE
+from ikp.policies.features import CHANGE_SCALE, LINK_GAIN, POSITION_SCALE
 from ikp.policies.proposal import ENERGY_GRADIENT, uniform_negatives
 from ikp.policies.variables import JointTargets
 
@@ -143,7 +143,8 @@ class Straightforward(nn.Module):
             context = context.detach() + ENERGY_GRADIENT * (context - context.detach())
         standard = torch.cat([positive[..., None], negatives], -1)
         candidates = standard * policy.scale.std[:, None] + policy.scale.mean[:, None]
-        logits = -self.energies(context, measured, expert, candidates)
+        prefix = expert + self.config.prefix_noise * policy.scale.std * torch.randn_like(expert)
+        logits = -self.energies(context, measured, prefix, candidates)
         if policy.proposal is not None and near is not None:
             logits = logits - policy.proposal.log_density(near, standard, count, low, high)
         target = torch.zeros(len(expert), dtype=torch.long, device=logits.device)
@@ -197,7 +198,8 @@ class Straightforward(nn.Module):
         is_delta = isinstance(policy.variables, JointTargets) and policy.variables.delta
         target = measured.joints + values if is_delta else values
         pose = self.chain(residual(target), residual.link)
-        return torch.cat([own, pose - policy.poses.center, CHANGE_SCALE * (pose - measured.poses)], -1)
+        link = torch.cat([pose - policy.poses.center, CHANGE_SCALE * (pose - measured.poses)], -1)
+        return torch.cat([own, LINK_GAIN * link], -1)
 
     @torch.no_grad()
     def choose(self, observation: Mapping[str, Any]) -> Tensor:
