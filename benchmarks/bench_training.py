@@ -74,7 +74,7 @@ class Step:
 
     def update(self) -> None:
         """What follows the gradient."""
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        torch.nn.utils.clip_grad_norm_(self.average.parameters, self.config.clip, foreach=True)
         self.optimizer.step()
         self.average.update(self.count)
         self.count += 1
