@@ -125,14 +125,15 @@ class Straightforward(nn.Module):
         """InfoNCE, gripper and proposal, as `ImplicitPolicy.loss`; draws the same negatives from the same seed."""
         policy, action = self.shared, batch["action"]
         expert = policy.variables.encode(batch["state"][:, -1], action)
-        features, measured = self.observe(batch)
-        discrete = action[:, list(policy.spec.discrete_dims)]
-        context = torch.cat([features, discrete * 2 - 1], -1)
+        context, measured = self.observe(batch)
+        prefix = expert + self.config.prefix_noise * policy.scale.std * torch.randn_like(expert)
         low, high = policy.scale(policy.bounds.low), policy.scale(policy.bounds.high)
         positive, count = policy.scale(expert), self.config.negatives
         total = context.new_zeros(())
         if policy.gripper is not None:
-            total = nn.functional.binary_cross_entropy_with_logits(policy.gripper(features), discrete)
+            closed = policy.gripper(torch.cat([context, policy.scale(prefix)], -1))
+            discrete = action[:, list(policy.spec.discrete_dims)]
+            total = nn.functional.binary_cross_entropy_with_logits(closed, discrete)
         near = None
         if policy.proposal is None:
             negatives = uniform_negatives(low, high, len(expert), count)
@@ -143,7 +144,6 @@ class Straightforward(nn.Module):
             context = context.detach() + ENERGY_GRADIENT * (context - context.detach())
         standard = torch.cat([positive[..., None], negatives], -1)
         candidates = standard * policy.scale.std[:, None] + policy.scale.mean[:, None]
-        prefix = expert + self.config.prefix_noise * policy.scale.std * torch.randn_like(expert)
         logits = -self.energies(context, measured, prefix, candidates)
         if policy.proposal is not None and near is not None:
             logits = logits - policy.proposal.log_density(near, standard, count, low, high)
@@ -153,7 +153,7 @@ class Straightforward(nn.Module):
         return total
 
     def observe(self, observation: Mapping[str, Any]) -> tuple[Tensor, Measured | None]:
-        """The context without discrete dimensions; with link poses also the measured joints and their poses."""
+        """The context; with link poses also the measured joints and their poses."""
         policy = self.shared
         features = policy.encoder(observation)
         if self.chain is None or policy.poses is None:
@@ -204,11 +204,7 @@ class Straightforward(nn.Module):
     @torch.no_grad()
     def choose(self, observation: Mapping[str, Any]) -> Tensor:
         """The chosen action variables (batch, dims), as `ImplicitPolicy.choose`."""
-        context, measured = self.observe(observation)
-        if self.shared.gripper is not None:
-            closed = (self.shared.gripper(context) > 0).to(context.dtype)
-            context = torch.cat([context, closed * 2 - 1], -1)
-        return self.search(context, measured)
+        return self.search(*self.observe(observation))
 
     def search(self, context: Tensor, measured: Measured | None) -> Tensor:
         """Dimension by dimension a grid and finer grids, `beam` prefixes kept by their log-density."""

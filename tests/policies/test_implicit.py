@@ -17,9 +17,8 @@ from .conftest import fitted, small_config
 
 
 def decision(policy: ImplicitPolicy, batch: dict) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Context and measured joints, with the demonstrated discrete values."""
-    context = policy.condition(policy.context(batch), batch["action"])
-    return context, policy._joints(batch)
+    """Context and measured joints."""
+    return policy.context(batch), policy._joints(batch)
 
 
 @pytest.mark.parametrize("residual", [(), ("offset",), ("offset", "dense", "link")])
@@ -96,7 +95,7 @@ def test_the_learned_proposal_is_the_density_of_its_draws(robot):
 def test_a_learned_proposal_starts_from_the_data_and_learns_the_mean(robot):
     policy, batch = fitted(robot, "ikp", proposal="learned", width=64)
     expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
-    context = policy.condition(policy.context(batch), batch["action"]).detach()
+    context = policy.context(batch).detach()
     assert 0.3 < float(policy.proposal(context).stddev.detach().mean()) < 2
     optimizer = torch.optim.AdamW(policy.proposal.parameters(), lr=3e-3)
     for _ in range(200):

@@ -95,11 +95,8 @@ def arm_policy(
 
 @torch.no_grad()
 def chosen(policy: ImplicitPolicy, batch: dict) -> torch.Tensor:
-    """The action variables of the policy's search, after its own choice of the gripper."""
+    """The action variables of the policy's search."""
     context = policy.context(batch)
-    if policy.gripper is not None:
-        closed = (policy.gripper(context) > 0).to(context.dtype)
-        context = torch.cat([context, 2 * closed - 1], -1)
     joints = policy.measured_joints(batch) if policy.config.has_kinematics else None
     return search(policy, context, joints)
 
@@ -170,10 +167,9 @@ def test_energies_and_context_in_single_precision_equal_the_straightforward_form
     policy, batch = arm_policy(robot, space, residual=residual, dtype=torch.float32)
     policy.eval()
     reference = straightforward.Straightforward(policy)
-    features, measured = reference.observe(batch)
+    context, measured = reference.observe(batch)
     tolerance = {"rtol": 1e-4, "atol": 5e-5}
-    torch.testing.assert_close(policy.context(batch), features, **tolerance)
-    context = policy.condition(features, batch["action"])
+    torch.testing.assert_close(policy.context(batch), context, **tolerance)
     expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
     unit = torch.rand(*expert.shape, 9)
     low, high = policy.bounds.low[:, None], policy.bounds.high[:, None]
@@ -247,7 +243,7 @@ def final_cell(config: PolicyConfig) -> float:
 def test_the_search_finds_what_an_exhaustive_one_finds():
     policy, batch = briefly_trained()
     with torch.no_grad():
-        context = policy.condition(policy.context(batch), batch["action"])
+        context = policy.context(batch)
         joints = policy.measured_joints(batch)
         chosen = search(policy, context, joints)
         low, high = policy.bounds.low[:, None], policy.bounds.high[:, None]
