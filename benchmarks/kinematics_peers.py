@@ -50,43 +50,54 @@ def pytorch_kinematics(robot: Robot, q: Tensor, G: Tensor) -> Peer:
     )
 
 
-def jax_columns(robot: Robot, q: Tensor, G: Tensor) -> Peer:
-    """A struct of arrays under jit: four columns (3, n) per frame, zeros of the constants left out."""
+def jax_rows(robot: Robot, q: Tensor, G: Tensor) -> Peer:
+    """A struct of arrays under jit: each entry of the upper three rows is an array (n,) of its own.
+
+    XLA makes one loop of it; stacked to a single array, it works out the chain again for every entry and takes
+    several times as long. Zeros of the constants are left out, and so are the poses' last rows.
+    """
     import jax
     import jax.numpy as jnp
 
-    origins = [link.T_parent_joint.numpy() for link in robot.links]
+    origins = [link.T_parent_joint.tolist() for link in robot.links]
 
-    def combined(column: np.ndarray, frame: list) -> jax.Array:
-        return sum(float(k) * axis for k, axis in zip(column, frame, strict=False) if abs(k) > 1e-12)
+    def combined(column: list[float], parent: list[jax.Array]) -> jax.Array:
+        first, *others = (
+            factor * entry for factor, entry in zip(column, parent, strict=True) if abs(factor) > 1e-12
+        )
+        return sum(others, start=first)
 
-    def poses(q: jax.Array) -> jax.Array:
-        """(link, column, row, n) from (n, dof)."""
-        n = q.shape[0]
-        frames = []
-        for i, link in enumerate(robot.links):
-            parent = frames[link.parent] if i else [*jnp.broadcast_to(jnp.eye(4, 3)[..., None], (4, 3, n))]
-            x, y, z = (combined(origins[i][:3, k], parent) for k in range(3))
-            p = combined(origins[i][:, 3], parent)  # whose last entry is one
+    def poses(q: jax.Array) -> list[jax.Array]:
+        """Entry [link][row][column], flattened, from (n, dof)."""
+        zero, one = jnp.zeros_like(q[:, 0]), jnp.ones_like(q[:, 0])
+        frames = [[[one if r == c else zero for c in range(4)] for r in range(3)]]
+        for link, K in zip(robot.links[1:], origins[1:], strict=True):
+            rows = []
+            for parent in frames[link.parent]:
+                x, y, z, p = (combined([K[k][c] for k in range(4)], parent) for c in range(4))
+                rows.append([x, y, z, p])
             if link.joint is not None:  # about z, in both arms
-                cos, sin = jnp.cos(q[:, robot.link_dofs[i]]), jnp.sin(q[:, robot.link_dofs[i]])
-                x, y = cos * x + sin * y, cos * y - sin * x
-            frames.append([x, y, z, p])
-        upper = jnp.stack([jnp.stack(frame) for frame in frames])
-        last = jnp.broadcast_to(jnp.array([0.0, 0.0, 0.0, 1.0])[:, None, None], (len(frames), 4, 1, n))
-        return jnp.concatenate([upper, last], axis=2)
-
-    theta, weights = jnp.asarray(q.numpy()), jnp.asarray(G.permute(1, 3, 2, 0).numpy())
-    forward = jax.jit(poses)
+                angle = q[:, robot.joint_names.index(link.joint.name)]
+                cos, sin = jnp.cos(angle), jnp.sin(angle)
+                rows = [[cos * x + sin * y, cos * y - sin * x, z, p] for x, y, z, p in rows]
+            frames.append(rows)
+        return [entry for rows in frames for row in rows for entry in row]
 
     @jax.jit
-    def both(q: jax.Array, G: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def both(q: jax.Array, G: list[jax.Array]) -> tuple[list[jax.Array], jax.Array]:
         T, pull_back = jax.vjp(poses, q)
         return T, pull_back(G)[0]
 
+    def stacked(entries: list[jax.Array]) -> Tensor:
+        upper = torch.tensor(np.stack(entries, axis=-1)).reshape(len(q), len(robot.links), 3, 4)
+        last = torch.tensor([0.0, 0.0, 0.0, 1.0]).expand(*upper.shape[:2], 1, 4)
+        return torch.cat([upper, last], dim=2)
+
+    theta, forward = jnp.asarray(q.numpy()), jax.jit(poses)
+    weights = [jnp.asarray(entry.numpy()) for entry in G[:, :, :3].flatten(1).unbind(1)]
     return Peer(
-        lambda: forward(theta).block_until_ready(),
-        lambda: torch.tensor(np.asarray(forward(theta))).permute(3, 0, 2, 1),
+        lambda: jax.block_until_ready(forward(theta)),
+        lambda: stacked(forward(theta)),
         lambda: jax.block_until_ready(both(theta, weights)),
         lambda: torch.tensor(np.asarray(both(theta, weights)[1])),
     )
@@ -148,7 +159,7 @@ def mujoco_loop(robot: Robot, q: Tensor, G: Tensor) -> Peer:
 
 PEERS: dict[str, Callable[[Robot, Tensor, Tensor], Peer]] = {
     "pytorch_kinematics": pytorch_kinematics,
-    "JAX, jitted": jax_columns,
+    "JAX, jitted": jax_rows,
     "Pinocchio, Python loop": pinocchio,
     "MuJoCo, Python loop": mujoco_loop,
 }

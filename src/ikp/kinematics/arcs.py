@@ -118,7 +118,8 @@ def place(parents: Tensor, constants: Tensor, lead: Sequence[int]) -> Tensor:
 
 def as_arcs(robot: Robot, parts: Tensor) -> JointArcs:
     """The arcs of the four parts (4, ..., 3, 4)."""
-    return JointArcs(*parts.unbind(0), *_kinds(robot))
+    constant, cos, sin, slope = parts.unbind(0)
+    return JointArcs(constant, cos, sin, slope, *_kinds(robot))
 
 
 @lru_cache(maxsize=256)
