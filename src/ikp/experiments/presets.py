@@ -19,9 +19,11 @@ class Preset:
     Attributes:
         policy: choices of the policy; a method replaces only its own (`ikp.policies.METHODS`).
         train: budget and optimisation.
-        demonstrations: how many episodes the demo collects for it.
+        demonstrations: how many episodes the demo collects for it, and the most that `ikp reproduce` does.
         perturbation: disturbance of the executed actions in these demonstrations, 0 for none.
-        minutes: time budget of one training in the demo.
+        minutes: time budget of one training in the demo; `ikp reproduce` goes by `train.steps`.
+        seeds: trainings of every cell in `ikp reproduce`.
+        episodes: unseen episodes of an evaluation there.
     """
 
     policy: PolicyConfig
@@ -29,6 +31,8 @@ class Preset:
     demonstrations: int
     perturbation: float = 0.0
     minutes: float = 14.0
+    seeds: int = 3
+    episodes: int = 200
 
 
 PRESETS: dict[str, Preset] = {
@@ -39,6 +43,7 @@ PRESETS: dict[str, Preset] = {
         demonstrations=200,
         perturbation=0.7,
         minutes=2.0,
+        seeds=1,
     ),
     # Two CPU cores, minutes.
     "standard": Preset(

@@ -1,0 +1,149 @@
+"""Works through a matrix of runs: what is finished is skipped, what was interrupted continues."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from ikp.experiments.estimates import duration, estimates
+from ikp.experiments.execution import Standing, ensure_data, standing
+from ikp.experiments.executors import Executor
+from ikp.experiments.locks import is_locked
+from ikp.experiments.planning import Places, Run, data_sets
+from ikp.experiments.records import read_record
+
+POLL = 0.5
+"""Seconds between two looks at the runs."""
+REFRESH = 2.0
+"""Seconds between two updates of the bar."""
+
+
+def records_of(planned: Sequence[Run], places: Places) -> list[dict[str, Any]]:
+    """Records of the runs that are finished."""
+    found = [read_record(places.result(run)) for run in planned]
+    return [record for record in found if record is not None]
+
+
+def standings_of(planned: Sequence[Run], places: Places) -> dict[str, Standing]:
+    """How far every run is, by name.
+
+    Raises:
+        ValueError: a finished run was made with other settings.
+    """
+    return {run.name: standing(run, places) for run in planned}
+
+
+class Runner:
+    """One pass over a matrix.
+
+    Several runners, in several processes, may share the folders: each run is done by one of them, and one that
+    has nothing left to start waits for the others' runs, to take them over if they are given up.
+
+    Args:
+        planned: the runs, in the order in which they are started.
+        places: where they live.
+        executor: what executes them.
+        workers: processes that collect demonstrations; all cores if not given.
+    """
+
+    def __init__(
+        self, planned: Sequence[Run], places: Places, executor: Executor, workers: int | None = None
+    ) -> None:
+        self.planned, self.places, self.executor, self.workers = planned, places, executor, workers
+        self.failed: dict[str, str] = {}
+        self._running: dict[str, Run] = {}
+        self._expected = estimates(planned, records_of(planned, places))
+
+    def run(self) -> dict[str, str]:
+        """Work until every run is finished or has failed.
+
+        Returns:
+            The errors of failed runs by name; the others have their records.
+
+        Raises:
+            ValueError: a finished run was made with other settings; nothing is started then.
+            KeyboardInterrupt: Ctrl-C; the same again continues.
+        """
+        standings = standings_of(self.planned, self.places)
+        pending = [run for run in self.planned if standings[run.name].done < 1]
+        pending = self._with_data(pending)
+        total = sum(self._expected.values())
+        done = sum(self._expected[name] * standing.done for name, standing in standings.items())
+        form = "{desc} {percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left{postfix}"
+        try:
+            with tqdm(total=total, initial=done, bar_format=form, smoothing=0, dynamic_ncols=True) as bar:
+                self._work(pending, bar)
+        finally:
+            self.executor.stop()
+        return self.failed
+
+    def _with_data(self, pending: Sequence[Run]) -> list[Run]:
+        """The runs whose demonstrations are there, after collecting them."""
+        for name, largest in data_sets(pending).items():
+            print(f"demonstrations {name}: {largest.demonstrations}", flush=True)
+            try:
+                ensure_data(largest, self.places, self.workers)
+            except (RuntimeError, ValueError) as error:
+                users = [run.name for run in pending if run.data_name == name]
+                self.failed |= dict.fromkeys(users, f"no demonstrations: {error}")
+                print(f"demonstrations {name} failed: {error}", flush=True)
+        return [run for run in pending if run.name not in self.failed]
+
+    def _work(self, pending: list[Run], bar: tqdm) -> None:
+        shown = 0.0
+        while pending or self._running:
+            self._start(pending)
+            for outcome in self.executor.ended():
+                run = self._running.pop(outcome.name)
+                if outcome.busy:
+                    pending.append(run)
+                    continue
+                if outcome.error is not None:
+                    self.failed[run.name] = outcome.error
+                bar.write(f"{run.name}: {outcome.error or standing(run, self.places).words}")
+                shown = 0.0
+            if time.monotonic() - shown > REFRESH:
+                self._show(bar)
+                shown = time.monotonic()
+            time.sleep(POLL)
+        self._show(bar)
+
+    def _start(self, pending: list[Run]) -> None:
+        for run in list(pending):
+            if self.places.result(run).exists():  # another runner's, since
+                pending.remove(run)
+            elif self.executor.has_room() and not is_locked(self.places.lock(run)):
+                pending.remove(run)
+                self.executor.start(run)
+                self._running[run.name] = run
+
+    def _show(self, bar: tqdm) -> None:
+        standings = standings_of(self.planned, self.places)
+        bar.n = sum(self._expected[name] * standing.done for name, standing in standings.items())
+        finished = sum(standing.done == 1 for standing in standings.values())
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        bar.set_description_str(f"{finished} of {len(self.planned)} runs{failed}", refresh=False)
+        states = [f"{name}: {standings[name].words}" for name in self._running]
+        bar.set_postfix_str("; ".join(states), refresh=False)
+        bar.refresh()
+
+
+def listing(planned: Sequence[Run], places: Places, jobs: int) -> str:
+    """Every run with its state and the time that it is expected to take."""
+    expected = estimates(planned, records_of(planned, places))
+    standings = standings_of(planned, places)
+    width = max((len(run.name) for run in planned), default=0)
+    lines = [
+        f"{run.name:{width}}  {duration(expected[run.name]):>7}  {standings[run.name].words}"
+        for run in planned
+    ]
+    left = sum(expected[run.name] * (1 - standings[run.name].done) for run in planned)
+    finished = sum(standing.done == 1 for standing in standings.values())
+    lines.append(
+        f"{finished} of {len(planned)} runs finished; about {duration(left / jobs)} left with {jobs} at a time, "
+        "and what the demonstrations take"
+    )
+    return "\n".join(lines)
