@@ -117,14 +117,12 @@ def standing(run: Run, places: Places) -> Standing:
     work = places.work(run)
     trained = _trained(work / METRICS, run)
     busy = is_locked(places.lock(run))
-    if trained >= 1:
-        return Standing("evaluating" if busy else "trained", 1 - EVALUATION_SHARE)
+    done = (1 - EVALUATION_SHARE) * trained
     if busy:
-        return Standing(f"training {100 * trained:.0f} %", (1 - EVALUATION_SHARE) * trained)
+        return Standing("evaluating" if trained == 1 else f"training {100 * trained:.0f} %", done)
     if (work / ERROR).exists():
-        return Standing(f"failed, see {work / ERROR}", 0.0)
-    words = f"interrupted at {100 * trained:.0f} %" if trained else "not run"
-    return Standing(words, (1 - EVALUATION_SHARE) * trained)
+        return Standing(f"failed, see {work / ERROR}", done)
+    return Standing(f"interrupted at {100 * trained:.0f} %" if trained else "not run", done)
 
 
 def _trained(metrics: Path, run: Run) -> float:

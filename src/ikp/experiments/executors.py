@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ikp.experiments.execution import ERROR, execute
 from ikp.experiments.planning import Places, Run
@@ -20,6 +20,8 @@ from ikp.experiments.planning import Places, Run
 FINISHED, BUSY, FAILED = 0, 3, 1
 """Exit status of a process that executes a run."""
 LOG = "log.txt"
+PRELOADED = ("ikp.experiments.executors", "torch._dynamo")
+"""Imported once, by the server that every process is forked from; the second one is what torch's optimisers import."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Outcome:
     error: str | None = None
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Starts runs and says which of them ended; a run's name stands for it."""
 
@@ -65,9 +68,8 @@ class LocalExecutor:
     def __init__(self, places: Places, jobs: int, threads: int) -> None:
         self.places, self.jobs, self.threads = places, jobs, threads
         self._running: dict[str, tuple[Run, BaseProcess]] = {}
-        # The server imports torch once; a process forked from it starts at once and shares that memory.
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["ikp.experiments.executors"])
+        self._context.set_forkserver_preload(list(PRELOADED))
 
     def has_room(self) -> bool:
         """Whether fewer than `jobs` processes run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +18,8 @@ from ikp.experiments.records import read_record
 
 POLL = 0.5
 """Seconds between two looks at the runs."""
-REFRESH = 2.0
-"""Seconds between two updates of the bar."""
+REFRESH, REFRESH_IN_FILE = 2.0, 60.0
+"""Seconds between two updates of the bar, on a terminal and otherwise."""
 
 
 def records_of(planned: Sequence[Run], places: Places) -> list[dict[str, Any]]:
@@ -93,7 +94,7 @@ class Runner:
         return [run for run in pending if run.name not in self.failed]
 
     def _work(self, pending: list[Run], bar: tqdm) -> None:
-        shown = 0.0
+        shown, refresh = 0.0, REFRESH if sys.stderr.isatty() else REFRESH_IN_FILE
         while pending or self._running:
             self._start(pending)
             for outcome in self.executor.ended():
@@ -105,7 +106,7 @@ class Runner:
                     self.failed[run.name] = outcome.error
                 bar.write(f"{run.name}: {outcome.error or standing(run, self.places).words}")
                 shown = 0.0
-            if time.monotonic() - shown > REFRESH:
+            if time.monotonic() - shown > refresh:
                 self._show(bar)
                 shown = time.monotonic()
             time.sleep(POLL)
@@ -126,7 +127,10 @@ class Runner:
         finished = sum(standing.done == 1 for standing in standings.values())
         failed = f", {len(self.failed)} failed" if self.failed else ""
         bar.set_description_str(f"{finished} of {len(self.planned)} runs{failed}", refresh=False)
-        states = [f"{name}: {standings[name].words}" for name in self._running]
+        states = [
+            f"{name}: {standings[name].words if is_locked(self.places.lock(run)) else 'starting'}"
+            for name, run in self._running.items()
+        ]
         bar.set_postfix_str("; ".join(states), refresh=False)
         bar.refresh()
 
