@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EXECUTORS = ("local", "ray")
 RUNS_PER_GPU = 4
+MEMORY_OF_A_RUN = 4e9
+"""Bytes, for the default number of runs at a time; most of it is the images of the demonstrations."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Reproduce:
         preset: the recipe of all methods: quick (minutes a run on 2 cores), standard, or paper (a GPU).
         seeds: trainings of every cell, from seed 0 on; the preset's if not given.
         only: words; only runs whose name contains one of them.
-        jobs: runs at a time; a half of the cores, or 4 for each GPU, if not given.
+        jobs: runs at a time; one for each core (and 4 GB of memory), or 4 for each GPU, if not given.
         executor: local processes, or a Ray cluster whose machines share the folders (needs ikp[ray]).
         results: folder of the finished runs' files; commit it.
         out: folder of demonstrations, checkpoints, logs and the report.
@@ -158,9 +160,10 @@ def usable_cores() -> int:
 
 
 def default_jobs() -> int:
-    """Runs at a time: four for each GPU, otherwise one for every two cores."""
+    """Runs at a time: four for each GPU, otherwise one for each core, as far as the memory allows."""
     import torch
 
     if torch.cuda.is_available():
         return RUNS_PER_GPU * torch.cuda.device_count()
-    return max(1, usable_cores() // 2)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(usable_cores(), int(memory // MEMORY_OF_A_RUN)))
