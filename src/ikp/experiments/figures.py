@@ -23,7 +23,7 @@ CURVES = (("miss", "Large misses on held-out frames", "share of frames [%]", 100
 @styled
 def expert_figure(title: str, recorded: Mapping[str, Any]) -> Figure:
     """An expert's motion in joint and in Cartesian space: one episode in full colour, further ones behind it."""
-    made, axes = figure(10.5, 3.7, 1, 2)
+    made, axes = figure(10.5, 4.3, 1, 2)
     made.suptitle(title, x=0.01, ha="left", fontsize=12)
     joint_ax, tip_ax = axes[0]
     for i, episode in enumerate(recorded["episodes"]):
@@ -37,26 +37,28 @@ def expert_figure(title: str, recorded: Mapping[str, Any]) -> Figure:
 @styled
 def offset_figure(title: str, recorded: Mapping[str, Any]) -> Figure:
     """What constant joint offsets do: parallel curves in joint space, a changing error in Cartesian space."""
-    made, axes = figure(13.5, 3.7, 1, 3)
+    made, axes = figure(10.5, 8.2, 2, 2)
     made.suptitle(title, x=0.01, ha="left", fontsize=12)
-    joint_ax, tip_ax, error_ax = axes[0]
-    first = recorded["episodes"][0]
-    _joints(joint_ax, recorded, first, "--", strong=True)
-    _joints(joint_ax, recorded, first, "-", strong=True, offset=np.array(recorded["q_offset"]), labels=False)
-    _tips(tip_ax, recorded, first, "position_seen", "--", strong=True)
-    _tips(tip_ax, recorded, first, "position_true", "-", strong=True, labels=False)
+    (joint_ax, joint_error_ax), (tip_ax, tip_error_ax) = axes
+    first, offset = recorded["episodes"][0], np.array(recorded["q_offset"])
+    _joints(joint_ax, recorded, first, "--", strong=True, labels=False)
+    _joints(joint_ax, recorded, first, "-", strong=True, offset=offset)
+    _tips(tip_ax, recorded, first, "position_seen", "--", strong=True, labels=False)
+    _tips(tip_ax, recorded, first, "position_true", "-", strong=True)
     _finish(joint_ax, tip_ax)
     joint_ax.set_title("Joints: measured (dashed) and true")
-    tip_ax.set_title("Tip: as measured (dashed) and true")
+    tip_ax.set_title("Tip: from measured joints (dashed) and true")
+    for j, value in enumerate(np.degrees(offset)):
+        joint_error_ax.axhline(value, color=PALETTE[j % len(PALETTE)])
+    joint_error_ax.set(title="Joints: true minus measured", xlabel="time [s]", ylabel="[deg]")
+    joint_error_ax.set_xlim(joint_ax.get_xlim())
     for i, episode in enumerate(recorded["episodes"]):
         error = 1e3 * (np.array(episode["position_true"]) - np.array(episode["position_seen"]))
-        for axis, name in enumerate("xyz"):
-            error_ax.plot(
-                episode["time"], error[:, 0, axis], color=PALETTE[axis], alpha=1 if i == 0 else 0.3,
-                label=name if i == 0 else None,
-            )  # fmt: skip
-    error_ax.set(title="Tip: true minus measured", xlabel="time [s]", ylabel="[mm]")
-    error_ax.legend(fontsize=8)
+        for t in range(error.shape[1]):
+            for axis in range(3):
+                color = PALETTE[(3 * t + axis) % len(PALETTE)]
+                tip_error_ax.plot(episode["time"], error[:, t, axis], color=color, alpha=1 if i == 0 else 0.3)
+    tip_error_ax.set(title="Tip: true minus measured, all episodes", xlabel="time [s]", ylabel="[mm]")
     return made
 
 
@@ -89,7 +91,7 @@ def _finish(joint_ax: Axes, tip_ax: Axes) -> None:
     joint_ax.set(title="Joints", xlabel="time [s]", ylabel="position [deg]")
     tip_ax.set(title="Tip", xlabel="time [s]", ylabel="position in the base frame [m]")
     for ax in (joint_ax, tip_ax):
-        ax.legend(fontsize=7, ncols=2)
+        ax.legend(fontsize=7.5, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 @styled

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
+from ikp.experiments.board import Board
 from ikp.experiments.estimates import duration, estimates
 from ikp.experiments.execution import Standing, ensure_data, standing
 from ikp.experiments.executors import Executor
@@ -18,8 +16,6 @@ from ikp.experiments.records import read_record
 
 POLL = 0.5
 """Seconds between two looks at the runs."""
-REFRESH, REFRESH_IN_FILE = 2.0, 60.0
-"""Seconds between two updates of the bar, on a terminal and otherwise."""
 
 
 def records_of(planned: Sequence[Run], places: Places) -> list[dict[str, Any]]:
@@ -56,7 +52,6 @@ class Runner:
         self.planned, self.places, self.executor, self.workers = planned, places, executor, workers
         self.failed: dict[str, str] = {}
         self._running: dict[str, Run] = {}
-        self._expected = estimates(planned, records_of(planned, places))
 
     def run(self) -> dict[str, str]:
         """Work until every run is finished or has failed.
@@ -71,12 +66,10 @@ class Runner:
         standings = standings_of(self.planned, self.places)
         pending = [run for run in self.planned if standings[run.name].done < 1]
         pending = self._with_data(pending)
-        total = sum(self._expected.values())
-        done = sum(self._expected[name] * standing.done for name, standing in standings.items())
-        form = "{desc} {percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left{postfix}"
+        total, done, _ = self._progress(standings)
         try:
-            with tqdm(total=total, initial=done, bar_format=form, smoothing=0, dynamic_ncols=True) as bar:
-                self._work(pending, bar)
+            with Board(total, done) as board:
+                self._work(pending, board)
         finally:
             self.executor.stop()
         return self.failed
@@ -93,8 +86,8 @@ class Runner:
                 print(f"demonstrations {name} failed: {error}", flush=True)
         return [run for run in pending if run.name not in self.failed]
 
-    def _work(self, pending: list[Run], bar: tqdm) -> None:
-        shown, refresh = 0.0, REFRESH if sys.stderr.isatty() else REFRESH_IN_FILE
+    def _work(self, pending: list[Run], board: Board) -> None:
+        shown = 0.0
         while pending or self._running:
             self._start(pending)
             for outcome in self.executor.ended():
@@ -104,13 +97,13 @@ class Runner:
                     continue
                 if outcome.error is not None:
                     self.failed[run.name] = outcome.error
-                bar.write(f"{run.name}: {outcome.error or standing(run, self.places).words}")
+                board.say(f"{run.name}: {outcome.error or standing(run, self.places).words}")
                 shown = 0.0
-            if time.monotonic() - shown > refresh:
-                self._show(bar)
+            if time.monotonic() - shown > board.every:
+                self._show(board, waiting=bool(pending) and not self._running)
                 shown = time.monotonic()
             time.sleep(POLL)
-        self._show(bar)
+        self._show(board, waiting=False)
 
     def _start(self, pending: list[Run]) -> None:
         for run in list(pending):
@@ -121,18 +114,25 @@ class Runner:
                 self.executor.start(run)
                 self._running[run.name] = run
 
-    def _show(self, bar: tqdm) -> None:
+    def _show(self, board: Board, waiting: bool) -> None:
         standings = standings_of(self.planned, self.places)
-        bar.n = sum(self._expected[name] * standing.done for name, standing in standings.items())
-        finished = sum(standing.done == 1 for standing in standings.values())
-        failed = f", {len(self.failed)} failed" if self.failed else ""
-        bar.set_description_str(f"{finished} of {len(self.planned)} runs{failed}", refresh=False)
-        states = [
-            f"{name}: {standings[name].words if is_locked(self.places.lock(run)) else 'starting'}"
+        total, done, finished = self._progress(standings)
+        words = f"{finished} of {len(self.planned)} runs"
+        if self.failed:
+            words += f", {len(self.failed)} failed"
+        states = {
+            name: standings[name].words if is_locked(self.places.lock(run)) else "starting"
             for name, run in self._running.items()
-        ]
-        bar.set_postfix_str("; ".join(states), refresh=False)
-        bar.refresh()
+        }
+        if waiting:
+            states["waiting"] = "another process works on what is left"
+        board.show(total, done, words, states)
+
+    def _progress(self, standings: Mapping[str, Standing]) -> tuple[float, float, int]:
+        """Expected seconds of all runs and of what is done, and the number of finished runs."""
+        expected = estimates(self.planned, records_of(self.planned, self.places))
+        done = sum(expected[name] * standing.done for name, standing in standings.items())
+        return sum(expected.values()), done, sum(standing.done == 1 for standing in standings.values())
 
 
 def listing(planned: Sequence[Run], places: Places, jobs: int) -> str:
