@@ -166,7 +166,7 @@ def test_a_killed_process_is_reported_and_its_run_continues(tiny_matrix, tmp_pat
     executor = LocalExecutor(places, 1, 1)
     executor.start(run)
     assert not executor.has_room()
-    wait_until(lambda: 0 < standing(run, places).done < 0.9, "a part of the training")
+    wait_until(lambda: 0 < standing(run, places).trained < 1, "a part of the training")
     (process,) = [child for child in multiprocessing.active_children() if child.name == run.name]
     process.kill()
     process.join()

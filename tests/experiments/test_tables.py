@@ -45,7 +45,7 @@ def record(results, variant, seed, successes, preset="standard", first=1_000_000
         "evaluation": {"seconds": 10.0},
         "settings": run.settings(),
         "curve": {"step": [1, 2], "seconds": [30.0, 60.0], "loss": [2.0, 1.0], "miss": [0.5, 0.2]},
-        "episodes": {"seed": [episode["seed"] for episode in episodes], "success": success},
+        "episodes": {"first_seed": first, "success": success},
     }
     return write_json(result_path(results, preset, run.name), values)
 

@@ -17,8 +17,6 @@ from ikp.training.origin import write_json
 
 METRICS = "metrics.jsonl"
 ERROR = "error.txt"
-EVALUATION_SHARE = 0.1
-"""Of a run's work, where nothing better is known."""
 
 
 def execute(run: Run, places: Places, share: dict[str, Any]) -> bool:
@@ -96,11 +94,13 @@ class Standing:
 
     Attributes:
         words: for the user.
-        done: share of its work, 1 only with its record.
+        trained: share of its training.
+        finished: whether its record is there.
     """
 
     words: str
-    done: float
+    trained: float
+    finished: bool = False
 
 
 def standing(run: Run, places: Places) -> Standing:
@@ -113,16 +113,15 @@ def standing(run: Run, places: Places) -> Standing:
     if record is not None:
         check_record(places.result(run), record, run)
         low, high = (100 * bound for bound in record["score"]["interval_95"])
-        return Standing(f"done: {100 * record['score']['mean']:.1f} % ({low:.0f} to {high:.0f} %)", 1.0)
+        words = f"done: {100 * record['score']['mean']:.1f} % ({low:.0f} to {high:.0f} %)"
+        return Standing(words, 1.0, finished=True)
     work = places.work(run)
     trained = _trained(work / METRICS, run)
-    busy = is_locked(places.lock(run))
-    done = (1 - EVALUATION_SHARE) * trained
-    if busy:
-        return Standing("evaluating" if trained == 1 else f"training {100 * trained:.0f} %", done)
+    if is_locked(places.lock(run)):
+        return Standing("evaluating" if trained == 1 else f"training {100 * trained:.0f} %", trained)
     if (work / ERROR).exists():
-        return Standing(f"failed, see {work / ERROR}", done)
-    return Standing(f"interrupted at {100 * trained:.0f} %" if trained else "not run", done)
+        return Standing(f"failed, see {work / ERROR}", trained)
+    return Standing(f"interrupted at {100 * trained:.0f} %" if trained else "not run", trained)
 
 
 def _trained(metrics: Path, run: Run) -> float:

@@ -39,11 +39,12 @@ PRESETS: dict[str, Preset] = {
     # A first look: everything runs, the success rate is not the point.
     "quick": Preset(
         policy=PolicyConfig(width=128, negatives=16),
-        train=TrainConfig(steps=3000, validate_every=250, checkpoint_every=500),
+        train=TrainConfig(steps=2500, validate_every=250, checkpoint_every=500),
         demonstrations=200,
         perturbation=0.7,
         minutes=2.0,
         seeds=1,
+        episodes=100,
     ),
     # Two CPU cores, minutes.
     "standard": Preset(

@@ -46,7 +46,8 @@ def record_of(
         },
         "score": score_of(run.metric, evaluation["episodes"]),
         "summary": {key: summary[key] for key in ("success", "within", "errors") if key in summary},
-        "training": {key: trained[key] for key in ("steps", "seconds", "data")},
+        "training": {key: trained[key] for key in ("steps", "seconds")},
+        "frames": trained["data"]["frames"],
         "evaluation": {key: round(evaluation[key], 2) for key in ("seconds", "policy_milliseconds")},
         **extra,
         "settings": run.settings(),
@@ -72,9 +73,9 @@ def score_of(metric: str, episodes: Sequence[Mapping[str, Any]]) -> dict[str, An
     return {"metric": metric, "mean": float(values.mean()), "interval_95": list(interval)}
 
 
-def _columns(episodes: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Episodes as one list per number."""
-    columns: dict[str, list[float]] = {"seed": [episode["seed"] for episode in episodes]}
+def _columns(episodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Episodes, whose seeds count up from the first one's, as one list per number."""
+    columns: dict[str, Any] = {"first_seed": episodes[0]["seed"]}
     columns["success"] = [int(episode["success"]) for episode in episodes]
     columns["steps"] = [episode["steps"] for episode in episodes]
     for key in episodes[0]["info"]:

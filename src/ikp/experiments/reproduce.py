@@ -14,7 +14,7 @@ from ikp.experiments.presets import PRESETS, preset
 
 if TYPE_CHECKING:
     from ikp.experiments.executors import Executor
-    from ikp.experiments.planning import Places, Run
+    from ikp.experiments.planning import Places
 
 EXECUTORS = ("local", "ray")
 RUNS_PER_GPU = 4
@@ -104,10 +104,15 @@ class Reproduce:
         from ikp.experiments.runner import Runner, listing
 
         table = TABLES[self.target]
-        seeds = range(preset(self.preset).seeds if self.seeds is None else self.seeds)
-        planned = [run for run in plan(table, self.preset, seeds, self.episodes) if self._wanted(run)]
         for task in missing_tasks(table):
             print(f"{task}: not run (task missing)", flush=True)
+        seeds = range(preset(self.preset).seeds if self.seeds is None else self.seeds)
+        every = plan(table, self.preset, seeds, self.episodes)
+        planned = [run for run in every if not self.only or any(word in run.name for word in self.only)]
+        if every and not planned:
+            raise ValueError(
+                f"--only {' '.join(self.only)} is in no run's name: they are like {every[0].name}"
+            )
         jobs = self.jobs or default_jobs()
         if self.dry_run:
             print(listing(planned, self._places, jobs))
@@ -116,9 +121,6 @@ class Reproduce:
         if jobs > 1 and any(run.train.minutes for run in planned):
             print("runs with a time budget share the machine here: --jobs 1 gives each all of it", flush=True)
         return Runner(planned, self._places, self._executor(jobs), self.workers).run()
-
-    def _wanted(self, run: Run) -> bool:
-        return not self.only or any(word in run.name for word in self.only)
 
     @property
     def _places(self) -> Places:

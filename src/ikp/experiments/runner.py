@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ikp.experiments.board import Board
-from ikp.experiments.estimates import duration, estimates
+from ikp.experiments.estimates import duration, expected
 from ikp.experiments.execution import Standing, ensure_data, standing
 from ikp.experiments.executors import Executor
 from ikp.experiments.locks import is_locked
@@ -64,7 +64,7 @@ class Runner:
             KeyboardInterrupt: Ctrl-C; the same again continues.
         """
         standings = standings_of(self.planned, self.places)
-        pending = [run for run in self.planned if standings[run.name].done < 1]
+        pending = [run for run in self.planned if not standings[run.name].finished]
         pending = self._with_data(pending)
         total, done, _ = self._progress(standings)
         try:
@@ -130,24 +130,23 @@ class Runner:
 
     def _progress(self, standings: Mapping[str, Standing]) -> tuple[float, float, int]:
         """Expected seconds of all runs and of what is done, and the number of finished runs."""
-        expected = estimates(self.planned, records_of(self.planned, self.places))
-        done = sum(expected[name] * standing.done for name, standing in standings.items())
-        return sum(expected.values()), done, sum(standing.done == 1 for standing in standings.values())
+        records = records_of(self.planned, self.places)
+        times = {run.name: expected(run, records) for run in self.planned}
+        total = sum(time.total for time in times.values())
+        return total, sum(times[name].done(standing) for name, standing in standings.items()), len(records)
 
 
 def listing(planned: Sequence[Run], places: Places, jobs: int) -> str:
     """Every run with its state and the time that it is expected to take."""
-    expected = estimates(planned, records_of(planned, places))
-    standings = standings_of(planned, places)
+    records, standings = records_of(planned, places), standings_of(planned, places)
     width = max((len(run.name) for run in planned), default=0)
-    lines = [
-        f"{run.name:{width}}  {duration(expected[run.name]):>7}  {standings[run.name].words}"
-        for run in planned
-    ]
-    left = sum(expected[run.name] * (1 - standings[run.name].done) for run in planned)
-    finished = sum(standing.done == 1 for standing in standings.values())
+    lines, left = [], 0.0
+    for run in planned:
+        times, now = expected(run, records), standings[run.name]
+        left += times.total - times.done(now)
+        lines.append(f"{run.name:{width}}  {duration(times.total):>7}  {now.words}")
     lines.append(
-        f"{finished} of {len(planned)} runs finished; about {duration(left / jobs)} left with {jobs} at a time, "
+        f"{len(records)} of {len(planned)} runs finished; about {duration(left / jobs)} left with {jobs} at a time, "
         "and what the demonstrations take"
     )
     return "\n".join(lines)

@@ -139,10 +139,11 @@ def compare(table: Table, column: Column, results: Path, preset_name: str) -> Co
 
 def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> np.ndarray:
     """Episode by episode; ValueError where the two met other episodes."""
-    if first["episodes"]["seed"] != second["episodes"]["seed"]:
+    a, b = values_of(first), values_of(second)
+    if first["episodes"]["first_seed"] != second["episodes"]["first_seed"] or len(a) != len(b):
         names = [record["run"]["name"] for record in (first, second)]
         raise ValueError(f"{names[0]} and {names[1]} were evaluated on other episodes: run one of them again")
-    return values_of(first) - values_of(second)
+    return a - b
 
 
 def comparison_rows(table: Table, results: Path, preset_name: str) -> list[list[str]]:
