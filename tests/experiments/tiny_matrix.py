@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
 import gymnasium
 from toy_task import ToyEnv, ToyOracle
+from tqdm import tqdm
 
 from ikp.experiments.executors import PRELOADED, LocalExecutor
 from ikp.experiments.matrix import Column
@@ -69,9 +70,10 @@ def places_in(root):
 
 
 def work_through(root, jobs):
-    """A runner's whole process."""
+    """A runner's whole process; forked from a server that has imported everything, it forks its runs in turn."""
+    tqdm.monitor_interval = 0  # no thread
     places = places_in(root)
-    failed = Runner(MATRIX, places, LocalExecutor(places, jobs, 1), workers=1).run()
+    failed = Runner(MATRIX, places, LocalExecutor(places, jobs, 1, start_method="fork"), workers=1).run()
     sys.exit(1 if failed else 0)
 
 
