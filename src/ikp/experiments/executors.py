@@ -146,21 +146,18 @@ class RayExecutor:
     """All runs are handed to a Ray cluster, which starts each where cores (and a share of a GPU) are free.
 
     Results, demonstrations and checkpoints must lie in folders that every machine of the cluster sees under the
-    same path.
+    same path. The cluster is the one at RAY_ADDRESS; without one, Ray is started on this machine.
 
     Args:
         places: where runs live.
         threads: cores for each run.
         runs_per_gpu: how many share a GPU, where the cluster has some.
-        address: of a running cluster; a local one is started if there is none.
 
     Raises:
         ValueError: Ray is not installed.
     """
 
-    def __init__(
-        self, places: Places, threads: int, runs_per_gpu: int = 4, address: str | None = None
-    ) -> None:
+    def __init__(self, places: Places, threads: int, runs_per_gpu: int = 4) -> None:
         try:
             ray = importlib.import_module("ray")
         except ImportError:
@@ -169,9 +166,7 @@ class RayExecutor:
             ) from None
         self._ray, self.places = ray, places
         if not ray.is_initialized():
-            ray.init(
-                address=address or os.environ.get("RAY_ADDRESS"), log_to_driver=False, include_dashboard=False
-            )
+            ray.init(log_to_driver=False)
         gpus = ray.cluster_resources().get("GPU", 0)
         share = {"jobs": None, "threads": threads}
         options = {"num_cpus": threads, "num_gpus": 1 / runs_per_gpu if gpus else 0, "max_retries": 0}
