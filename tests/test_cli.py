@@ -101,7 +101,7 @@ def test_a_preset_and_a_method_set_the_defaults_that_help_shows(capsys):
     assert "`explicit` (regression). (default: explicit)" in shown
 
 
-@pytest.mark.parametrize("command", ["collect", "train", "evaluate", "demo"])
+@pytest.mark.parametrize("command", ["collect", "train", "evaluate", "demo", "reproduce"])
 def test_help_teaches_with_examples_and_explains_every_option(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])
@@ -117,7 +117,7 @@ def test_the_list_of_commands_is_short(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     shown = capsys.readouterr().out
-    assert all(command in shown for command in ("collect", "train", "evaluate", "demo"))
+    assert all(command in shown for command in ("collect", "train", "evaluate", "demo", "reproduce"))
     assert len(shown.splitlines()) < 40
 
 
@@ -136,6 +136,20 @@ def test_errors_are_one_line(folder, capsys):
     collected = ["collect", "--out", folder / "data", "--offset-seed", "4", "--workers", "1"]
     assert "offset_seed" in failed(capsys, *collected)[1]
     assert "choose one of insertion" in failed(capsys, "collect", "--out", "x", "--task", "juggling")[1]
+
+
+def test_reproduce_lists_its_runs_without_starting_any(capsys):
+    listed = ["reproduce", "table2", "--preset", "quick", "--only", "insertion", "--dry-run"]
+    assert cli.main(listed) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("insertion-pixels-" in line and "not run" in line for line in lines) == 10
+    assert lines[-1].startswith("0 of 10 runs finished; about ")
+    assert not list(Path().iterdir())
+    assert "choose one of table1" in failed(capsys, "reproduce", "table3")[1]
+    nothing = failed(capsys, "reproduce", "table2", "--only", "juggling", "--dry-run")[1]
+    assert "is in no run's name: they are like insertion-pixels-100-explicit-seed0" in nothing
+    assert "seeds is 0: it must be at least 1" in failed(capsys, "reproduce", "table1", "--seeds", "0")[1]
+    assert "choose one of local, ray" in failed(capsys, "reproduce", "table1", "--executor", "slurm")[1]
 
 
 def test_the_traceback_is_there_for_those_who_ask(monkeypatch):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = ["README.md", "docs/contributing.md", "docs/architecture.md", "docs/reproduce.md"]
 SIMULATION_FILES_AND_PLOTS = {
     "av",
     "gymnasium",
@@ -80,14 +81,18 @@ def test_source_files_stay_short():
     assert not too_long, "split these, 350 lines are the limit"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/contributing.md", "docs/architecture.md", ".ci/run"])
+@pytest.mark.parametrize("page", [*PAGES, ".ci/run"])
 def test_documented_make_targets_exist(page):
     mentioned = set(re.findall(r"(?:^|`|20m )make ([a-z]+)", (ROOT / page).read_text(), flags=re.MULTILINE))
     assert mentioned <= make_targets()
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/contributing.md", "docs/architecture.md", "docs/performance.md"]
+    "page",
+    [
+        "README.md",
+        *(f"docs/{name}.md" for name in ("architecture", "contributing", "performance", "reproduce")),
+    ],
 )
 def test_links_between_pages_lead_somewhere(page):
     path = ROOT / page

@@ -1,4 +1,4 @@
-"""The command line: `ikp collect | train | evaluate | demo`. Thin: arguments to the functions below it."""
+"""The command line: `ikp collect | train | evaluate | demo | reproduce`. Thin: arguments to the functions below it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import tyro
 from tyro.conf import arg, subcommand
 
 from ikp.experiments.presets import METHOD_NAMES, PRESETS, Preset, policy_for
+from ikp.experiments.reproduce import Reproduce
 from ikp.policies.config import METHODS, PolicyConfig
 from ikp.training.config import TrainConfig
 
@@ -289,7 +290,13 @@ def _commands(arguments: Sequence[str]) -> Any:
         "Train", defaults, bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__}
     )
     chosen = arguments[0] if arguments else ""
-    commands = {"collect": Collect, "train": train, "evaluate": Evaluate, "demo": Demo}
+    commands = {
+        "collect": Collect,
+        "train": train,
+        "evaluate": Evaluate,
+        "demo": Demo,
+        "reproduce": Reproduce,
+    }
     described = [
         Annotated[command, subcommand(name, description=_description(command, in_full=name == chosen))]
         for name, command in commands.items()

@@ -188,7 +188,7 @@ class _Demo:
         assert isinstance(policy, ImplicitPolicy)
         record_decision(policy, self.config.task).save(self.out / "decision.npz")
         demonstrations = load_dataset(self.out / "data", cameras=[])
-        offsets = compare_offsets(policy, demonstrations, true_offsets(self.config.task))
+        offsets = compare_offsets(policy, demonstrations, self.config.task.true_offsets())
         write_json(self.out / "offsets.json", offsets)
 
     def result(self, stages: Stages) -> dict[str, Any]:
@@ -247,19 +247,6 @@ def snapshots(folder: Path, train: TrainConfig) -> Callback:
             save_policy(policy, path, origin={"step": step, "seconds": round(seconds, 1)})
 
     return keep
-
-
-def true_offsets(task: Task) -> list[float]:
-    """The joint offsets of the simulated robot, q_true - q_measured [rad]."""
-    import gymnasium
-
-    import ikp.tasks  # noqa: F401  (registers the environments)
-
-    env = gymnasium.make(task.env_id, **{**task.env_kwargs, "observation": "state"})
-    try:
-        return env.unwrapped.miscalibration.q_offset.tolist()  # type: ignore[attr-defined]
-    finally:
-        env.close()
 
 
 def _training(policy_origin: dict[str, Any]) -> dict[str, Any]:

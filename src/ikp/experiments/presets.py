@@ -19,9 +19,11 @@ class Preset:
     Attributes:
         policy: choices of the policy; a method replaces only its own (`ikp.policies.METHODS`).
         train: budget and optimisation.
-        demonstrations: how many episodes the demo collects for it.
+        demonstrations: how many episodes the demo collects for it, and the most that `ikp reproduce` does.
         perturbation: disturbance of the executed actions in these demonstrations, 0 for none.
-        minutes: time budget of one training in the demo.
+        minutes: time budget of one training in the demo; `ikp reproduce` goes by `train.steps`.
+        seeds: trainings of every cell in `ikp reproduce`.
+        episodes: unseen episodes of an evaluation there.
     """
 
     policy: PolicyConfig
@@ -29,16 +31,20 @@ class Preset:
     demonstrations: int
     perturbation: float = 0.0
     minutes: float = 14.0
+    seeds: int = 3
+    episodes: int = 200
 
 
 PRESETS: dict[str, Preset] = {
     # A first look: everything runs, the success rate is not the point.
     "quick": Preset(
         policy=PolicyConfig(width=128, negatives=16),
-        train=TrainConfig(steps=3000, validate_every=250, checkpoint_every=500),
+        train=TrainConfig(steps=2500, validate_every=250, checkpoint_every=500),
         demonstrations=200,
         perturbation=0.7,
         minutes=2.0,
+        seeds=1,
+        episodes=100,
     ),
     # Two CPU cores, minutes.
     "standard": Preset(

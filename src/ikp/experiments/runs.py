@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,23 @@ class Task:
 
     def robot(self) -> Robot:
         """The task's nominal kinematic model."""
+        with self._environment() as env:
+            return env.robot
+
+    def true_offsets(self) -> list[float]:
+        """The joint offsets of the simulated robot, q_true - q_measured [rad]."""
+        with self._environment(observation="state") as env:
+            return env.miscalibration.q_offset.tolist()
+
+    @contextmanager
+    def _environment(self, **changes: Any) -> Iterator[Any]:
         import gymnasium
 
         import ikp.tasks  # noqa: F401  (registers the environments)
 
-        env = gymnasium.make(self.env_id, disable_env_checker=True, **self.env_kwargs)
+        env = gymnasium.make(self.env_id, disable_env_checker=True, **{**self.env_kwargs, **changes})
         try:
-            return env.unwrapped.robot  # type: ignore[attr-defined]
+            yield env.unwrapped
         finally:
             env.close()
 

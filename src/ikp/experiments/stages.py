@@ -48,7 +48,7 @@ class Stages:
             if stage.name not in self.done:
                 continue
             given = json.loads(json.dumps(dict(stage.settings)))  # as it would be read from the ledger
-            different = _differences(self.done[stage.name]["settings"], given)
+            different = differences(self.done[stage.name]["settings"], given)
             if different:
                 raise ValueError(
                     f"{self.path.parent} holds a run with other settings: {stage.name}: {'; '.join(different)}. "
@@ -81,11 +81,11 @@ class Stages:
         write_json(self.path, self.done)
 
 
-def _differences(stored: Any, given: Any, name: str = "") -> list[str]:
+def differences(stored: Any, given: Any, name: str = "") -> list[str]:
     """Where two nested settings differ, in words."""
     if isinstance(stored, dict) and isinstance(given, dict):
         found: list[str] = []
         for key in [*stored, *(key for key in given if key not in stored)]:
-            found += _differences(stored.get(key), given.get(key), f"{name}.{key}" if name else key)
+            found += differences(stored.get(key), given.get(key), f"{name}.{key}" if name else key)
         return found
     return [] if stored == given else [f"{name} was {stored!r}, is {given!r}"]

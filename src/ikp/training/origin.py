@@ -35,12 +35,31 @@ def origin() -> dict[str, Any]:
 
 
 def write_json(path: Path | str, values: dict[str, Any]) -> Path:
-    """Write a JSON file complete or not at all."""
+    """Write a JSON file complete or not at all; a list takes one line unless it holds objects."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_atomically(path) as fresh:
-        fresh.write_text(json.dumps(values, indent=1) + "\n")
+        fresh.write_text(_json_text(values) + "\n")
     return path
+
+
+def _json_text(value: Any, indent: str = "") -> str:
+    inner = f"{indent} "
+    if isinstance(value, dict) and value:
+        lines = [f"{json.dumps(_key(key))}: {_json_text(item, inner)}" for key, item in value.items()]
+        opening, closing = "{}"
+    elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+        lines = [_json_text(item, inner) for item in value]
+        opening, closing = "[]"
+    else:
+        return json.dumps(value)
+    return f"{opening}\n{inner}" + f",\n{inner}".join(lines) + f"\n{indent}{closing}"
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"{key!r} is no key of a JSON object: use a string")
+    return key
 
 
 @cache

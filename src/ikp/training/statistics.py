@@ -1,8 +1,11 @@
-"""Intervals of success rates."""
+"""Intervals of success rates and of mean scores."""
 
 from __future__ import annotations
 
 import math
+
+import numpy as np
+from jaxtyping import Float
 
 Z_95 = 1.959963984540054
 
@@ -22,3 +25,25 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
     center = (share + z * z / (2 * trials)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     return max(0.0, center - half), min(1.0, center + half)
+
+
+def bootstrap_interval(
+    values: Float[np.ndarray, "seed episode"], resamples: int = 4000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean (Efron 1979), from values of trainings by episodes.
+
+    Trainings and episodes are drawn again independently, since every training met the same episodes.
+
+    Raises:
+        ValueError: no values.
+    """
+    seeds, episodes = values.shape
+    if values.size == 0:
+        raise ValueError(f"values have the shape {values.shape}: give at least one training and one episode")
+    rng = np.random.default_rng(seed)
+    # The mean over drawn rows and columns is a product of how often each was drawn.
+    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+    columns = rng.multinomial(episodes, np.full(episodes, 1 / episodes), resamples) / episodes
+    means = np.einsum("rs,se,re->r", rows, values, columns, optimize=True)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)

@@ -1,0 +1,69 @@
+"""How long runs take: from the finished ones of the same recipe, and before there are any, a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ikp.experiments.execution import Standing
+from ikp.experiments.planning import Run
+
+GUESSED_SECONDS_PER_STEP = 0.1
+"""Of the preset quick from pixels, on one core."""
+GUESSED_SECONDS_PER_EPISODE = {"insertion": 0.4}
+OTHER_SECONDS_PER_EPISODE = 3.5
+"""Of an evaluation, on one core; the other tasks' episodes are long."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Seconds that a run's training and its evaluation are expected to take."""
+
+    training: float
+    evaluation: float
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.training + self.evaluation
+
+    def done(self, standing: Standing) -> float:
+        """Of these, what is done."""
+        return self.total if standing.finished else self.training * standing.trained
+
+
+def expected(run: Run, records: Sequence[Mapping[str, Any]]) -> Expected:
+    """What a run takes, as the mean over finished runs of its task and budget, of its method if there are such.
+
+    Args:
+        run: any run.
+        records: finished runs of the same recipe, of this machine or another one.
+    """
+    observation = run.column.observation
+    alike = [
+        record
+        for record in records
+        if record["run"]["task"] == run.column.task
+        and record["settings"]["train"]["steps"] == run.train.steps
+        and record["settings"]["task"]["env_kwargs"].get("observation") == observation
+    ]
+    chosen = [record for record in alike if record["settings"]["method"] == run.method] or alike
+    if chosen:
+        training, evaluation = (
+            sum(record[part]["seconds"] for record in chosen) / len(chosen)
+            for part in ("training", "evaluation")
+        )
+        return Expected(training, evaluation)
+    training = run.train.steps * GUESSED_SECONDS_PER_STEP
+    if run.train.minutes is not None:
+        training = min(training, 60 * run.train.minutes)
+    per_episode = GUESSED_SECONDS_PER_EPISODE.get(run.column.task, OTHER_SECONDS_PER_EPISODE)
+    return Expected(training, run.episodes * per_episode)
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

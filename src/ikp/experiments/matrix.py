@@ -1,0 +1,199 @@
+"""What `ikp reproduce` trains: the paper's tables as data, with the published figures, and tables of our own.
+
+A table has one column per setting and one row per method; a cell of it is trained once per seed. Nothing here
+depends on a recipe: `ikp.experiments.planning` joins a cell with a preset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ikp.experiments.presets import METHOD_TITLES
+from ikp.policies.config import METHODS
+
+PAPER = "Ganapathi et al., Implicit Kinematic Policies, ICRA 2022"
+Figure = tuple[float, float]
+"""A published mean and standard deviation over three seeds [%]."""
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """A task of the paper.
+
+    Attributes:
+        title: for headings.
+        metric: what is averaged over the episodes: `success`, or the task's graded `score`, both 0 to 1.
+        options: of the environment, beside `observation`.
+    """
+
+    title: str
+    metric: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+TASK_ENTRIES: dict[str, TaskEntry] = {
+    "sweeping": TaskEntry("Sweeping", "score"),
+    "flipping": TaskEntry("Flipping", "score"),
+    "sweeping-miscalibrated": TaskEntry("Sweeping, miscalibrated", "score"),
+    "insertion": TaskEntry("Insertion, miscalibrated", "success", {"offset_seed": 0}),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table: a method, and what is changed in its policy.
+
+    Attributes:
+        title: for the table.
+        method: one of `ikp.experiments.presets.METHOD_NAMES`.
+        changes: fields of `PolicyConfig` that differ from the method's.
+    """
+
+    title: str
+    method: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+VARIANTS: dict[str, Variant] = {
+    **{method: Variant(title, method) for method, title in METHOD_TITLES.items()},
+    "ikp-residual-none": Variant("IKP, no residual", "ikp", {"residual": ()}),
+    "ikp-residual-offset": Variant("IKP, constant offsets", "ikp", {"residual": ("offset",)}),
+    "ikp-residual-dense": Variant("IKP, dense residual", "ikp", {"residual": ("dense",)}),
+    "ikp-no-observed-poses": Variant(
+        "IKP, no link poses in the observation", "ikp", {"cartesian_observation": False}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One setting in which all methods of a table are compared.
+
+    Attributes:
+        task: a key of `TASK_ENTRIES`.
+        demonstrations: how many a policy is trained on; a small preset may have fewer.
+        observation: `pixels` or `state`.
+        steps: optimiser steps; the preset's if not given.
+        minutes: training time instead of steps; such a result depends on the machine.
+    """
+
+    task: str
+    demonstrations: int
+    observation: str = "pixels"
+    steps: int | None = None
+    minutes: float | None = None
+
+    @property
+    def budget(self) -> str:
+        """`4000steps`, `10min`, or nothing where the preset decides."""
+        if self.minutes is not None:
+            return f"{self.minutes:g}min"
+        return "" if self.steps is None else f"{self.steps}steps"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a table; `variant` is a key of `VARIANTS`."""
+
+    column: Column
+    variant: str
+    published: Figure | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns by variants.
+
+    Attributes:
+        title: for the heading.
+        source: where the published figures are from; empty for a table of our own.
+        columns, variants: the settings and the rows.
+        published: per column the paper's figures, in the order of `variants`.
+    """
+
+    title: str
+    source: str
+    columns: tuple[Column, ...]
+    variants: tuple[str, ...]
+    published: Mapping[Column, tuple[Figure, ...]] = field(default_factory=dict)
+
+    def cell(self, column: Column, variant: str) -> Cell:
+        """The cell at a column and a row."""
+        figures = dict(zip(self.variants, self.published.get(column, ()), strict=False))
+        return Cell(column, variant, figures.get(variant))
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells, column by column."""
+        return [self.cell(column, variant) for column in self.columns for variant in self.variants]
+
+
+SWEEPING, FLIPPING = Column("sweeping", 1000), Column("flipping", 1000)
+SWEEPING_MISCALIBRATED = Column("sweeping-miscalibrated", 1000)
+INSERTION_100, INSERTION_1000 = Column("insertion", 100), Column("insertion", 1000)
+
+TABLES: dict[str, Table] = {
+    "table1": Table(
+        "Table I: one action space or both",
+        f"{PAPER}, Table I",
+        (SWEEPING, FLIPPING),
+        ("implicit-cartesian", "implicit-joint", "ikp"),
+        {
+            SWEEPING: ((79.4, 2.1), (44.3, 3.2), (85.9, 1.5)),
+            FLIPPING: ((38.6, 5.2), (98.4, 1.4), (97.5, 1.2)),
+        },
+    ),
+    "table2": Table(
+        "Table II: miscalibrated joint encoders",
+        f"{PAPER}, Table II",
+        (SWEEPING_MISCALIBRATED, INSERTION_100, INSERTION_1000),
+        tuple(METHODS),
+        {
+            SWEEPING_MISCALIBRATED: ((38.2, 3.4), (40.3, 4.6), (3.1, 2.2), (46.3, 1.8), (84.5, 1.2)),
+            INSERTION_100: ((73.8, 4.3), (72.4, 3.8), (0.0, 0.0), (82.3, 2.9), (88.8, 3.4)),
+            INSERTION_1000: ((74.2, 2.5), (75.4, 2.8), (0.0, 0.0), (85.2, 3.1), (92.4, 2.6)),
+        },
+    ),
+    "state": Table(
+        "Insertion from object poses: equal steps and equal time",
+        "",
+        (
+            Column("insertion", 1000, "state", steps=4000),
+            Column("insertion", 1000, "state", steps=100_000, minutes=10),
+        ),
+        tuple(METHODS),
+    ),
+    "ablations": Table(
+        "Ablations: the residual and the observed poses",
+        "",
+        (INSERTION_100, INSERTION_1000),
+        ("ikp-residual-none", "ikp-residual-offset", "ikp-residual-dense", "ikp-no-observed-poses"),
+    ),
+    "demonstrations": Table(
+        "Number of demonstrations",
+        "",
+        tuple(Column("insertion", count) for count in (25, 50, 100, 250, 1000)),
+        ("explicit", "implicit-joint", "ikp"),
+    ),
+}
+
+FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "figure4": ("Figure 4: the expert's motion in joint and in Cartesian space", ("sweeping", "flipping")),
+    "figure5": (
+        "Figure 5: constant joint offsets become non-linear Cartesian errors",
+        ("sweeping-miscalibrated", "insertion"),
+    ),
+}
+"""Title and tasks of the paper's figures that are drawn from demonstrations."""
+
+TARGETS = (*TABLES, *FIGURES)
+"""What `ikp reproduce` can be asked for."""
+
+
+def check_target(name: str) -> str:
+    """The name itself; ValueError that lists the targets for another one."""
+    if name not in TARGETS:
+        raise ValueError(f"target is {name!r}: choose one of {', '.join(TARGETS)}")
+    return name

@@ -1,0 +1,141 @@
+"""The small JSON file of a finished run: everything that the tables and figures are made of, and its origin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ikp.experiments.planning import Run
+from ikp.experiments.plots import read_metrics
+from ikp.experiments.stages import differences
+from ikp.experiments.summary import summarize
+from ikp.training.statistics import bootstrap_interval, wilson_interval
+
+CURVE_POINTS = 60
+DIGITS = 5
+"""Significant digits of the numbers of single episodes and of curves."""
+
+
+def record_of(
+    run: Run, evaluation: Mapping[str, Any], metrics: Path, extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The record of a run.
+
+    Args:
+        run: what was run.
+        evaluation: what `evaluate_policy` returned.
+        metrics: the training's metrics.jsonl.
+        extra: further entries, such as the stages' durations.
+
+    Raises:
+        ValueError: the task reports no `score` and the run's metric is one.
+    """
+    trained = evaluation["policy"]
+    summary = summarize(evaluation)
+    return {
+        "run": {
+            "name": run.name,
+            "preset": run.preset,
+            "task": run.column.task,
+            "variant": run.variant,
+            "seed": run.train.seed,
+        },
+        "score": score_of(run.metric, evaluation["episodes"]),
+        "summary": {key: summary[key] for key in ("success", "within", "errors") if key in summary},
+        "training": {key: trained[key] for key in ("steps", "seconds")},
+        "frames": trained["data"]["frames"],
+        "evaluation": {key: round(evaluation[key], 2) for key in ("seconds", "policy_milliseconds")},
+        **extra,
+        "settings": run.settings(),
+        "origin": evaluation["origin"],
+        "curve": _curve(metrics),
+        "episodes": _columns(evaluation["episodes"]),
+    }
+
+
+def score_of(metric: str, episodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean of a metric over episodes, 0 to 1, with a 95 % interval: Wilson's for success, bootstrap for a score."""
+    if metric == "success":
+        count = sum(bool(episode["success"]) for episode in episodes)
+        interval = wilson_interval(count, len(episodes))
+        return {"metric": metric, "mean": count / len(episodes), "interval_95": list(interval)}
+    lacking = [episode["seed"] for episode in episodes if metric not in episode["info"]]
+    if lacking:
+        raise ValueError(
+            f"the task's info has no {metric!r} at the end of episode {lacking[0]}: its metric is that"
+        )
+    values = np.array([episode["info"][metric] for episode in episodes])
+    interval = bootstrap_interval(values[None])
+    return {"metric": metric, "mean": float(values.mean()), "interval_95": list(interval)}
+
+
+def _columns(episodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Episodes, whose seeds count up from the first one's, as one list per number."""
+    columns: dict[str, Any] = {"first_seed": episodes[0]["seed"]}
+    columns["success"] = [int(episode["success"]) for episode in episodes]
+    columns["steps"] = [episode["steps"] for episode in episodes]
+    for key in episodes[0]["info"]:
+        columns[key] = [_rounded(episode["info"][key]) for episode in episodes]
+    return columns
+
+
+def _curve(path: Path) -> dict[str, list[float]]:
+    """Loss (mean since the last validation) and errors on held-out demonstrations, at most `CURVE_POINTS` points."""
+    points: list[dict[str, float]] = []
+    losses: list[float] = []
+    for line in read_metrics(path):
+        if "train" in line:
+            losses.append(line["train"]["loss"])
+        if "held_out" in line and losses:
+            now = {"step": line["step"], "seconds": line["seconds"], "loss": float(np.mean(losses))}
+            points.append({**now, **line["held_out"]})
+            losses = []
+    every = -(-len(points) // CURVE_POINTS)
+    kept = points[::-1][:: max(1, every)][::-1]  # the last point stays
+    return {key: [_rounded(point[key]) for point in kept] for key in kept[0]} if kept else {}
+
+
+def _rounded(value: float) -> float:
+    short = float(f"{value:.{DIGITS}g}")
+    return int(short) if short.is_integer() else short
+
+
+def values_of(record: Mapping[str, Any]) -> np.ndarray:
+    """The metric of every episode of a record, (episodes,), 0 to 1."""
+    return np.array(record["episodes"][record["score"]["metric"]], dtype=float)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A finished run's record; None if it has none.
+
+    Raises:
+        ValueError: the file is no such record.
+    """
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is no JSON ({error}): restore or delete it, then its run is made again"
+        ) from None
+    lacking = [key for key in ("run", "score", "settings", "episodes") if key not in record]
+    if lacking:
+        raise ValueError(
+            f"{path} is no record of 'ikp reproduce': it lacks {', '.join(lacking)}. Move it elsewhere"
+        )
+    return record
+
+
+def check_record(path: Path, record: Mapping[str, Any], run: Run) -> None:
+    """Raise ValueError where a finished run was made with other settings than the present ones."""
+    different = differences(record["settings"], json.loads(json.dumps(run.settings())))
+    if different:
+        raise ValueError(
+            f"{path} was made with other settings: {'; '.join(different)}. Use the same settings, another "
+            "--results, or delete the file to run it again"
+        )
