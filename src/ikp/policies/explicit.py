@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from ikp.kinematics import Robot
 from ikp.nets import DenseResNet
 from ikp.policies.config import PolicyConfig
-from ikp.policies.features import pose_features
 from ikp.policies.observation import Observation
 from ikp.policies.policy import Policy
 from ikp.policies.spec import DataSpec
@@ -57,5 +56,4 @@ class ExplicitPolicy(Policy):
 
     def _link_poses(self, q: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch features"]:
         assert self.poses is not None
-        corrected = self.poses.residual(q)
-        return pose_features(self.poses.arcs(corrected).at(corrected)).flatten(1)
+        return self.poses.features(self.poses.residual(q)).flatten(1)

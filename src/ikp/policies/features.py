@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ikp.kinematics import JointArcs, PrefixPose, Robot, joint_arcs
+from ikp.kinematics import JointArcs, PrefixPose, Robot, far_end_poses, joint_arcs
 from ikp.policies.residual import KinematicResidual
 
 POSITION_SCALE = 0.3
@@ -31,7 +32,55 @@ LINK_FEATURES = 2 * POSE_FEATURES
 
 def pose_features(T: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 9"]:
     """Position / 0.3 m and the first two columns of the rotation (6D form); linear in the pose."""
-    return torch.cat([T[..., :3, 3] / POSITION_SCALE, T[..., :3, 0], T[..., :3, 1]], -1)
+    return T.flatten(-2) @ _feature_matrix(T.dtype, T.device)
+
+
+@lru_cache(maxsize=8)
+def _feature_matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "12 9"]:
+    """A pose's entries, row by row, to its features: one product where slices would need a gradient each."""
+    matrix = torch.zeros(3, 4, POSE_FEATURES, dtype=dtype, device=device)
+    for row in range(3):
+        matrix[row, 3, row] = 1 / POSITION_SCALE
+        matrix[row, 0, 3 + row] = matrix[row, 1, 6 + row] = 1.0
+    return matrix.flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class FeatureArcs:
+    """Pose features of joints' far ends as functions of the joint: constant + cos cos(q) + sin sin(q) + slope q.
+
+    Tensors (..., 9); `slope` is None where no joint is prismatic.
+    """
+
+    constant: Tensor
+    cos: Tensor
+    sin: Tensor
+    slope: Tensor | None
+
+    @staticmethod
+    def of(arcs: JointArcs) -> FeatureArcs:
+        """Those of poses (..., 3, 4); features are linear in the pose."""
+        parts = [arcs.constant, arcs.cos, arcs.sin, *([arcs.slope] if arcs.any_prismatic else [])]
+        constant, cos, sin, *slope = pose_features(torch.stack(parts)).unbind(0)
+        return FeatureArcs(constant, cos, sin, slope[0] if slope else None)
+
+    def rows(self, rows: slice) -> FeatureArcs:
+        """Some of the examples."""
+        slope = None if self.slope is None else self.slope[rows]
+        return FeatureArcs(self.constant[rows], self.cos[rows], self.sin[rows], slope)
+
+    def at(self, q: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 9"]:
+        """Features at joint positions."""
+        q = q[..., None]
+        features = torch.addcmul(torch.addcmul(self.constant, self.cos, q.cos()), self.sin, q.sin())
+        return features if self.slope is None else torch.addcmul(features, self.slope, q)
+
+    def around(self, q: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2 9"]:
+        """Features per unit of (cos r - 1, sin r), r the turn from `q`; the displacement in the second place."""
+        cos, sin = q.cos()[..., None], q.sin()[..., None]
+        turn_cos = torch.addcmul(self.cos * cos, self.sin, sin)
+        turn_sin = torch.addcmul(self.sin * cos, self.cos, sin, value=-1)
+        return torch.stack([turn_cos, turn_sin if self.slope is None else turn_sin + self.slope], -2)
 
 
 @dataclass(frozen=True)
@@ -44,12 +93,14 @@ class LinkTerms:
         slopes: features per unit of (cos r - 1, sin r), r the rotation from the measured joint (the
             displacement itself in the second place for a prismatic joint).
         prefix: features at the prefix's own value of the joint.
+        observed: centred pose features at the measured joints, what the observation shows (paper, FK(o)).
     """
 
     q: Float[Tensor, "batch dof"]
     base: Float[Tensor, "batch dof 18"]
     slopes: Float[Tensor, "batch dof 2 18"]
     prefix: Float[Tensor, "batch dof 18"]
+    observed: Float[Tensor, "batch dof9"]
 
 
 class LinkPoses(nn.Module):
@@ -78,16 +129,20 @@ class LinkPoses(nn.Module):
     def fit(self, q_measured: Float[Tensor, "frames dof"]) -> None:
         """Take the mean pose features from demonstrations."""
         q = self.residual(q_measured)
-        self.center.copy_(pose_features(self.arcs(q).at(q)).mean(0))
+        self.center.copy_(self.features(q).mean(0))
 
     def arcs(self, q: Float[Tensor, "batch dof"]) -> JointArcs:
         """Arcs of all joints at corrected joints `q`."""
         return joint_arcs(self.robot, q, link_residual=self.residual.link)
 
+    def features(self, q: Float[Tensor, "batch dof"]) -> Float[Tensor, "batch dof 9"]:
+        """Pose features of every joint's far end at corrected joints `q`."""
+        return pose_features(far_end_poses(self.robot, q, link_residual=self.residual.link))
+
     def observe(self, q_measured: Float[Tensor, "batch dof"]) -> Float[Tensor, "batch features"]:
         """Pose features of every joint's far end at the measured joints, residual applied (paper, FK(o))."""
         q = self.residual(q_measured)
-        return (pose_features(self.arcs(q).at(q)) - self.center).flatten(1)
+        return (self.features(q) - self.center).flatten(1)
 
     def terms(
         self, q_measured: Float[Tensor, "batch dof"], q_prefix: Float[Tensor, "batch dof"]
@@ -98,11 +153,20 @@ class LinkPoses(nn.Module):
             q_measured: measured joints [rad or m].
             q_prefix: commanded joints; row j of the result uses joints 0..j-1 of it.
         """
-        q, q_target = self.residual(q_measured), self.residual(q_prefix)
-        measured = pose_features(self.arcs(q).at(q))
-        arcs = self.arcs(q_target)
-        base, slopes = _around(arcs, q, measured, self.center)
-        return LinkTerms(q, base, slopes, _seen(arcs.at(q_target), measured, self.center))
+        batch = len(q_measured)
+        both = self.residual(
+            torch.cat([q_measured, q_prefix])
+        )  # once for both: small batches cost by the call
+        arcs = FeatureArcs.of(self.arcs(both))
+        measured, target = arcs.at(both).split(batch)
+        q, arcs = both[:batch], arcs.rows(slice(batch, None))
+        return LinkTerms(
+            q=q,
+            base=_seen(arcs.at(q), measured, self.center),
+            slopes=_both(arcs.around(q)),
+            prefix=_seen(target, measured, self.center),
+            observed=(measured - self.center).flatten(1),
+        )
 
     def basis(
         self,
@@ -130,19 +194,20 @@ class LinkWalk:
     def __init__(self, poses: LinkPoses, q_measured: Float[Tensor, "rows dof"]) -> None:
         self.residual, self.center = poses.residual, poses.center
         self.q = poses.residual(q_measured)
-        self.measured = pose_features(poses.arcs(self.q).at(self.q))
+        self.measured = poses.features(self.q)
         link = poses.residual.link
         self.prefix = PrefixPose(poses.robot, (len(self.q),), self.q.dtype, self.q.device, link)
 
     def terms(self, j: int) -> tuple[Float[Tensor, "rows 18"], Float[Tensor, "rows 2 18"]]:
         """`base` and `slopes` of joint j, given the committed joints."""
-        return _around(self.prefix.arc(j), self.q[:, j], self.measured[:, j], self.center[j])
+        arc, q = FeatureArcs.of(self.prefix.arc(j)), self.q[:, j]
+        return _seen(arc.at(q), self.measured[:, j], self.center[j]), _both(arc.around(q))
 
     def commit(self, j: int, q_j: Float[Tensor, "rows"]) -> Float[Tensor, "rows 18"]:
         """Fix joint j at corrected `q_j`; its features as a prefix."""
         arc = self.prefix.arc(j)
         self.prefix.commit(j, q_j)
-        return _seen(arc.at(q_j), self.measured[:, j], self.center[j])
+        return _seen(pose_features(arc.at(q_j)), self.measured[:, j], self.center[j])
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Go on with these rows, as a beam search does."""
@@ -221,21 +286,10 @@ class CandidateLayer(nn.Module):
         return base + of_base @ own[1:], torch.cat([slopes, of_turns @ own[1:]], 1)
 
 
-def _around(
-    arcs: JointArcs, q: Float[Tensor, "*batch"], measured: Float[Tensor, "*batch 9"], center: Tensor
-) -> tuple[Float[Tensor, "*batch 18"], Float[Tensor, "*batch 2 18"]]:
-    """`base` and `slopes` of `LinkTerms` from the arcs of joints that are measured at `q`."""
-    cos, sin = q.cos()[..., None, None], q.sin()[..., None, None]
-    turn_cos = pose_features(arcs.cos * cos + arcs.sin * sin)
-    turn_sin = pose_features(arcs.sin * cos - arcs.cos * sin + arcs.slope)
-    return _seen(arcs.at(q), measured, center), torch.stack([_both(turn_cos), _both(turn_sin)], -2)
-
-
 def _seen(
-    T: Float[Tensor, "*batch 3 4"], measured: Float[Tensor, "*batch 9"], center: Tensor
+    pose: Float[Tensor, "*batch 9"], measured: Float[Tensor, "*batch 9"], center: Tensor
 ) -> Float[Tensor, "*batch 18"]:
-    """Features of a pose against the demonstrations' mean, and of its change from the measured one."""
-    pose = pose_features(T)
+    """A pose's features against the demonstrations' mean, and its change from the measured one."""
     return LINK_GAIN * torch.cat([pose - center, CHANGE_SCALE * (pose - measured)], -1)
 
 

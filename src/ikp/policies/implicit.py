@@ -16,7 +16,7 @@ from torch import Tensor
 from ikp.kinematics import Robot
 from ikp.nets import StackedEnergies
 from ikp.policies.config import PolicyConfig
-from ikp.policies.features import LINK_FEATURES, CandidateLayer
+from ikp.policies.features import LINK_FEATURES, CandidateLayer, LinkTerms
 from ikp.policies.inference import Walk, langevin, search
 from ikp.policies.observation import Observation
 from ikp.policies.policy import Policy
@@ -44,9 +44,11 @@ class ImplicitPolicy(Policy):
 
     def loss(self, batch: Observation) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """InfoNCE summed over dimensions, plus the losses of the gripper and of a learned proposal."""
-        context, state, action = self.context(batch), batch["state"][:, -1], batch["action"]
-        expert = self.variables.encode(state, action)
+        action, joints = batch["action"], self._joints(batch)
+        expert = self.variables.encode(batch["state"][:, -1], action)
         prefix = self._disturbed(expert)
+        terms = self._terms(joints, prefix)
+        context = self.context(batch, None if terms is None else terms.observed)
         gripper = self._gripper_loss(context, prefix, action)
         near = None if self.proposal is None else self.proposal(context)
         low, high = self.scale(self.bounds.low), self.scale(self.bounds.high)
@@ -58,7 +60,7 @@ class ImplicitPolicy(Policy):
             context = scale_gradient(context, ENERGY_GRADIENT)
         standard = torch.cat([positive[..., None], negatives], -1)
         candidates = standard * self.scale.std[:, None] + self.scale.mean[:, None]
-        logits = -self.given(context, self._joints(batch), prefix)(candidates)
+        logits = -self._energies(context, prefix, joints, terms)(candidates)
         regression = logits.new_zeros(())
         if self.proposal is not None and near is not None:
             logits = logits - self.proposal.log_density(near, standard, count, low, high)
@@ -87,9 +89,17 @@ class ImplicitPolicy(Policy):
             A function from candidates (batch, dims, n), in the variables' units, to energies of that shape; low
             is good.
         """
-        poses = self.poses if self.config.has_kinematics and joints is not None else None
-        shift = self.shift(joints)
-        terms = None if poses is None or joints is None else poses.terms(joints, prefix + shift)
+        return self._energies(context, prefix, joints, self._terms(joints, prefix))
+
+    def _terms(self, joints: Tensor | None, prefix: Tensor) -> LinkTerms | None:
+        if self.poses is None or joints is None:
+            return None
+        return self.poses.terms(joints, prefix + self.shift(joints))
+
+    def _energies(
+        self, context: Tensor, prefix: Tensor, joints: Tensor | None, terms: LinkTerms | None
+    ) -> Energies:
+        poses, shift = self.poses, self.shift(joints)
         base, slopes = self.first(context, self.scale(prefix), terms)
         low = torch.bfloat16 if self.config.bfloat16 and self.training else None
 

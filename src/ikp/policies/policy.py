@@ -74,12 +74,21 @@ class Policy(nn.Module):
         self.bounds.fit(values)
         self.scale.fit(values)
 
-    def context(self, observation: Observation) -> Float[Tensor, "batch context"]:
-        """Features of the observation, with the link poses of the measured joints where the method sees them."""
+    def context(
+        self, observation: Observation, poses: Float[Tensor, "batch poses"] | None = None
+    ) -> Float[Tensor, "batch context"]:
+        """Features of the observation, with the link poses of the measured joints where the method sees them.
+
+        Args:
+            observation: what the policy sees.
+            poses: `LinkPoses.observe` of the measured joints, where it is known already.
+        """
         features = self.encoder(observation)
         if self.poses is None or not self.config.observes_poses:
             return features
-        return torch.cat([features, self.poses.observe(self.measured_joints(observation))], -1)
+        if poses is None:
+            poses = self.poses.observe(self.measured_joints(observation))
+        return torch.cat([features, poses], -1)
 
     def measured_joints(self, observation: Observation) -> Float[Tensor, "batch joints"]:
         """The measured joints of the newest frame [rad or m]."""
