@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ikp.experiments.matrix import TABLES
+from ikp.experiments.planning import resolve, result_path
 from ikp.experiments.readme import results_table, update
 from ikp.experiments.summary import summarize
 
@@ -31,13 +33,35 @@ def result_file(folder: Path, method: str, errors_mm: list[float]) -> None:
 
 
 def test_rows_hold_what_was_measured(tmp_path):
-    result_file(tmp_path / "insertion_state", "ikp", [1.0, 1.0, 3.0, 50.0])
+    result_file(tmp_path / "insertion_pixels", "ikp", [1.0, 1.0, 3.0, 50.0])
     table = results_table(tmp_path)
     (row,) = [line for line in table.splitlines() if "IKP" in line]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1:3] == ["7", "2.0 min, 4000 steps"]
     assert [cell.split()[0] for cell in cells[3:6]] == ["75", "75", "50"]
-    assert "not run" in table.split("**From object poses")[0]
+    assert "not run" in table.split("**From object poses")[1]
+
+
+def test_seeds_of_a_setting_are_one_row(tmp_path):
+    cell = TABLES["state"].cells[0]
+    for seed, errors_mm in enumerate(([1.0, 3.0], [1.0, 50.0])):
+        run = resolve(cell, "standard", seed)
+        episodes = [
+            {"seed": i, "success": mm <= 10, "info": {"position_error": mm / 1e3, "yaw_error": 1.0}}
+            for i, mm in enumerate(errors_mm)
+        ]
+        record = {
+            "run": {"name": run.name}, "score": {}, "settings": {}, "episodes": {"success": [0, 0]},
+            "summary": summarize({"episodes": episodes}), "training": {"seconds": 60.0 * (seed + 1), "steps": 4000},
+        }  # fmt: skip
+        path = result_path(tmp_path, "standard", run.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record))
+    (row,) = [line for line in results_table(tmp_path).splitlines() if "Explicit" in line]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:3] == ["1000", "1.5 min, 4000 steps"]
+    assert [cell.split()[0] for cell in cells[3:6]] == ["75", "75", "50"]
+    assert cells[6] == "2 x 2"
 
 
 def test_the_readme_is_rewritten_between_its_markers(tmp_path):
@@ -56,8 +80,8 @@ def test_the_readme_is_rewritten_between_its_markers(tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    (tmp_path / "insertion_state").mkdir()
-    (tmp_path / "insertion_state" / "x.json").write_text("{}")
+    (tmp_path / "insertion_pixels").mkdir()
+    (tmp_path / "insertion_pixels" / "x.json").write_text("{}")
     with pytest.raises(ValueError, match="no result"):
         results_table(tmp_path)
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ikp.experiments.bench_table import speed_tables
+from ikp.experiments.matrix import TABLES, VARIANTS
 from ikp.experiments.presets import METHOD_TITLES
-from ikp.experiments.summary import TOLERANCES, percent, tolerance_name
+from ikp.experiments.summary import TOLERANCES, count_of, percent, tolerance_name
+from ikp.experiments.tables import cell_records, markdown
 from ikp.policies.checkpoint import replaced_atomically
 
 PAPER = {
@@ -24,46 +26,60 @@ PAPER = {
     "ikp": "92.4 ± 2.6",
 }
 """The paper's Table II, miscalibrated insertion from pixels with 1000 demonstrations, mean and std over 3 seeds [%]."""
-GROUPS = {"insertion_pixels": "From 96x96 pixels", "insertion_state": "From object poses (state)"}
+DEMO, STATE_PRESET = "insertion_pixels", "standard"
 
 
 def results_table(root: Path | str) -> str:
-    """Markdown tables of every result file below `root`, one table per group.
+    """Markdown tables of the demo's results and of `ikp reproduce state`, from their files below `root`.
 
     Raises:
-        ValueError: a file that is no result of `ikp evaluate`.
+        ValueError: a file that is no result of `ikp evaluate` or of `ikp reproduce`.
     """
+    demo = [_read(path) for path in sorted((Path(root) / DEMO).glob("*.json"))]
+    demo.sort(key=_rank)
+    tables = {
+        "From 96x96 pixels": ([_demo_row(result) for result in demo], ["paper, its simulator [%]"]),
+        "From object poses (state)": (_state_rows(Path(root)), []),
+    }
     parts = []
-    for folder, title in GROUPS.items():
-        results = [_read(path) for path in sorted((Path(root) / folder).glob("*.json"))]
-        results.sort(key=lambda r: (r["policy"]["train"]["minutes"] is not None, _rank(r)))
-        parts.append(
-            f"**{title}**: miscalibrated UR5e, block insertion\n\n{_group(results, 'pixels' in folder)}"
-        )
+    for title, (rows, further) in tables.items():
+        tolerances = [f"within {mm:g} mm, {deg:g}°" for mm, deg in TOLERANCES]
+        head = ["method", "demonstrations", "training", *tolerances, "unseen episodes", *further]
+        table = markdown([head, *rows]) if rows else "not run"
+        parts.append(f"**{title}**: miscalibrated UR5e, block insertion\n\n{table}")
     return "\n\n".join(parts)
 
 
-def _group(results: Sequence[Mapping[str, Any]], pixels: bool) -> str:
-    if not results:
-        return "not run"
-    tolerances = [f"within {mm:g} mm, {deg:g}°" for mm, deg in TOLERANCES]
-    header = ["method", "demonstrations", "training", *tolerances, "unseen episodes"]
-    header += ["paper, its simulator [%]"] if pixels else []
-    rows = [header, ["---"] * len(header)]
-    for result in results:
-        trained, summary = result["policy"], result["summary"]
-        method = trained["method"]
-        budget = f"{trained['seconds'] / 60:.1f} min, {trained['steps']} steps"
-        shares = [percent(summary["within"][tolerance_name(tolerance)]) for tolerance in TOLERANCES]
-        row = [
-            METHOD_TITLES[method],
-            str(trained["data"]["episodes"]),
-            budget,
-            *shares,
-            str(summary["episodes"]),
+def _demo_row(result: Mapping[str, Any]) -> list[str]:
+    trained, summary = result["policy"], result["summary"]
+    within = [summary["within"][tolerance_name(tolerance)] for tolerance in TOLERANCES]
+    count, episodes = str(trained["data"]["episodes"]), str(summary["episodes"])
+    method = trained["method"]
+    return [METHOD_TITLES[method], count, _budget([trained]), *map(percent, within), episodes, PAPER[method]]
+
+
+def _state_rows(root: Path) -> list[list[str]]:
+    """Equal steps first, then equal time; the episodes of all seeds together."""
+    table, rows = TABLES["state"], []
+    for cell in table.cells:
+        records = list(cell_records(cell, root, STATE_PRESET).records.values())
+        if not records:
+            continue
+        episodes = [len(record["episodes"]["success"]) for record in records]
+        within = [
+            count_of(sum(r["summary"]["within"][tolerance_name(t)]["count"] for r in records), sum(episodes))
+            for t in TOLERANCES
         ]
-        rows.append([*row, PAPER[method]] if pixels else row)
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        budget = _budget([record["training"] for record in records])
+        seen = f"{len(records)} x {episodes[0]}" if len(records) > 1 else str(episodes[0])
+        title = VARIANTS[cell.variant].title
+        rows.append([title, str(cell.column.demonstrations), budget, *map(percent, within), seen])
+    return rows
+
+
+def _budget(trained: Sequence[Mapping[str, Any]]) -> str:
+    minutes, steps = (sum(run[key] for run in trained) / len(trained) for key in ("seconds", "steps"))
+    return f"{minutes / 60:.1f} min, {steps:.0f} steps"
 
 
 def _read(path: Path) -> dict[str, Any]:

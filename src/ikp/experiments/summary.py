@@ -48,11 +48,15 @@ def summarize(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _share(hits: np.ndarray) -> dict[str, Any]:
-    count = int(hits.sum())
+    return count_of(int(hits.sum()), len(hits))
+
+
+def count_of(count: int, episodes: int) -> dict[str, Any]:
+    """A count with its share and 95 % Wilson interval, as `percent` shows it."""
     return {
         "count": count,
-        "share": count / len(hits),
-        "interval_95": list(wilson_interval(count, len(hits))),
+        "share": count / episodes,
+        "interval_95": list(wilson_interval(count, episodes)),
     }
 
 
