@@ -7,6 +7,7 @@ compared is the ratio within a round. A row holds medians over the rounds.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import statistics
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ikp.training.memory import reuse_freed_memory
 from ikp.training.origin import origin, write_json
 
 Contender = Callable[[], object] | str
@@ -23,6 +25,7 @@ Contender = Callable[[], object] | str
 
 Row = dict[str, Any]
 
+_M_MMAP_MAX = -4
 _SHORTEST_S = 2e-3  # work that takes less is repeated within a round
 _FEWEST_ROUNDS, _MOST_ROUNDS = 5, 41
 
@@ -32,7 +35,12 @@ def or_reason(build: Callable[[], Callable[[], object]]) -> Contender:
     try:
         return build()
     except ModuleNotFoundError as error:
-        return f"the package {error.name} is not installed; 'make bench' installs it"
+        return missing(error)
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """The reason for not running what needs a package that is not there."""
+    return f"the package {error.name} is not installed; 'make bench' installs it"
 
 
 def measure(
@@ -87,6 +95,16 @@ def measure(
 def not_run(name: str, size: str, reason: str) -> Row:
     """The row of something that cannot be measured here."""
     return {"name": name, "size": size, "threads": torch.get_num_threads(), "not_run": reason}
+
+
+def keep_freed_memory() -> None:
+    """No block is mapped anew, however large; ours and the peers' outputs alike.
+
+    Without it glibc maps every output of more than 32 MB when it is allocated, and the kernel clears its pages
+    one by one: up to ten times the work that is measured, and different from call to call.
+    """
+    if reuse_freed_memory():
+        ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_MAX, 0)
 
 
 def write_rows(benchmark: str, title: str, rows: Sequence[Row]) -> None:

@@ -86,7 +86,9 @@ def test_documented_make_targets_exist(page):
     assert mentioned <= make_targets()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/contributing.md", "docs/architecture.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/contributing.md", "docs/architecture.md", "docs/performance.md"]
+)
 def test_links_between_pages_lead_somewhere(page):
     path = ROOT / page
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text())

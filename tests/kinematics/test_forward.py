@@ -221,7 +221,7 @@ def test_gradients(robot):
     assert torch.autograd.gradcheck(lambda r: poses(q, offset, r), (zero,), fast_mode=True)
 
 
-def test_gradient_in_blocks_equals_gradient_at_once():
+def test_gradient_of_a_batch_equals_those_of_its_parts():
     robot = load_robot("ur5e")
     q = robot.random_q((9000,)).requires_grad_()
     residual = torch.zeros(8, 6, dtype=torch.float64, requires_grad=True)

@@ -5,7 +5,8 @@
 - `builtin`: ur5e, iiwa14, two iiwa14 as one tree; fixed tool frames.
 - `loading`: robots by name or from URDF (`urdf`) and MJCF (`mjcf`) files.
 - `rotations`: matrices, quaternions, rotation vectors, 6D, roll-pitch-yaw, rigid transforms.
-- `forward`: poses of all links, batched and differentiable; `plan` prepares a robot, `columns` computes.
+- `forward`: poses of all links, batched and differentiable; `plan` prepares a robot, `columns` computes a
+  batch, `single` one configuration.
 - `incremental`: poses of a link's far end over its own joint (`arcs`), for policies that choose joint by
   joint.
 - `jacobian`, `inverse`: the geometric Jacobian; batched inverse kinematics for one or several tips.

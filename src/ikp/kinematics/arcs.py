@@ -50,16 +50,18 @@ class JointArcs:
             )
         candidates = theta.shape[lead:]
         t = theta.reshape(*theta.shape[:lead], 1, 1, *candidates)
-        parts = [self.constant, self.cos, self.sin, self.slope]
-        if candidates:  # contiguous, so that the candidates and not the batch are innermost in the result
-            parts = [part.contiguous().reshape(*part.shape, *([1] * len(candidates))) for part in parts]
-        constant, cos, sin, slope = parts
+
+        def spread(part: Tensor) -> Tensor:
+            """Contiguous, so that the candidates and not the batch are innermost in the result."""
+            return part.contiguous().reshape(*part.shape, *([1] * len(candidates))) if candidates else part
+
         # in place: a broadcast addcmul into a new tensor is several times slower
-        poses = cos * t.cos() if self.any_revolute else slope * t
         if self.any_revolute:
-            poses = poses.addcmul_(sin, t.sin())
-            poses = poses.addcmul_(slope, t) if self.any_prismatic else poses
-        return poses.add_(constant).movedim((lead, lead + 1), (-2, -1))
+            poses = (spread(self.cos) * t.cos()).addcmul_(spread(self.sin), t.sin())
+            poses = poses.addcmul_(spread(self.slope), t) if self.any_prismatic else poses
+        else:
+            poses = spread(self.slope) * t
+        return poses.add_(spread(self.constant)).movedim((lead, lead + 1), (-2, -1))
 
     def joint(self, j: int) -> JointArcs:
         """The arc of joint j alone (..., 3, 4), out of those of all joints (..., dof, 3, 4)."""
@@ -74,8 +76,9 @@ class ArcConstants:
     """What the arcs of a robot need, in one dtype and on one device."""
 
     ends: Tensor  # (dof, 4, 4) T_link_farend
-    arcs: Tensor  # (4, dof, 3, 4) constant, cos, sin, slope of the far ends in the joints' parent links
-    links: Tensor  # (4, link, 3, 4) the same of the links' own frames; a fixed link has a constant alone
+    arcs: Tensor  # (4, dof, 4, 4) constant, cos, sin, slope of the far ends in the joints' parent links
+    links: Tensor  # (4, link, 4, 4) the same of the links' own frames; a fixed link has a constant alone
+    both: Tensor  # (4, dof, 2, 4, 4) of the links that joints move: own frame, then far end
     base: Tensor  # (4, 3, 1) columns of the identity
 
 
@@ -84,46 +87,50 @@ def arc_constants(robot: Robot, origins: Tensor) -> ArcConstants:
     ends = _far_ends(robot, origins)
     eye = torch.eye(4, dtype=origins.dtype, device=origins.device)
     own = eye.expand(len(robot.links), 4, 4)
-    return ArcConstants(
-        ends=ends,
-        arcs=_motion_parts(robot, robot.joint_links, origins, ends),
-        links=_motion_parts(robot, range(len(robot.links)), origins, own),
-        base=eye[:, :3, None],
-    )
+    arcs = _motion_parts(robot, robot.joint_links, origins, ends)
+    links = _motion_parts(robot, range(len(robot.links)), origins, own)
+    both = torch.stack([links[:, list(robot.joint_links)], arcs], dim=2)
+    return ArcConstants(ends, arcs, links, both, base=eye[:, :3, None])
 
 
 @lru_cache(maxsize=256)
 def nominal_arc_constants(robot: Robot, dtype: torch.dtype, device: torch.device) -> ArcConstants:
     """:func:`arc_constants` of a robot without residuals, worked out in float64 on first use."""
     exact = arc_constants(robot, plan_of(robot).origins)
-    return ArcConstants(
-        *(part.to(device, dtype) for part in (exact.ends, exact.arcs, exact.links, exact.base))
-    )
+    parts = (exact.ends, exact.arcs, exact.links, exact.both, exact.base)
+    return ArcConstants(*(part.to(device, dtype) for part in parts))
 
 
 def place(parents: Tensor, constants: Tensor, lead: Sequence[int]) -> Tensor:
-    """Constants (part, m, 3, 4) carried into the base frame: (part, *lead, m, 3, 4).
+    """Constants (part, m, 4, 4) carried into the base frame: (part, *lead, m, 3, 4).
 
     `parents` (m, 4, 3, n) are columns of the frames that the constants are given in; n is the product of
     `lead`.
     """
-    x, y, z = (parents[None, :, k, :, None] * constants[:, :, k, None, :, None] for k in range(3))
-    placed = x + y + z
-    position = placed[:1, :, :, 3:] + parents[None, :, 3, :, None]
-    first = torch.cat([placed[:1, :, :, :3], position], dim=3)
-    moved = torch.cat([first, placed[1:]]).permute(0, 4, 1, 2, 3)
+    frames = parents[None, ..., None, :].unbind(2)
+    rows = constants[..., None, :, None].unbind(2)
+    placed = frames[0] * rows[0]
+    for frame, row in zip(frames[1:], rows[1:], strict=True):
+        placed = placed.addcmul_(frame, row)
+    moved = placed.permute(0, 4, 1, 2, 3)
     return moved.reshape(moved.shape[0], *lead, *moved.shape[2:])
 
 
 def as_arcs(robot: Robot, parts: Tensor) -> JointArcs:
     """The arcs of the four parts (4, ..., 3, 4)."""
-    kinds = [link.joint.kind for link in robot.links if link.joint is not None]
     constant, cos, sin, slope = parts.unbind(0)
-    return JointArcs(constant, cos, sin, slope, any(k != "prismatic" for k in kinds), "prismatic" in kinds)
+    return JointArcs(constant, cos, sin, slope, *_kinds(robot))
+
+
+@lru_cache(maxsize=256)
+def _kinds(robot: Robot) -> tuple[bool, bool]:
+    """Whether any joint is revolute and whether any is prismatic."""
+    kinds = [link.joint.kind for link in robot.links if link.joint is not None]
+    return any(kind != "prismatic" for kind in kinds), "prismatic" in kinds
 
 
 def _motion_parts(robot: Robot, links: Sequence[int], origins: Tensor, ends: Tensor) -> Tensor:
-    """(4, m, 3, 4) constant, cos, sin and slope of T_parent_end of each link, by Rodrigues' formula."""
+    """(4, m, 4, 4) constant, cos, sin and slope of T_parent_end of each link, by Rodrigues' formula."""
     joints = [robot.links[i].joint for i in links]
     axis = origins.new_tensor([joint.axis if joint else (0, 0, 1) for joint in joints])
     anchor = origins.new_tensor([joint.anchor if joint else (0, 0, 0) for joint in joints])[..., None]
@@ -140,7 +147,11 @@ def _motion_parts(robot: Robot, links: Sequence[int], origins: Tensor, ends: Ten
     turned = parts[0] + _position(p + product(R, anchor))
     constant = torch.where(turning[:, None, None], turned, compose(origin, ends[:, :3]))
     slope = _position(product(R, axis[..., None])) * sliding[:, None, None]
-    return torch.stack([constant, *(parts[1:] * turning[:, None, None]), slope])
+    upper = torch.stack([constant, *(parts[1:] * turning[:, None, None]), slope])
+    last = origins.new_tensor([[0.0, 0.0, 0.0, 1.0], *[[0.0] * 4] * 3])[
+        :, None, None
+    ]  # of the constant alone
+    return torch.cat([upper, last.expand(4, len(links), 1, 4)], dim=2)
 
 
 def _position(p: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ the gradients of all frames below it exert about (along) its axis.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,11 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ikp.kinematics.columns import frame_columns, frame_gradient, joint_gradient, subtree_wrenches
-from ikp.kinematics.plan import column_terms, nominal_terms, plan_of
+from ikp.kinematics.plan import Plan, Terms, column_terms, nominal_terms, plan_of
 from ikp.kinematics.robot import Robot
 from ikp.kinematics.rotations import compose, exp_rotation
-
-_BACKWARD_BLOCK = 4096
+from ikp.kinematics.single import single_frame_columns
 
 
 def forward_kinematics(
@@ -77,7 +77,7 @@ def link_columns(
     if torch.is_grad_enabled() and (theta.requires_grad or (frames is not None and frames.requires_grad)):
         columns = _Kinematics.apply(theta, frames, plan, terms)
     else:
-        columns = frame_columns(theta, plan, terms)
+        columns = _frames(theta, plan, terms)
     return columns if len(plan.nodes) == len(robot.links) else columns[: len(robot.links)]
 
 
@@ -95,33 +95,33 @@ def residual_origins(robot: Robot, link_residual: Float[Tensor, "link 6"]) -> Fl
     return compose(plan_of(robot).origins.to(shift), shift)
 
 
+def _frames(theta: Tensor, plan: Plan, terms: Sequence[Sequence[Terms]]) -> Tensor:
+    """Frames of all nodes (node, 4, 4, n) from joint positions (n, dof), the faster way."""
+    if theta.shape[0] == 1 and theta.device.type == "cpu" and not torch.compiler.is_compiling():
+        return single_frame_columns(theta, plan, terms)
+    return frame_columns(theta, plan, terms)
+
+
 class _Kinematics(torch.autograd.Function):
     """Frames of all nodes (node, 4, 4, n) from joint positions (n, dof) and the nodes' constant frames."""
 
     @staticmethod
     def forward(ctx: Any, theta: Tensor, frames: Tensor | None, plan: Any, terms: Any) -> Tensor:
-        columns = frame_columns(theta, plan, terms)
-        ctx.plan, ctx.dof = plan, theta.shape[1]
+        columns = _frames(theta, plan, terms)
+        ctx.plan = plan
         ctx.save_for_backward(columns, frames)
         return columns
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         columns, frames = ctx.saved_tensors
-        n = grad.shape[-1]
-        # blocks keep the temporaries in the cache; a graph for a second derivative is built in one piece
-        whole = torch.is_grad_enabled() or grad.device.type != "cpu"
-        block = max(n, 1) if whole else _BACKWARD_BLOCK
-        thetas, total = [], None
-        for start in range(0, max(n, 1), block):
-            part = slice(start, start + block)
-            own, pull = columns[..., part], grad[..., part]
-            force, moment = subtree_wrenches(
-                own, pull if pull.stride(-1) == 1 else pull.contiguous(), ctx.plan
-            )
-            if ctx.needs_input_grad[0]:
-                thetas.append(joint_gradient(own, force, moment, ctx.plan, ctx.dof))
-            if ctx.needs_input_grad[1]:
-                share = frame_gradient(own, frames, force, moment, ctx.plan)
-                total = share if total is None else total + share
-        return (torch.cat(thetas) if thetas else None), total, None, None
+        grad = grad if grad.stride(-1) == 1 else grad.contiguous()
+        # what no joint moves matters to the gradient of the constant frames alone
+        first = 0 if ctx.needs_input_grad[1] else ctx.plan.first_moved
+        wrench = subtree_wrenches(columns, grad, ctx.plan, first)
+        d_theta = d_frames = None
+        if ctx.needs_input_grad[0]:
+            d_theta = joint_gradient(columns, wrench, ctx.plan, first)
+        if ctx.needs_input_grad[1]:
+            d_frames = frame_gradient(columns, frames, wrench, ctx.plan)
+        return d_theta, d_frames, None, None

@@ -37,7 +37,7 @@ def far_end_poses(
     theta = joint_positions(robot, q, q_offset)
     columns = link_columns(robot, theta, link_residual=link_residual)
     ends = _constants(robot, theta, link_residual).ends
-    return place(columns[list(robot.joint_links), :, :3], ends[None, :, :3], theta.shape[:-1])[0]
+    return place(columns[list(robot.joint_links), :, :3], ends[None], theta.shape[:-1])[0]
 
 
 def joint_arcs(
@@ -87,6 +87,7 @@ class PrefixPose:
         self._constants = _constants(robot, torch.empty(0, dtype=dtype, device=device), link_residual)
         self._theta: dict[int, Tensor] = {}  # joint: (n,)
         self._poses: dict[int, Tensor] = {}  # link: columns (4, 3, n)
+        self._placed: dict[int, Tensor] = {}  # joint: its `both` constants in the base, (4, *batch, 2, 3, 4)
         self._advance()
 
     def arc(self, j: int) -> JointArcs:
@@ -102,8 +103,7 @@ class PrefixPose:
                 f"the arc of joint {names[j]!r} needs every joint before it; committed so far: "
                 f"{', '.join(names[i] for i in sorted(self._theta)) or 'none'}"
             )
-        parts = place(self._poses[parent][None], self._constants.arcs[:, j : j + 1], self.batch_shape)
-        return as_arcs(self.robot, parts).joint(0)
+        return as_arcs(self.robot, self._place(j, self._poses[parent])[..., 1, :, :])
 
     def commit(self, j: int, theta: Float[Tensor, "*batch"]) -> None:
         """Fix joint j at `theta` (*batch), rad or m; a joint may be committed again."""
@@ -113,6 +113,7 @@ class PrefixPose:
             )
         if j in self._theta:
             self._poses.clear()
+            self._placed.clear()
         self._theta[j] = theta.reshape(-1)
         self._advance()
 
@@ -122,6 +123,7 @@ class PrefixPose:
         self.batch_shape = tuple(rows.shape)
         self._theta = {j: theta[rows.flatten()] for j, theta in self._theta.items()}
         self._poses = {i: columns[..., rows.flatten()] for i, columns in self._poses.items()}
+        self._placed.clear()
 
     def _advance(self) -> None:
         """Place every link whose joints are all committed."""
@@ -137,7 +139,17 @@ class PrefixPose:
         if joint is None:
             return place(frame[None], self._constants.links[:1, i : i + 1], (n,))[0, :, 0].permute(2, 1, 0)
         theta = self._theta[dof]
-        if joint.mimic is not None:
+        if joint.mimic is None:
+            parts = self._place(dof, frame)[..., 0, :, :].reshape(4, n, 3, 4)
+        else:
             theta = joint.mimic.multiplier * theta + joint.mimic.offset
-        parts = place(frame[None], self._constants.links[:, i : i + 1], (n,))
-        return as_arcs(self.robot, parts).joint(0).at(theta).permute(2, 1, 0)
+            parts = place(frame[None], self._constants.links[:, i : i + 1], (n,))[:, :, 0]
+        return as_arcs(self.robot, parts).at(theta).permute(2, 1, 0)
+
+    def _place(self, j: int, parent: Tensor) -> Tensor:
+        """Own frame and far end of the link that joint j moves, as parts (4, *batch, 2, 3, 4) in the base."""
+        if j not in self._placed:
+            self._placed[j] = place(
+                parent.expand(2, -1, -1, -1), self._constants.both[:, j], self.batch_shape
+            )
+        return self._placed[j]

@@ -68,6 +68,15 @@ class Plan:
         """The nodes that move against their parent."""
         return tuple(i for i, node in enumerate(self.nodes) if node.dof >= 0)
 
+    @cached_property
+    def first_moved(self) -> int:
+        """All nodes before this one stand still: no joint moves them or anything above them."""
+        moved: set[int] = set()
+        for i in self.order:
+            if self.nodes[i].dof >= 0 or self.nodes[i].parent in moved:
+                moved.add(i)
+        return min(moved)
+
     def base(self, like: Tensor) -> Tensor:
         """The columns (4, 4, 1) of the identity, in the dtype and on the device of `like`; cached."""
         key = (like.dtype, like.device)
