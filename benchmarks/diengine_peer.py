@@ -41,7 +41,7 @@ def diengine(command: str, policy: ImplicitPolicy, *, batch: int = 1, rows: int 
         return
     config = policy.config
     sizes = {
-        "obs": policy.context_size + len(policy.spec.discrete_dims),
+        "obs": policy.context_size,
         "dims": policy.dims,
         "width": config.width,
         "layers": LAYERS,
