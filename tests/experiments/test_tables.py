@@ -72,6 +72,17 @@ def test_ours_stands_beside_the_papers(tmp_path):
     assert len(markdown(rows).splitlines()) == len(rows) + 1
 
 
+def test_figures_of_an_earlier_recipe_are_marked(tmp_path):
+    path = record(tmp_path, "ikp", 0, 18)
+    stored = json.loads(path.read_text())
+    stored["settings"]["episodes"] = 7
+    write_json(path, stored)
+    assert "90.0 (1 of 3 seeds)" in table_rows(TABLE, tmp_path, "standard")[-1], "--episodes is free"
+    stored["settings"]["train"]["learning_rate"] = 1.0
+    write_json(path, stored)
+    assert "90.0 (1 of 3 seeds)*" in table_rows(TABLE, tmp_path, "standard")[-1]
+
+
 def test_a_small_preset_says_that_it_has_fewer_demonstrations(tmp_path):
     heads = table_rows(TABLE, tmp_path, "quick")[0]
     assert "Insertion, miscalibrated (pixels, 1000 demonstrations, here 200)" in heads

@@ -22,6 +22,8 @@ ERROR = "error.txt"
 def execute(run: Run, places: Places, share: dict[str, Any]) -> bool:
     """Train and evaluate a run whose demonstrations are there, and write its record.
 
+    An interrupted training continues from its last state, an interrupted evaluation starts again.
+
     Args:
         run: what to do.
         places: where; the folder of a run that was interrupted is continued.
@@ -45,7 +47,6 @@ def execute(run: Run, places: Places, share: dict[str, Any]) -> bool:
 def _execute(run: Run, places: Places, share: dict[str, Any]) -> None:
     work = places.work(run)
     work.mkdir(parents=True, exist_ok=True)
-    evaluation: dict[str, Any] = {}
 
     def train() -> None:
         train_policy(
@@ -58,13 +59,10 @@ def _execute(run: Run, places: Places, share: dict[str, Any]) -> None:
             resume=True,
         )
 
-    def evaluate() -> None:
-        evaluation.update(evaluate_policy(work, episodes=run.episodes))
-
     trained = {key: value for key, value in run.settings().items() if key not in ("episodes", "metric")}
     stages = Stages(work)
     stages.run([Stage("train", f"training {run.name}", trained, train)])
-    evaluate()
+    evaluation = evaluate_policy(work, episodes=run.episodes)
     made_in = {"machine_share": share, "starts": stages.done["train"]["runs"]}
     write_json(places.result(run), record_of(run, evaluation, work / METRICS, made_in))
 
@@ -121,6 +119,8 @@ def standing(run: Run, places: Places) -> Standing:
         return Standing("evaluating" if trained == 1 else f"training {100 * trained:.0f} %", trained)
     if (work / ERROR).exists():
         return Standing(f"failed, see {work / ERROR}", trained)
+    if trained == 1:
+        return Standing("trained, not evaluated", trained)
     return Standing(f"interrupted at {100 * trained:.0f} %" if trained else "not run", trained)
 
 

@@ -16,7 +16,7 @@ from ikp.experiments.tables import CellRecords
 PALETTE = ("#1668a8", "#d9730d", "#3f8f5f", "#8d6cab", "#e0a526", "#b0578d", "#6b6f76")
 CURVES = (("miss", "Large misses on held-out frames", "share of frames [%]", 100.0),
           ("joint_deg_median", "Median joint error on held-out frames", "largest joint [deg]", 1.0),
-          ("loss", "Training loss (its scale differs between methods)", "loss", 1.0))  # fmt: skip
+          ("loss", "Training loss", "loss, in units of the method", 1.0))  # fmt: skip
 """Key in a record's curve, title, unit and factor."""
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from ikp.experiments.matrix import TABLES, TASK_ENTRIES, VARIANTS, Cell, Column,
 from ikp.experiments.planning import resolve, result_path, task_exists
 from ikp.experiments.presets import PRESETS, preset
 from ikp.experiments.records import read_record, values_of
+from ikp.experiments.stages import differences
 from ikp.training.statistics import bootstrap_interval
 
 SINGLE_SPACE = ("explicit", "implicit-cartesian", "implicit-joint")
@@ -27,10 +29,11 @@ SEED_LIMIT = 20
 
 @dataclass(frozen=True)
 class CellRecords:
-    """The finished runs of a cell, by seed."""
+    """The finished runs of a cell, by seed; `outdated` if one is of another recipe than the preset's present one."""
 
     cell: Cell
     records: Mapping[int, Mapping[str, Any]]
+    outdated: bool = False
 
     @property
     def scores(self) -> np.ndarray:
@@ -42,23 +45,25 @@ def cell_records(cell: Cell, results: Path, preset_name: str) -> CellRecords:
     """Read what is finished of a cell; nothing for a task that this version does not have."""
     if not task_exists(cell.column.task):
         return CellRecords(cell, {})
-    found = {}
+    found, outdated = {}, False
     for seed in range(SEED_LIMIT):
-        path = result_path(results, preset_name, resolve(cell, preset_name, seed).name)
-        record = read_record(path)
+        run = resolve(cell, preset_name, seed)
+        record = read_record(result_path(results, preset_name, run.name))
         if record is not None:
             found[seed] = record
-    return CellRecords(cell, found)
+            wanted = {**run.settings(), "episodes": record["settings"]["episodes"]}  # --episodes is free
+            outdated |= bool(differences(record["settings"], json.loads(json.dumps(wanted))))
+    return CellRecords(cell, found, outdated)
 
 
 def ours(finished: CellRecords, seeds: int) -> str:
-    """`83.0 ± 2.1`, with the number of seeds where it is not the wanted one, or why there is no figure."""
+    """`83.0 ± 2.1`, with the number of seeds where some are missing, or why there is no figure; `*` if outdated."""
     if not finished.records:
         return NOT_RUN if task_exists(finished.cell.column.task) else NO_TASK
     scores = 100 * finished.scores
     spread = f" ± {scores.std(ddof=1):.1f}" if len(scores) > 1 else ""
     missing = f" ({len(scores)} of {seeds} seeds)" if len(scores) < seeds else ""
-    return f"{scores.mean():.1f}{spread}{missing}"
+    return f"{scores.mean():.1f}{spread}{missing}{'*' if finished.outdated else ''}"
 
 
 def published(cell: Cell) -> str:
@@ -182,7 +187,8 @@ def note(preset_name: str) -> str:
     seeds = "one seed" if recipe.seeds == 1 else f"mean ± standard deviation over {recipe.seeds} seeds"
     return (
         f"Preset `{preset_name}`, {seeds}, {recipe.episodes} unseen episodes each, in percent: successful episodes "
-        "for insertion, the mean score for sweeping and flipping. The paper's figures are from its own simulator."
+        "for insertion, the mean score for sweeping and flipping. The paper's figures are from its own simulator. "
+        "A * marks figures of an earlier state of the recipe."
     )
 
 
