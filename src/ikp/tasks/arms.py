@@ -64,7 +64,10 @@ class LinkBody:
 
 
 def add_arm(
-    spec: mujoco.MjSpec, robot: Robot, bodies: Mapping[str, LinkBody], T_world_root: Float[np.ndarray, "4 4"]
+    spec: mujoco.MjSpec,
+    robot: Robot,
+    bodies: Mapping[str, LinkBody],
+    T_world_root: Float[np.ndarray, "4 4"] | None = None,
 ) -> None:
     """Adds a robot to a scene: a body per link, a joint and a drive of the same name per moving link.
 
@@ -72,15 +75,19 @@ def add_arm(
         spec: Scene to extend.
         robot: Kinematic tree; its link and joint names become the names in the scene.
         bodies: Looks, mass and drive by link name; links without an entry become massless frames.
-        T_world_root: (4, 4) pose of the robot's root link in the world.
+        T_world_root: (4, 4) pose of the robot's root link in the world; None if the root is the world.
 
     Raises:
         ValueError: A moving link has no entry with a drive.
     """
     created: list[mujoco.MjsBody] = []
-    for link in robot.links:
+    links = robot.links
+    if T_world_root is None:
+        created.append(spec.worldbody)
+        links = links[1:]
+    for link in links:
         parent = spec.worldbody if link.parent < 0 else created[link.parent]
-        T = T_world_root if link.parent < 0 else link.T_parent_joint.numpy()
+        T = link.T_parent_joint.numpy() if link.parent >= 0 or T_world_root is None else T_world_root
         body = parent.add_body(name=link.name, pos=T[:3, 3], quat=matrix_to_quat(T[:3, :3]), gravcomp=1.0)
         created.append(body)
         look = bodies.get(link.name)
