@@ -113,7 +113,7 @@ class SweepingEnv(ArmTask):
     ) -> Float[np.ndarray, "dof"]:
         """True joints (14,) [rad] for upright tools with their tips at (2, 3) [m], near `q_start` (14,)."""
         halves = zip(self._solvers, positions, UPRIGHT, q_start.reshape(2, -1), strict=True)
-        return np.concatenate([solver.solve(p, R, q)[0] for solver, p, R, q in halves])
+        return np.concatenate([solver.solve(p, R, q, iterations=5)[0] for solver, p, R, q in halves])
 
     def tip_positions(self, q_true: Float[np.ndarray, "dof"]) -> Float[np.ndarray, "2 3"]:
         """Positions (2, 3) [m] of both tips in the world at true joints (14,) [rad]."""
