@@ -128,6 +128,7 @@ def speeds(env_id: str, kwargs: dict[str, Any], seed: int) -> dict[str, Any]:
 def report(task: str, episodes: int, baseline_episodes: int) -> dict[str, Any]:
     """Everything this script measures, as plain JSON values."""
     env_id, kwargs = TASKS[task], task_options(TASKS[task])
+    here = origin()  # before a long run: the commit that it began with
     env = gymnasium.make(env_id, observation="state", disable_env_checker=True, **kwargs)
     seeds = range(FIRST_SEED, FIRST_SEED + episodes)
     few = seeds[:baseline_episodes]
@@ -145,7 +146,7 @@ def report(task: str, episodes: int, baseline_episodes: int) -> dict[str, Any]:
         "random": described(episodes_of(env, few, random)),
         "do_nothing": described(episodes_of(env, few, idle)),
         "speed": speeds(env_id, kwargs, FIRST_SEED),
-        "origin": origin(),
+        "origin": here,
     }
 
 
