@@ -1,11 +1,15 @@
 """How well a task's scripted expert does, beside random actions, none, and a demonstration played again.
 
 python scripts/oracle_report.py TASK [--episodes 100] [--baseline-episodes 20] [--out results/oracles/TASK.json]
+python scripts/oracle_report.py --table
+
+Either rebuilds the table in docs/tasks.md from all results.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Callable
@@ -17,7 +21,7 @@ import mujoco
 import numpy as np
 
 from ikp.experiments.runs import TASKS, task_options
-from ikp.experiments.summary import summarize, summary_table
+from ikp.experiments.summary import percent, summarize, summary_table
 from ikp.tasks import ORACLES
 from ikp.training.evaluation import FIRST_SEED
 from ikp.training.origin import origin, write_json
@@ -27,6 +31,14 @@ Policy = Callable[[int, dict], np.ndarray]
 
 REPLAYED = 2  # demonstrations that are played again on other seeds
 CAMERA_FRAMES, PHYSICS_SECONDS = 200, 3.0
+PAGE, RESULTS = Path("docs/tasks.md"), Path("results/oracles")
+BEGIN, END = "<!-- oracles:begin -->", "<!-- oracles:end -->"
+WHO = {
+    "oracle": "expert",
+    "replayed_demonstrations": "replayed",
+    "random": "random",
+    "do_nothing": "nothing",
+}
 RANDOM_STEP = 0.1  # standard deviation of random targets around the measured state [rad]
 
 
@@ -150,19 +162,64 @@ def report(task: str, episodes: int, baseline_episodes: int) -> dict[str, Any]:
     }
 
 
+def table(results: Path) -> str:
+    """All stored reports as a Markdown table."""
+    rows = [
+        [
+            "task",
+            *WHO.values(),
+            "balance",
+            "steps",
+            "core seconds per episode, with images",
+            "physics, × real time",
+        ]
+    ]
+    rows.append(["---"] * len(rows[0]))
+    for task in TASKS:
+        path = results / f"{task}.json"
+        if not path.exists():
+            continue
+        result = json.loads(path.read_text())
+        summaries = [result[who]["summary"] for who in WHO]
+        scores = [summary.get("scores", {}).get("score", summary["success"]) for summary in summaries]
+        cells = [
+            f"{percent(score)}, {summary['episodes']} episodes"
+            for score, summary in zip(scores, summaries, strict=True)
+        ]
+        balance = summaries[0].get("scores", {}).get("balance")
+        speed = result["speed"]
+        rows.append([
+            task, *cells, f"{balance['mean']:.2f}" if balance else "", f"{result['oracle']['steps']['mean']:.0f}",
+            f"{speed['core_seconds_per_episode_with_images']:.1f}", f"{speed['physics_times_real_time']:.0f}",
+        ])  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def update_page(page: Path, results: Path) -> None:
+    """Puts the table between the page's markers."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{BEGIN}\n\n{table(results)}\n\n{END}{after}")
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("task", choices=TASKS, nargs="?")
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--baseline-episodes", type=int, default=20)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    result = report(arguments.task, arguments.episodes, arguments.baseline_episodes)
-    for who in ("oracle", "replayed_demonstrations", "random", "do_nothing"):
-        print(f"\n{who}\n{summary_table(result[who]['summary'])}")
-    print(f"\n{result['speed']}")
-    print(f"wrote {write_json(arguments.out or Path(f'results/oracles/{arguments.task}.json'), result)}")
+    if not arguments.table and not arguments.task:
+        parser.error(f"give a task of {', '.join(TASKS)}, or --table")
+    if arguments.task:
+        result = report(arguments.task, arguments.episodes, arguments.baseline_episodes)
+        for who in WHO:
+            print(f"\n{who}\n{summary_table(result[who]['summary'])}")
+        print(f"\n{result['speed']}")
+        print(f"wrote {write_json(arguments.out or RESULTS / f'{arguments.task}.json', result)}")
+    update_page(PAGE, RESULTS)
 
 
 if __name__ == "__main__":
