@@ -91,7 +91,10 @@ def test_documented_make_targets_exist(page):
     "page",
     [
         "README.md",
-        *(f"docs/{name}.md" for name in ("architecture", "contributing", "performance", "reproduce")),
+        *(
+            f"docs/{name}.md"
+            for name in ("architecture", "contributing", "performance", "reproduce", "tasks")
+        ),
     ],
 )
 def test_links_between_pages_lead_somewhere(page):

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Literal, Union
 
 import tyro
 from tyro.conf import arg, subcommand
@@ -47,13 +47,16 @@ class Collect:
       ikp collect --out data/insertion
       ikp collect --out data/state --observation state --episodes 200
       ikp collect --out data/calibrated --offset-seed None
+      ikp collect --out data/sweeping --task sweeping
 
     Attributes:
         out: folder of the data set.
-        task: the simulated task: insertion, or a Gymnasium id with an expert in ikp.tasks.ORACLES.
+        task: the simulated task: insertion, sweeping, flipping, sweeping-miscalibrated, or a Gymnasium id with an
+            expert in ikp.tasks.ORACLES.
         episodes: how many the data set has in the end.
         observation: pixels (camera and joints) or state (object poses and joints).
-        offset_seed: draws the constant joint offsets of the miscalibrated robot; None for a calibrated one.
+        offset_seed: draws the constant joint offsets of the miscalibrated robot; None for a calibrated one; by
+            default as the task is meant (insertion and sweeping-miscalibrated: 0).
         perturbation: disturbance of the executed actions, as recovery data; 1 is the standard one.
         seed: episode i starts from seed + i.
         env: further options of the task, as name=value.
@@ -64,19 +67,21 @@ class Collect:
     task: str = "insertion"
     episodes: int = 1000
     observation: Annotated[str, arg(metavar="{pixels,state}")] = "pixels"
-    offset_seed: int | None = 0
+    offset_seed: int | Literal["task"] | None = "task"
     perturbation: float = 0.0
     seed: int = 0
     env: tuple[str, ...] = ()
     workers: int | None = None
 
     def run(self) -> None:
-        from ikp.experiments.runs import task_id
+        from ikp.experiments.runs import task_id, task_options
         from ikp.training.collection import collect
 
-        kwargs = {"observation": self.observation, "offset_seed": self.offset_seed, **_options(self.env)}
+        env_id = task_id(self.task)
+        offset = task_options(env_id) if self.offset_seed == "task" else {"offset_seed": self.offset_seed}
+        kwargs = {"observation": self.observation, **offset, **_options(self.env)}
         report = collect(
-            task_id(self.task),
+            env_id,
             self.out,
             self.episodes,
             seed=self.seed,

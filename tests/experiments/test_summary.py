@@ -1,11 +1,12 @@
 """Figures of an evaluation, and which recipe is which."""
 
+import numpy as np
 import pytest
 
 from ikp.experiments.presets import METHOD_NAMES, PRESETS, check_method, policy_for, preset
 from ikp.experiments.summary import summarize, summary_table
 from ikp.policies import PolicyConfig
-from ikp.training.statistics import wilson_interval
+from ikp.training.statistics import bootstrap_interval, wilson_interval
 
 
 def evaluation(errors):
@@ -65,3 +66,26 @@ def test_unknown_and_contradicting_names_are_refused():
         policy_for("implicit", PolicyConfig())
     with pytest.raises(ValueError, match="--policy.action-space"):
         check_method("implicit-joint", PolicyConfig())
+
+
+def test_graded_episodes_have_a_mean_score_with_an_interval():
+    scores = [1.0] * 8 + [0.5, 0.7]
+    episodes = [
+        {"success": score >= 0.9, "info": {"score": score, "balance": 0.5 * score}} for score in scores
+    ]
+    summary = summarize({"episodes": episodes})
+    assert summary["scores"]["score"]["mean"] == pytest.approx(0.92)
+    low, high = summary["scores"]["score"]["interval_95"]
+    assert 0.8 < low < 0.92 < high < 1.0
+    assert summary["scores"]["balance"]["mean"] == pytest.approx(0.46)
+    assert "mean score    92.0 % (" in summary_table(summary)
+
+
+def test_bootstrap_intervals_are_those_of_a_normal_mean():
+    values = np.random.default_rng(1).normal(0.6, 0.1, (1, 400))
+    low, high = bootstrap_interval(values)
+    assert low == pytest.approx(np.mean(values) - 1.96 * np.std(values) / 20, abs=1e-3)
+    assert high == pytest.approx(np.mean(values) + 1.96 * np.std(values) / 20, abs=1e-3)
+    assert bootstrap_interval(values) == (low, high)
+    with pytest.raises(ValueError, match="at least one"):
+        bootstrap_interval(np.zeros((1, 0)))

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ikp.training.statistics import wilson_interval
+from ikp.training.statistics import bootstrap_interval, wilson_interval
 
 TOLERANCES = ((10.0, 15.0), (4.0, 4.0), (2.0, 2.0))
 """Position [mm] and yaw [deg]: the task's own criterion and two stricter ones, which separate methods further."""
 QUANTILES = (0.5, 0.75, 0.9)
+SCORES = ("score", "balance")
+"""Numbers in [0, 1] by which a task grades its episodes; their means are reported beside success."""
 
 
 def tolerance_name(tolerance: tuple[float, float]) -> str:
@@ -20,18 +22,22 @@ def tolerance_name(tolerance: tuple[float, float]) -> str:
 
 
 def summarize(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Shares with 95 % Wilson intervals, and quantiles of the final errors.
+    """Shares with 95 % Wilson intervals, means of the task's scores, and quantiles of the final errors.
 
     Args:
         evaluation: what `Evaluation.to_json` returned, or a result file that holds it.
 
     Returns:
-        `success`; for a task that reports `position_error` [m] and `yaw_error` [deg] also `within` (successful
+        `success`; for a task that grades its episodes also `scores` (mean and 95 % bootstrap interval of each
+        of `SCORES`); for a task that reports `position_error` [m] and `yaw_error` [deg] also `within` (successful
         episodes that end within each tolerance) and `errors` (quantiles of both over all episodes).
     """
     episodes = evaluation["episodes"]
     success = np.array([bool(episode["success"]) for episode in episodes])
     summary: dict[str, Any] = {"episodes": len(episodes), "success": _share(success)}
+    scores = [name for name in SCORES if all(name in episode["info"] for episode in episodes)]
+    if scores:
+        summary["scores"] = {name: _mean([episode["info"][name] for episode in episodes]) for name in scores}
     if not all({"position_error", "yaw_error"} <= set(episode["info"]) for episode in episodes):
         return summary
     position = np.array([episode["info"]["position_error"] for episode in episodes]) * 1e3
@@ -60,15 +66,23 @@ def count_of(count: int, episodes: int) -> dict[str, Any]:
     }
 
 
+def _mean(values: Sequence[float]) -> dict[str, Any]:
+    return {"mean": float(np.mean(values)), "interval_95": list(bootstrap_interval(np.asarray(values)[None]))}
+
+
 def percent(share: Mapping[str, Any]) -> str:
-    """`83 % (75 to 89 %)`."""
+    """`83 % (75 to 89 %)` for a share, `97.3 % (96.1 to 98.2 %)` for the mean of a score."""
     low, high = share["interval_95"]
+    if "mean" in share:
+        return f"{100 * share['mean']:.1f} % ({100 * low:.1f} to {100 * high:.1f} %)"
     return f"{100 * share['share']:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
     """The summary as a small plain-text table."""
     rows = [("", "share (95 % interval)"), ("success", percent(summary["success"]))]
+    for name, score in summary.get("scores", {}).items():
+        rows.append((f"mean {name}", percent(score)))
     for tolerance in TOLERANCES if "within" in summary else ():
         name = f"within {tolerance[0]:g} mm and {tolerance[1]:g} deg"
         rows.append((name, percent(summary["within"][tolerance_name(tolerance)])))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import mujoco
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from ikp.kinematics import Robot
+from ikp.tasks.environment import ArmTask
 from ikp.tasks.insertion_scene import (
     BLOCK_HEIGHT,
     FLOOR_THICKNESS,
@@ -20,13 +20,10 @@ from ikp.tasks.insertion_scene import (
     build_insertion_spec,
     insertion_robot,
 )
-from ikp.tasks.miscalibration import Miscalibration
-from ikp.tasks.rendering import FAST, NICE, shared_renderer
 from ikp.tasks.scene import wrap_angle, yaw_to_quat
 from ikp.tasks.tip_ik import TipSolver
 
 MAX_EPISODE_STEPS = 80
-CONTROL_DT = 0.1
 SUCCESS_POSITION, SUCCESS_YAW = 0.010, np.radians(15.0)
 SEATED_HEIGHT, SEATED_TILT = 0.0015, np.radians(3.0)
 REST_STEPS = 3
@@ -62,36 +59,23 @@ class InsertionState:
     holding: bool
 
 
-class InsertionEnv(gymnasium.Env):
+class InsertionEnv(ArmTask):
     """UR5e with a suction tool over a table, an L-shaped block and an L-shaped fixture at random poses.
 
-    Action (7,): six joint targets as the encoders would read them [rad], offsets included, and the vacuum
-    (on above 0.5). The drives follow a straight line in joint space to the target over `control_dt`, no
-    faster than the joints' speed limits. With the vacuum on, the cup seals within 2.5 mm of the block's top.
+    Action (7,): six joint targets [rad] and the vacuum (on above 0.5); see `ArmTask`. With the vacuum on, the
+    cup seals within 2.5 mm of the block's top.
 
-    Observation: `state` (7,) float32, six measured joints [rad] and 1.0 while the vacuum holds; beside it
-    `image` (image_size, image_size, 3) uint8 from the camera `front`, or `environment_state` (9,) float32,
-    block (x, y, z, cos yaw, sin yaw) and fixture (x, y, cos yaw, sin yaw) in the world [m].
+    Observation: `state` (7,), six measured joints [rad] and 1.0 while the vacuum holds; `environment_state`
+    (9,), block (x, y, z, cos yaw, sin yaw) and fixture (x, y, cos yaw, sin yaw) in the world [m].
 
     Reward 1.0 when the episode ends in success: the block was grasped and released and has rested for three
     steps within 10 mm and 15 degrees of its place in the fixture. The registration truncates after 80 steps.
     `info`: success, seated (flat on the tray's floor), holding, position_error [m], yaw_error [deg].
-
-    Args:
-        observation: "pixels" or "state".
-        offset_seed: None for a calibrated robot; an integer draws this robot's constant joint offsets.
-        render_mode: "rgb_array" or None.
-        render_size: (height, width) of `render()` [pixel].
-        render_camera: "front" (the policy's camera) or "overview".
-        image_size: Side of the observation image [pixel].
-
-    Raises:
-        ValueError: An argument, an action or its shape is not allowed.
-        RuntimeError: No OpenGL context for images.
+    Arguments and errors are those of `ArmTask`.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
-    camera_names = ("front",)
+    scene = "insertion"
+    robot: Robot = insertion_robot()
     action_names = (*(f"{name}.pos" for name in insertion_robot().joint_names), "vacuum.command")
     state_names = (*(f"{name}.pos" for name in insertion_robot().joint_names), "vacuum.holding")
     environment_state_names = (
@@ -100,80 +84,27 @@ class InsertionEnv(gymnasium.Env):
     )  # fmt: skip
     joint_dims = (0, 1, 2, 3, 4, 5)
     discrete_dims = (6,)
-    control_dt = CONTROL_DT
-    robot: Robot = insertion_robot()
     T_world_base = T_WORLD_BASE
 
-    def __init__(
-        self,
-        observation: str = "pixels",
-        offset_seed: int | None = None,
-        render_mode: str | None = None,
-        render_size: tuple[int, int] = (480, 480),
-        render_camera: str = "front",
-        image_size: int = 96,
-    ):
-        _check_choice("observation", observation, ("pixels", "state"))
-        _check_choice("render_mode", render_mode, (None, "rgb_array"))
-        _check_choice("render_camera", render_camera, ("front", "overview"))
-        self.observation, self.render_mode = observation, render_mode
-        if min(image_size, *render_size) < 1:
-            raise ValueError(
-                f"image_size {image_size} and render_size {render_size} must be at least one pixel"
-            )
-        self.render_size, self.render_camera = (int(render_size[0]), int(render_size[1])), render_camera
-        self.image_size = int(image_size)
-        self.miscalibration = Miscalibration.from_seed(offset_seed, self.robot.dof)
-        self.model = build_insertion_spec().compile()
-        self.data = mujoco.MjData(self.model)
-        self.solver = TipSolver(self.model, "tip", self.robot.joint_names)
-        self._find_elements()
-        self._make_spaces()
+    def _build_spec(self) -> mujoco.MjSpec:
+        return build_insertion_spec()
 
     def _find_elements(self) -> None:
-        """Views into MuJoCo's arrays; they stay valid for the environment's life."""
         model, data, dof = self.model, self.data, self.robot.dof
-        self._q = data.qpos[:dof]
+        self.solver = TipSolver(model, "tip", self.robot.joint_names)
         self._block_qpos, self._block_qvel = data.qpos[dof:], data.qvel[dof:]
         self._tip_xpos, self._tip_xmat = data.site("tip").xpos, data.site("tip").xmat.reshape(3, 3)
         self._tool, self._block = model.body("tool").id, model.body("block").id
-        self._lead = -model.actuator_biasprm[:, 2] / model.actuator_gainprm[:, 0]  # kv / kp [s]
-        self._substeps = round(CONTROL_DT / model.opt.timestep)
-        self._max_change = self.robot.velocity.numpy() * CONTROL_DT
 
-    def _make_spaces(self) -> None:
-        lower = np.append(self.robot.lower.numpy(), 0.0).astype(np.float32)
-        upper = np.append(self.robot.upper.numpy(), 1.0).astype(np.float32)
-        self.action_space = gymnasium.spaces.Box(lower, upper, dtype=np.float32)
-        # Encoders with an offset can read slightly beyond the joints' limits.
-        margin = np.append(np.full(self.robot.dof, 0.1), 0.0).astype(np.float32)
-        state = gymnasium.spaces.Box(lower - margin, upper + margin, dtype=np.float32)
-        spaces: dict[str, gymnasium.Space] = {"state": state}
-        if self.observation == "pixels":
-            shape = (self.image_size, self.image_size, 3)
-            spaces["image"] = gymnasium.spaces.Box(0, 255, shape, dtype=np.uint8)
-        else:
-            size = len(self.environment_state_names)
-            spaces["environment_state"] = gymnasium.spaces.Box(-10.0, 10.0, (size,), dtype=np.float32)
-        self.observation_space = gymnasium.spaces.Dict(spaces)
-
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict[str, Any]]:
-        """Random poses of block, fixture and arm. No options are known."""
-        super().reset(seed=seed)
-        if options:
-            raise ValueError(f"InsertionEnv.reset takes no options, got {sorted(options)}; use seed=")
-        mujoco.mj_resetData(self.model, self.data)
+    def _start(self) -> None:
+        """Random poses of block, fixture and arm."""
         block, fixture = self._draw_placement()
         self._block_qpos[:2], self._block_qpos[3:7] = block[:2], yaw_to_quat(block[2])
         self.data.mocap_pos[0] = (*fixture[:2], FLOOR_THICKNESS)
         self.data.mocap_quat[0] = yaw_to_quat(fixture[2])
         self._seat, self._seat_yaw = self.data.mocap_pos[0].copy(), float(fixture[2])
         self._q[:] = self._draw_start()
-        self._q_target = self._q.copy()
-        self.data.ctrl[:] = self._q_target
-        self._grasped, self._steps_at_rest = False, 0
-        mujoco.mj_forward(self.model, self.data)
-        return self._observe(), self._info()
+        self._grasped, self._steps_at_rest, self._vacuum = False, 0, False
 
     def _draw_placement(self) -> tuple[np.ndarray, np.ndarray]:
         """x, y [m], yaw [rad] of block and fixture, uniform among the pairs that keep their distance."""
@@ -219,42 +150,14 @@ class InsertionEnv(gymnasium.Env):
         position, rotation = self.solver.pose(q_true)
         return position, float(np.arctan2(rotation[1, 0], rotation[0, 0])), rotation[:2, 2]
 
-    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict[str, Any]]:
-        """One control step of 0.1 s; see the class for the action."""
-        action = self._checked(action)
-        command = self.miscalibration.true(action[:6])
-        change = np.clip(command - self._q_target, -self._max_change, self._max_change)
-        self._advance(change, vacuum=bool(action[6] > 0.5))
-        info = self._info()
-        terminated = self._steps_at_rest >= REST_STEPS
-        return self._observe(), float(terminated), terminated, False, info
+    def _switch(self, on: Float[np.ndarray, "discrete"]) -> None:
+        self._vacuum = bool(on[0] > 0.5)
+        if not self._vacuum:
+            self.data.eq_active[0] = 0
 
-    def _checked(self, action: np.ndarray) -> np.ndarray:
-        action = np.asarray(action, dtype=np.float64)
-        if action.shape != (7,):
-            raise ValueError(
-                f"action must be six joint targets and the vacuum, shape (7,); got {action.shape}"
-            )
-        if not np.isfinite(action).all():
-            raise ValueError(f"action must be finite, got {action}; check the policy's output")
-        return action
-
-    def _advance(self, change: np.ndarray, vacuum: bool) -> None:
-        """Drives the arm along a straight joint-space line by `change` (6,) [rad], switching the vacuum."""
-        data = self.data
-        if not vacuum:
-            data.eq_active[0] = 0
-        # Leading by kv/kp cancels the drive's lag behind a ramp: velocity feed-forward.
-        start, lead = self._q_target, self._lead * change / CONTROL_DT
-        for substep in range(self._substeps):
-            data.ctrl[:] = start + change * (substep / self._substeps) + lead
-            mujoco.mj_step(self.model, data)
-            if vacuum and not data.eq_active[0]:
-                self._try_grasp()
-        self._q_target = start + change
-        mujoco.mj_kinematics(self.model, data)
-        mujoco.mj_comPos(self.model, data)
-        self._update_rest()
+    def _after_substep(self) -> None:
+        if self._vacuum and not self.data.eq_active[0]:
+            self._try_grasp()
 
     def _try_grasp(self) -> None:
         """Closes the weld, freezing the present relative pose, when the cup's lip is sealed on the block."""
@@ -274,11 +177,13 @@ class InsertionEnv(gymnasium.Env):
         self.data.eq_active[0] = 1
         self._grasped = True
 
-    def _update_rest(self) -> None:
+    def _progress(self) -> tuple[float, bool]:
         linear, angular = np.linalg.norm(self._block_qvel[:3]), np.linalg.norm(self._block_qvel[3:])
         at_rest = linear < REST_SPEED and angular < REST_TURN
         released = self._grasped and not self.data.eq_active[0]
         self._steps_at_rest = self._steps_at_rest + 1 if released and at_rest and self._in_place() else 0
+        terminated = self._steps_at_rest >= REST_STEPS
+        return float(terminated), terminated
 
     def true_state(self) -> InsertionState:
         """The simulator's own state, for oracles and tests."""
@@ -317,27 +222,13 @@ class InsertionEnv(gymnasium.Env):
             "yaw_error": float(np.degrees(yaw)),
         }
 
-    def _observe(self) -> dict[str, np.ndarray]:
-        holding = float(self.data.eq_active[0])
-        state = np.append(self.miscalibration.measured(self._q), holding).astype(np.float32)
-        if self.observation == "pixels":
-            renderer = shared_renderer("insertion", self.model, self.image_size, self.image_size, FAST)
-            return {"state": state, "image": renderer.render(self.data, "front")}
+    def _joint_state(self) -> Float[np.ndarray, "values"]:
+        return np.append(super()._joint_state(), float(self.data.eq_active[0]))
+
+    def _environment_state(self) -> Float[np.ndarray, "values"]:
         true = self.true_state()
         values = (
             *true.block, np.cos(true.block_yaw), np.sin(true.block_yaw),
             *true.seat[:2], np.cos(true.seat_yaw), np.sin(true.seat_yaw),
         )  # fmt: skip
-        return {"state": state, "environment_state": np.array(values, dtype=np.float32)}
-
-    def render(self) -> UInt8[np.ndarray, "height width 3"] | None:
-        """An image (height, width, 3) uint8 of `render_camera` with shadows; None without render mode."""
-        if self.render_mode is None:
-            return None
-        renderer = shared_renderer("insertion", self.model, *self.render_size, NICE)
-        return renderer.render(self.data, self.render_camera)
-
-
-def _check_choice(name: str, value: Any, allowed: tuple) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+        return np.array(values)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ikp.kinematics import Robot, ur5e, with_tool
-from ikp.tasks.arms import UR5E_BODIES, LinkBody, Shape, add_arm
+from ikp.tasks.arms import LinkBody, Shape, add_arm
 from ikp.tasks.scene import (
     OBJECT_CONAFFINITY,
     OBJECT_CONTYPE,
@@ -18,6 +18,7 @@ from ikp.tasks.scene import (
     make_spec,
     yaw_to_quat,
 )
+from ikp.tasks.ur5e import UR5E_BODIES
 
 SIM_DT = 0.005
 TOOL_LENGTH = 0.10

@@ -11,6 +11,11 @@ Point = tuple[float, float, float]
 # Collision groups as bits: arms touch objects and the table but not themselves; objects touch everything.
 ARM_CONTYPE, ARM_CONAFFINITY = 2, 1
 OBJECT_CONTYPE, OBJECT_CONAFFINITY = 1, 3
+TOOL_BIT = (
+    4  # in addition, in the contype of one arm's tool and the conaffinity of another's: they touch each other
+)
+
+FLOOR_HEIGHT = -0.75  # of the floor under the table, whose top is z = 0 [m]
 
 
 def make_spec(sim_dt: float) -> mujoco.MjSpec:
@@ -64,7 +69,7 @@ def add_surroundings(
         diffuse=(0.24, 0.24, 0.26), specular=(0.0, 0.0, 0.0), castshadow=False,
     )  # fmt: skip
     world.add_geom(
-        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(*table_center, -0.75), size=(4.0, 4.0, 1.0),
+        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(*table_center, FLOOR_HEIGHT), size=(4.0, 4.0, 1.0),
         rgba=(0.50, 0.52, 0.54, 1.0), contype=OBJECT_CONTYPE, conaffinity=OBJECT_CONAFFINITY,
     )  # fmt: skip
     spec.add_material(name="table", specular=0.0, shininess=0.0, rgba=(0.86, 0.84, 0.80, 1.0))

@@ -6,6 +6,8 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+REST_PULL = 0.05  # share of the way to the rest posture per iteration
+
 
 class TipSolver:
     """Solves joint positions for poses of a site, from a nearby start, on scratch data.
@@ -15,15 +17,24 @@ class TipSolver:
         site: Name of the site that is to reach the pose.
         joints: Names of the joints that may move; the others stay at the model's zero pose.
         damping: Least-squares damping [m^2]; so small that Newton still converges in a few steps.
+        q_rest: (dof,) posture that joints to spare tend to [rad]; without it they stay where they are.
     """
 
-    def __init__(self, model: mujoco.MjModel, site: str, joints: tuple[str, ...], damping: float = 1e-6):
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        site: str,
+        joints: tuple[str, ...],
+        damping: float = 1e-6,
+        q_rest: Float[np.ndarray, "dof"] | None = None,
+    ):
         self._model = model
         self._data = mujoco.MjData(model)
         self._site = model.site(site).id
         self._qpos = np.array([model.joint(name).qposadr[0] for name in joints])
         self._dofs = np.array([model.joint(name).dofadr[0] for name in joints])
         self._damping = damping * np.eye(6)
+        self._q_rest = q_rest
         self._jacobian = np.zeros((6, model.nv))
         self._error = np.zeros(6)
 
@@ -45,7 +56,11 @@ class TipSolver:
             mujoco.mj_comPos(self._model, self._data)
             mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
             J = self._jacobian[:, self._dofs]
-            step = J.T @ np.linalg.solve(J @ J.T + self._damping, self._error)
+            A = J @ J.T + self._damping
+            step = J.T @ np.linalg.solve(A, self._error)
+            if self._q_rest is not None:
+                pull = REST_PULL * (self._q_rest - q)
+                step += pull - J.T @ np.linalg.solve(A, J @ pull)
             q += np.clip(step, -0.5, 0.5)
         return q, self._residual(q, position, rotation)
 

@@ -1,0 +1,67 @@
+"""Pictures of one episode of a task's scripted expert: the scene above, what the policy sees below.
+
+python scripts/film_strip.py TASK [--seed 0] [--steps 0 14 23 ...] [--out docs/images/TASK.png]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+from PIL import Image
+
+from ikp.experiments.runs import TASKS, task_options
+from ikp.tasks import ORACLES
+
+SIDE, GAP, COLORS, FRAMES = 232, 4, 160, 6
+
+
+def film(task: str, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Every step's picture from outside and the observed image, both SIDE pixels high and wide."""
+    env_id = TASKS[task]
+    options = {"render_mode": "rgb_array", "render_size": (SIDE, SIDE), "render_camera": "overview"}
+    env = gymnasium.make(env_id, disable_env_checker=True, **options, **task_options(env_id))
+    observation, _ = env.reset(seed=seed)
+    oracle, scenes, seen, done = ORACLES[env_id](env), [], [], False
+    while not done:
+        scenes.append(np.asarray(env.render()))
+        image = Image.fromarray(observation["image"]).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+        seen.append(np.asarray(image))
+        observation, _, terminated, truncated, _ = env.step(oracle.action())
+        done = terminated or truncated
+    return scenes, seen
+
+
+def strip(rows: list[list[np.ndarray]], steps: list[int] | None) -> Image.Image:
+    """The pictures of some steps in each row, with white gaps; of FRAMES evenly spread ones without `steps`."""
+    last = len(rows[0]) - 1
+    picked = (
+        [min(step, last) for step in steps] if steps else np.linspace(0, last, FRAMES).round().astype(int)
+    )
+    picture = np.full(
+        (len(rows) * (SIDE + GAP) - GAP, len(picked) * (SIDE + GAP) - GAP, 3), 255, dtype=np.uint8
+    )
+    for i, row in enumerate(rows):
+        for j, index in enumerate(picked):
+            top, left = i * (SIDE + GAP), j * (SIDE + GAP)
+            picture[top : top + SIDE, left : left + SIDE] = row[index]
+    return Image.fromarray(picture).quantize(COLORS, dither=Image.Dither.NONE)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, nargs="+")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    out = arguments.out or Path(f"docs/images/{arguments.task}.png")
+    strip(list(film(arguments.task, arguments.seed)), arguments.steps).save(out, optimize=True)
+    print(f"wrote {out}, {out.stat().st_size / 1024:.0f} KB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""How well a task's scripted expert does, beside random actions, none, and a demonstration played again.
+
+python scripts/oracle_report.py TASK [--episodes 100] [--baseline-episodes 20] [--out results/oracles/TASK.json]
+python scripts/oracle_report.py --table
+
+Either rebuilds the table in docs/tasks.md from all results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from ikp.experiments.runs import TASKS, task_options
+from ikp.experiments.summary import percent, summarize, summary_table
+from ikp.tasks import ORACLES
+from ikp.training.evaluation import FIRST_SEED
+from ikp.training.origin import origin, write_json
+
+Policy = Callable[[int, dict], np.ndarray]
+"""From the number of the step and the observation to an action."""
+
+REPLAYED = 2  # demonstrations that are played again on other seeds
+CAMERA_FRAMES, PHYSICS_SECONDS = 200, 3.0
+PAGE, RESULTS = Path("docs/tasks.md"), Path("results/oracles")
+BEGIN, END = "<!-- oracles:begin -->", "<!-- oracles:end -->"
+WHO = {
+    "oracle": "expert",
+    "replayed_demonstrations": "replayed",
+    "random": "random",
+    "do_nothing": "nothing",
+}
+RANDOM_STEP = 0.1  # standard deviation of random targets around the measured state [rad]
+
+
+def rollout(env: gymnasium.Env, seed: int, make_policy: Callable[[gymnasium.Env], Policy]) -> dict[str, Any]:
+    """One episode as a row of `summarize`, with its actions."""
+    observation, _ = env.reset(seed=seed)
+    policy = make_policy(env)
+    actions, done, info = [], False, {}
+    while not done:
+        actions.append(policy(len(actions), observation))
+        observation, _, terminated, truncated, info = env.step(actions[-1])
+        done = terminated or truncated
+    numbers = {key: float(value) for key, value in info.items() if key != "success"}
+    row = {"seed": seed, "success": bool(info["success"]), "steps": len(actions), "info": numbers}
+    return row | {"actions": np.stack(actions)}
+
+
+def expert(env: gymnasium.Env) -> Policy:
+    """The task's scripted expert."""
+    assert env.spec is not None
+    oracle = ORACLES[env.spec.id](env)
+    return lambda step, observation: oracle.action()
+
+
+def idle(env: gymnasium.Env) -> Policy:
+    """Stay where the arms start."""
+    first = np.array(env.unwrapped._observe()["state"])  # type: ignore[attr-defined]
+    return lambda step, observation: first
+
+
+def random(env: gymnasium.Env) -> Policy:
+    """Random targets around the measured joints."""
+    rng = np.random.default_rng(0)
+    return lambda step, observation: (
+        observation["state"] + rng.normal(0, RANDOM_STEP, observation["state"].shape)
+    )
+
+
+def replay(actions: np.ndarray) -> Callable[[gymnasium.Env], Policy]:
+    """Actions played again, the last one held."""
+    return lambda env: lambda step, observation: actions[min(step, len(actions) - 1)]
+
+
+def episodes_of(
+    env: gymnasium.Env, seeds: range, make_policy: Callable[[gymnasium.Env], Policy]
+) -> list[dict]:
+    """One episode per seed, with a line of progress."""
+    rows = []
+    for seed in seeds:
+        rows.append(rollout(env, seed, make_policy))
+        print(f"\r{make_policy.__name__} {len(rows)}/{len(seeds)}", end="", flush=True)
+    print()
+    return rows
+
+
+def described(rows: list[dict]) -> dict[str, Any]:
+    """Summary and episodes without their actions."""
+    episodes = [{key: value for key, value in row.items() if key != "actions"} for row in rows]
+    steps = [row["steps"] for row in rows]
+    return {
+        "summary": summarize({"episodes": episodes}),
+        "steps": {"mean": float(np.mean(steps)), "max": int(max(steps))},
+        "episodes": episodes,
+    }
+
+
+def speeds(env_id: str, kwargs: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Physics as a multiple of real time, images per second and seconds per episode with images.
+
+    In seconds of one core, which a busy machine changes less than those of a clock.
+    """
+    env = gymnasium.make(env_id, observation="pixels", disable_env_checker=True, **kwargs)
+    base: Any = env.unwrapped
+    started = time.process_time()
+    row = rollout(env, seed, expert)
+    episode = time.process_time() - started
+    env.reset(seed=seed)
+    started = time.process_time()
+    for _ in range(CAMERA_FRAMES):
+        base._observe()
+    frames = CAMERA_FRAMES / (time.process_time() - started)
+    steps = round(PHYSICS_SECONDS / base.model.opt.timestep)
+    # In the middle of the episode, where most contacts are.
+    for action in row["actions"][: len(row["actions"]) // 2]:
+        env.step(action)
+    started = time.process_time()
+    mujoco.mj_step(base.model, base.data, steps)
+    physics = PHYSICS_SECONDS / (time.process_time() - started)
+    env.close()
+    return {
+        "physics_times_real_time": physics,
+        "images_per_core_second": frames,
+        "core_seconds_per_episode_with_images": episode,
+        "steps_of_that_episode": row["steps"],
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def report(task: str, episodes: int, baseline_episodes: int) -> dict[str, Any]:
+    """Everything this script measures, as plain JSON values."""
+    env_id, kwargs = TASKS[task], task_options(TASKS[task])
+    here = origin()  # before a long run: the commit that it began with
+    env = gymnasium.make(env_id, observation="state", disable_env_checker=True, **kwargs)
+    seeds = range(FIRST_SEED, FIRST_SEED + episodes)
+    few = seeds[:baseline_episodes]
+    started = time.process_time()
+    oracle = episodes_of(env, seeds, expert)
+    seconds = time.process_time() - started
+    replays = []
+    for row in oracle[:REPLAYED]:
+        others = [seed for seed in few if seed != row["seed"]]
+        replays += [rollout(env, seed, replay(row["actions"])) for seed in others]
+    return {
+        "task": {"env_id": env_id, "env_kwargs": kwargs},
+        "oracle": described(oracle) | {"core_seconds_per_episode": seconds / episodes},
+        "replayed_demonstrations": described(replays),
+        "random": described(episodes_of(env, few, random)),
+        "do_nothing": described(episodes_of(env, few, idle)),
+        "speed": speeds(env_id, kwargs, FIRST_SEED),
+        "origin": here,
+    }
+
+
+def table(results: Path) -> str:
+    """All stored reports as a Markdown table."""
+    rows = [
+        [
+            "task",
+            *WHO.values(),
+            "balance",
+            "steps",
+            "core seconds per episode, with images",
+            "physics, × real time",
+        ]
+    ]
+    rows.append(["---"] * len(rows[0]))
+    for task in TASKS:
+        path = results / f"{task}.json"
+        if not path.exists():
+            continue
+        result = json.loads(path.read_text())
+        summaries = [result[who]["summary"] for who in WHO]
+        scores = [summary.get("scores", {}).get("score", summary["success"]) for summary in summaries]
+        cells = [
+            f"{percent(score)}, {summary['episodes']} episodes"
+            for score, summary in zip(scores, summaries, strict=True)
+        ]
+        balance = summaries[0].get("scores", {}).get("balance")
+        speed = result["speed"]
+        rows.append([
+            task, *cells, f"{balance['mean']:.2f}" if balance else "", f"{result['oracle']['steps']['mean']:.0f}",
+            f"{speed['core_seconds_per_episode_with_images']:.1f}", f"{speed['physics_times_real_time']:.0f}",
+        ])  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def update_page(page: Path, results: Path) -> None:
+    """Puts the table between the page's markers."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{BEGIN}\n\n{table(results)}\n\n{END}{after}")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("task", choices=TASKS, nargs="?")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--baseline-episodes", type=int, default=20)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    if not arguments.table and not arguments.task:
+        parser.error(f"give a task of {', '.join(TASKS)}, or --table")
+    if arguments.task:
+        result = report(arguments.task, arguments.episodes, arguments.baseline_episodes)
+        for who in WHO:
+            print(f"\n{who}\n{summary_table(result[who]['summary'])}")
+        print(f"\n{result['speed']}")
+        print(f"wrote {write_json(arguments.out or RESULTS / f'{arguments.task}.json', result)}")
+    update_page(PAGE, RESULTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""`ikp/BimanualFlipping-v0`: two arms lift a box between their elbows and pour the bowl on top of it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ikp.kinematics import Robot
+from ikp.tasks.environment import ArmTask
+from ikp.tasks.flipping_scene import (
+    BOWL_HEIGHT,
+    BOWL_RIM,
+    BOWL_X,
+    BOX_SIDE,
+    CUP_HEIGHT,
+    CUP_RIM,
+    MAX_PARTICLES,
+    PARTICLE_RADIUS,
+    build_flipping_spec,
+    flipping_robot,
+)
+from ikp.tasks.particles import Particles
+from ikp.tasks.scene import yaw_to_quat
+
+MAX_EPISODE_STEPS = 180
+SUCCESS_SCORE = 0.9
+MIN_PARTICLES = 20
+STAND_CENTER, STAND_RANGE = np.array((0.40, 0.0, 0.13)), np.array((0.005, 0.04, 0.055))  # of its top [m]
+STAND_YAW = np.radians(5.0)
+CUP_SPREAD = 0.03  # radius of the heap in the bowl on the box [m]
+SETTLING = 0.5  # simulated before an episode starts [s]
+FALLEN_HEIGHT = 0.03  # a particle lower than this and outside of the bowl lies on the table [m]
+REST_STEPS = 3
+
+# Elbows beside the box and a little over it, forearms forwards, and how far each joint's start is from that [rad].
+Q_START = np.radians(((14, 91, 0, -4, 0, 0, 0), (-14, 91, 0, -4, 0, 0, 0))).ravel()
+START_RANGE = np.radians(np.tile((4, 4, 1, 4, 10, 10, 10), 2))
+
+
+@dataclass(frozen=True)
+class FlippingState:
+    """The true state that the observation hides; positions in the world [m], angles in rad.
+
+    `q_target` is where the drives go; a joint that presses on something stays behind it.
+    """
+
+    q_true: Float[np.ndarray, "dof"]
+    q_target: Float[np.ndarray, "dof"]
+    box: Float[np.ndarray, "3"]
+    box_rotation: Float[np.ndarray, "3 3"]
+    stand: Float[np.ndarray, "3"]
+    particles: Float[np.ndarray, "number 3"]
+    in_cup: Bool[np.ndarray, "number"]
+    in_bowl: Bool[np.ndarray, "number"]
+
+
+class FlippingEnv(ArmTask):
+    """Two iiwa 14 side by side, a box on a stand, a bowl of 20 to 30 particles fixed to its top, a large bowl.
+
+    The elbows have flat ends that press on the box's sides; friction alone holds it. Place, height and
+    direction of the stand are random, and so are all joints at the start.
+
+    Action (14,): joint targets [rad], left arm first; see `ArmTask`.
+
+    Observation: `state` (14,), measured joints [rad]; `environment_state` (12,), the box's centre [m], the first
+    two columns of its rotation in the world, the shares of the particles in its bowl and in the large one, and
+    their number over 30.
+
+    Reward: the gain of the score, the share of the particles in the large bowl, in this step. The episode ends
+    when for three steps every particle has been in the large bowl or on the table; the registration truncates
+    after 180 steps. `info`: score, success (a score of at least 0.9), box_height [m].
+    Arguments and errors are those of `ArmTask`.
+    """
+
+    scene = "flipping"
+    robot: Robot = flipping_robot()
+    action_names = tuple(f"{name}.pos" for name in flipping_robot().joint_names)
+    state_names = action_names
+    environment_state_names = (
+        "box.x", "box.y", "box.z", "box.xx", "box.xy", "box.xz", "box.yx", "box.yy", "box.yz",
+        "cup.share", "bowl.share", "particles.number",
+    )  # fmt: skip
+    joint_dims = tuple(range(14))
+
+    def _build_spec(self) -> mujoco.MjSpec:
+        return build_flipping_spec()
+
+    def _find_elements(self) -> None:
+        box = self.data.body("box")
+        self._box_xpos, self._box_xmat = box.xpos, box.xmat.reshape(3, 3)
+        start = self.robot.dof
+        self._box_qpos = self.data.qpos[start : start + 7]
+        self._particles = Particles(self.model, self.data, PARTICLE_RADIUS, storage=(0.0, 0.0))
+
+    def _start(self) -> None:
+        """The stand somewhere, the box on it, its bowl filled and settled, the arms beside."""
+        rng = self.np_random
+        stand = STAND_CENTER + rng.uniform(-1, 1, 3) * STAND_RANGE
+        quat = yaw_to_quat(rng.uniform(-STAND_YAW, STAND_YAW))
+        self.data.mocap_pos[0], self.data.mocap_quat[0] = stand, quat
+        self._box_qpos[:3], self._box_qpos[3:] = (*stand[:2], stand[2] + BOX_SIDE / 2), quat
+        self._q[:] = self.data.ctrl[:] = Q_START + rng.uniform(-START_RANGE, START_RANGE)
+        number = int(rng.integers(MIN_PARTICLES, MAX_PARTICLES, endpoint=True))
+        self._particles.pour(rng, number, stand[:2], CUP_SPREAD, bottom=stand[2] + BOX_SIDE)
+        mujoco.mj_step(self.model, self.data, round(SETTLING / self.model.opt.timestep))
+        self._score, self._steps_at_rest = 0.0, 0
+
+    def true_state(self) -> FlippingState:
+        """The simulator's own state, for oracles and tests."""
+        particles = self._particles.positions.copy()
+        local = (particles - self._box_xpos) @ self._box_xmat
+        above = local[:, 2] - BOX_SIDE / 2
+        in_cup = (np.hypot(local[:, 0], local[:, 1]) < CUP_RIM) & (above > 0.0) & (above < CUP_HEIGHT)
+        return FlippingState(
+            q_true=self._q.copy(),
+            q_target=self._q_target.copy(),
+            box=self._box_xpos.copy(),
+            box_rotation=self._box_xmat.copy(),
+            stand=self.data.mocap_pos[0].copy(),
+            particles=particles,
+            in_cup=in_cup,
+            in_bowl=self._particles.inside((BOWL_X, 0.0), BOWL_RIM, top=BOWL_HEIGHT),
+        )
+
+    def _progress(self) -> tuple[float, bool]:
+        state = self.true_state()
+        score = float(state.in_bowl.mean())
+        reward, self._score = score - self._score, score
+        fallen = (state.particles[:, 2] < FALLEN_HEIGHT) & ~state.in_cup
+        self._steps_at_rest = self._steps_at_rest + 1 if np.all(state.in_bowl | fallen) else 0
+        return reward, self._steps_at_rest >= REST_STEPS
+
+    def _info(self) -> dict[str, Any]:
+        score = float(self.true_state().in_bowl.mean())
+        return {"success": score >= SUCCESS_SCORE, "score": score, "box_height": float(self._box_xpos[2])}
+
+    def _environment_state(self) -> Float[np.ndarray, "values"]:
+        state = self.true_state()
+        shares = (state.in_cup.mean(), state.in_bowl.mean(), len(state.particles) / MAX_PARTICLES)
+        return np.concatenate((state.box, state.box_rotation[:, 0], state.box_rotation[:, 1], shares))

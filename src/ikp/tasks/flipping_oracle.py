@@ -1,0 +1,133 @@
+"""A scripted expert for bimanual flipping, linear in joint space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import gymnasium
+import numpy as np
+from jaxtyping import Float32
+
+from ikp.tasks.flipping import FlippingEnv, FlippingState
+from ikp.tasks.flipping_scene import BOX_SIDE
+
+SHOULDER_HEIGHT, UPPER_ARM = 0.36, 0.42  # of the iiwa 14 [m]
+LEVEL, POURED = np.radians(95.0), np.radians(-50.0)  # pitch of the forearms, and with them of the box
+LIFTED = np.radians(60.0)  # pitch of the upper arms at which the box is over the bowl
+ASIDE, PRESS = (
+    np.radians(-9.0),
+    np.radians(0.6),
+)  # how far the elbows are turned inwards, 0 at the box's sides
+NEAR, ASTRAY = np.radians(0.7), np.radians(3.0)  # a movement has ended; one that began has to begin anew
+# The disturbance of `perturb`; small at the first joints, which hold the box.
+JOINT_NOISE, NOISE_MEMORY = np.radians(np.tile((0.1, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4), 2)), 0.8
+OFF_STAND = 0.01  # the box has been lifted when it is this far over the stand [m]
+
+
+@dataclass(frozen=True)
+class Pose:
+    """What both arms do [rad]: a common turn, a turn inwards, the pitch of upper arms and of forearms."""
+
+    turn: float
+    squeeze: float
+    lift: float
+    pitch: float
+
+    @staticmethod
+    def of(q: np.ndarray) -> Pose:
+        """The pose of joint positions (14,) [rad], in the mean of both arms."""
+        left, right = q.reshape(2, 7)
+        mean = (left + right) / 2
+        return Pose(mean[0], (right[0] - left[0]) / 2, mean[1], mean[1] - mean[3])
+
+    def joints(self, q: np.ndarray) -> np.ndarray:
+        """Joint positions (14,) [rad]; the wrists stay as in `q` (14,)."""
+        arms = q.reshape(2, 7).copy()
+        arms[:, 0] = self.turn - self.squeeze, self.turn + self.squeeze
+        arms[:, 1], arms[:, 2], arms[:, 3] = self.lift, 0.0, self.lift - self.pitch
+        return arms.ravel()
+
+    def towards(self, goal: Pose) -> Pose:
+        """The next pose on the way to a goal: each value goes at its own constant speed."""
+        steps = ((getattr(goal, name) - value, getattr(SPEED, name)) for name, value in vars(self).items())
+        return Pose(
+            *(
+                value + np.clip(way, -most, most)
+                for value, (way, most) in zip(vars(self).values(), steps, strict=True)
+            )
+        )
+
+
+SPEED = Pose(turn=np.radians(0.5), squeeze=np.radians(0.9), lift=np.radians(1.2), pitch=np.radians(4.5))
+"""Change of a pose per step of 0.1 s [rad]."""
+JOINT_SPEED = np.radians(6.0)  # largest change of a joint per step, where the arms are not yet in step [rad]
+
+
+class FlippingOracle:
+    """Moves both arms alike and at constant joint speeds: beside the box, together, up and over the bowl, tip.
+
+    The wrists stay where they started, so that the hands move differently in every episode. The action
+    follows from the present state, the targets of the drives included.
+
+    Args:
+        env: A FlippingEnv, wrapped or not; read, never stepped.
+        rng: Source of the perturbations.
+        perturbation: 0 for none; 1 for the standard disturbance of `perturb`, other values scale it.
+
+    Raises:
+        ValueError: Another environment, or a negative perturbation.
+    """
+
+    def __init__(self, env: gymnasium.Env, rng: np.random.Generator | None = None, perturbation: float = 0.0):
+        unwrapped = env.unwrapped
+        if not isinstance(unwrapped, FlippingEnv):
+            raise ValueError(f"FlippingOracle needs a FlippingEnv, got {type(unwrapped).__name__}")
+        if not perturbation >= 0:
+            raise ValueError(f"perturbation must be >= 0 (0 is none, 1 the standard), got {perturbation}")
+        self._env = unwrapped
+        self._rng = np.random.default_rng() if rng is None else rng
+        self._perturbation = perturbation
+        self._noise = np.zeros(14)
+
+    def action(self) -> Float32[np.ndarray, "14"]:
+        """The expert's action (14,) float32 for the environment's present state."""
+        state = self._env.true_state()
+        q = state.q_target
+        way = Pose.of(q).towards(_decide(state)).joints(q) - q
+        q = q + np.clip(way, -JOINT_SPEED, JOINT_SPEED)
+        return self._env.miscalibration.measured(q).astype(np.float32)
+
+    def perturb(self, action: Float32[np.ndarray, "14"]) -> Float32[np.ndarray, "14"]:
+        """What to execute (14,) float32 instead of the expert's `action`, the one to record.
+
+        For recovery data, after DART (arXiv 1703.09327): noise on the joints that is correlated in time, so that
+        the elbows stray from the lines they should follow.
+        """
+        if self._perturbation == 0:
+            return action
+        fresh = np.sqrt(1.0 - NOISE_MEMORY**2)
+        self._noise = NOISE_MEMORY * self._noise + fresh * self._rng.normal(size=14) * JOINT_NOISE
+        return action + (self._perturbation * self._noise).astype(np.float32)
+
+
+def _decide(state: FlippingState) -> Pose:
+    """Where to go now."""
+    now = Pose.of(state.q_target)
+    lifted = state.box[2] > state.stand[2] + BOX_SIDE / 2 + OFF_STAND
+    if not lifted and now.squeeze < 0.8 * PRESS:
+        return _grasp(state, now)
+    over = Pose(turn=0.0, squeeze=PRESS, lift=LIFTED, pitch=LEVEL)
+    if now.lift > LIFTED + (NEAR if now.pitch > LEVEL - ASTRAY else ASTRAY):
+        return over
+    return replace(over, pitch=POURED)
+
+
+def _grasp(state: FlippingState, now: Pose) -> Pose:
+    """Beside the box, at the height of its middle, then together."""
+    lift = float(np.arccos((state.box[2] - SHOULDER_HEIGHT) / UPPER_ARM))
+    turn = float(np.arcsin(state.box[1] / (UPPER_ARM * np.sin(lift))))
+    beside = Pose(turn, now.squeeze, lift, LEVEL)
+    misplaced = np.abs(beside.joints(state.q_target) - state.q_target).max()
+    if misplaced < (NEAR if now.squeeze < ASIDE + NEAR else ASTRAY):
+        return replace(beside, squeeze=PRESS)
+    return replace(beside, squeeze=ASIDE)

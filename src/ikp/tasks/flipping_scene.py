@@ -1,0 +1,109 @@
+"""The scene of bimanual flipping: two iiwa 14, a box that carries a bowl, a large bowl, two cameras."""
+
+from __future__ import annotations
+
+import functools
+
+import mujoco
+import torch
+
+from ikp.kinematics import Robot, iiwa14_dual
+from ikp.tasks.arms import add_arm
+from ikp.tasks.iiwa14 import iiwa14_bodies
+from ikp.tasks.particles import add_bowl, add_particles
+from ikp.tasks.scene import (
+    ARM_CONAFFINITY,
+    ARM_CONTYPE,
+    OBJECT_CONAFFINITY,
+    OBJECT_CONTYPE,
+    add_camera,
+    add_surroundings,
+    make_spec,
+)
+
+SIM_DT = 0.004
+SIDES = ("left", "right")
+BASE_Y = 0.20  # the bases stand at y = +-this, side by side, both facing +x [m]
+
+# The elbow surface: a flat-ended bumper on link 4 along its joint's axis; its end presses on the box. It is so narrow
+# and smooth, and the box so heavy, that a box held 3 cm off its middle turns and slips.
+PAD_RADIUS, PAD_HALF_LENGTH, PAD_FRICTION = 0.025, 0.100, 0.35
+STAND_FRICTION = 1.2
+
+BOX_SIDE, BOX_MASS = 0.20, 3.0
+STAND_SIDE, STAND_HEIGHT = 0.14, 0.20  # of which an episode sinks a part into the table [m]
+CUP_BOTTOM, CUP_RIM, CUP_HEIGHT, CUP_THICKNESS = 0.050, 0.080, 0.050, 0.006  # the bowl on the box
+BOWL_X, BOWL_BOTTOM, BOWL_RIM, BOWL_HEIGHT, BOWL_THICKNESS = 0.12, 0.090, 0.140, 0.120, 0.012
+MAX_PARTICLES, PARTICLE_RADIUS, PARTICLE_DENSITY = 30, 0.010, 1000.0
+
+YELLOW, BLUE, WHITE = (1.0, 0.72, 0.0, 1.0), (0.10, 0.32, 0.85, 1.0), (0.93, 0.93, 0.90, 1.0)
+RED, SLATE = (0.80, 0.13, 0.12, 1.0), (0.36, 0.39, 0.43, 1.0)
+PADS = {"left": (0.10, 0.62, 0.38, 1.0), "right": (0.55, 0.25, 0.72, 1.0)}
+
+
+@functools.cache
+def flipping_robot() -> Robot:
+    """Two iiwa 14 side by side, both facing +x; the tips are the flanges."""
+    poses = []
+    for y in (BASE_Y, -BASE_Y):
+        T = torch.eye(4, dtype=torch.float64)
+        T[1, 3] = y
+        poses.append(T)
+    return iiwa14_dual(*poses)
+
+
+def build_flipping_spec() -> mujoco.MjSpec:
+    """The whole scene, not compiled; after the arms' joints come those of `box`, then the particles'."""
+    spec = make_spec(SIM_DT)
+    spec.stat.center, spec.stat.extent = (0.25, 0.0, 0.25), 1.2
+    add_surroundings(spec, table_size=(1.3, 1.4), table_center=(0.30, 0.0))
+    add_arm(spec, flipping_robot(), {**iiwa14_bodies("left_"), **iiwa14_bodies("right_")})
+    for side in SIDES:
+        _add_pad(spec, side)
+    _add_stand(spec)
+    _add_box(spec)
+    add_bowl(
+        spec.worldbody, (BOWL_X, 0.0, 0.0), BOWL_BOTTOM, BOWL_RIM, BOWL_HEIGHT, BOWL_THICKNESS, BLUE,
+        friction=(0.4, 0.005, 0.0001),
+    )  # fmt: skip
+    # Stiffer contacts than the others': falling particles would sink through thin walls.
+    add_particles(
+        spec, MAX_PARTICLES, PARTICLE_RADIUS, PARTICLE_DENSITY, YELLOW,
+        friction=(0.4, 0.005, 0.0001), solref=(0.01, 1.0), priority=2,
+    )  # fmt: skip
+    add_camera(spec, "front", position=(1.45, 0.0, 1.60), target=(0.20, 0.0, 0.30), fovy=36.0)
+    add_camera(spec, "overview", position=(1.45, -0.95, 1.15), target=(0.20, 0.0, 0.30), fovy=42.0)
+    return spec
+
+
+def _add_pad(spec: mujoco.MjSpec, side: str) -> None:
+    spec.body(f"{side}_link_4").add_geom(
+        name=f"{side}_pad", type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(PAD_RADIUS, PAD_HALF_LENGTH, 0),
+        rgba=PADS[side], mass=0.0, contype=ARM_CONTYPE, conaffinity=ARM_CONAFFINITY, priority=1, condim=3,
+        friction=(PAD_FRICTION, 0.005, 0.0001),
+    )  # fmt: skip
+
+
+def _add_stand(spec: mujoco.MjSpec) -> None:
+    """A post with a rubber top; its frame is the top's middle, which an episode places (mocap)."""
+    body = spec.worldbody.add_body(name="stand", mocap=True)
+    body.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_BOX, pos=(0, 0, -STAND_HEIGHT / 2), rgba=SLATE,
+        size=(STAND_SIDE / 2, STAND_SIDE / 2, STAND_HEIGHT / 2), friction=(STAND_FRICTION, 0.005, 0.0001),
+        contype=OBJECT_CONTYPE, conaffinity=OBJECT_CONAFFINITY,
+    )  # fmt: skip
+
+
+def _add_box(spec: mujoco.MjSpec) -> None:
+    """A free cube with a bowl fixed to its top; its frame is the cube's centre."""
+    half = BOX_SIDE / 2
+    body = spec.worldbody.add_body(name="box")
+    body.add_freejoint(name="box_joint")
+    body.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_BOX, size=(half, half, half), rgba=RED, mass=BOX_MASS,
+        friction=(0.4, 0.005, 0.0001), contype=OBJECT_CONTYPE, conaffinity=OBJECT_CONAFFINITY,
+    )  # fmt: skip
+    add_bowl(
+        body, (0.0, 0.0, half), CUP_BOTTOM, CUP_RIM, CUP_HEIGHT, CUP_THICKNESS, WHITE,
+        friction=(0.4, 0.005, 0.0001), mass=0.01,
+    )  # fmt: skip

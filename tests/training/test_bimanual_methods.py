@@ -1,0 +1,80 @@
+"""Every method trains on the tasks of two arms: a few steps on a few short demonstrations, then one action."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from ikp.data import load_dataset
+from ikp.experiments.summary import summarize, summary_table
+from ikp.nets import EncoderConfig
+from ikp.policies import METHODS, PolicyConfig, make_policy, method_config
+from ikp.policies.variables import TipPoses
+from ikp.training.collection import collect
+from ikp.training.config import TrainConfig
+from ikp.training.evaluation import evaluate, stack_observations
+from ikp.training.trainer import train
+
+TASKS = ("ikp/BimanualSweepingMiscalibrated-v0", "ikp/BimanualFlipping-v0")
+STEPS = 8
+SMALL = PolicyConfig(
+    width=16, blocks=1, negatives=4, grid=8, refinements=1, encoder=EncoderConfig(kind="pool", channels=4)
+)
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def collected(request, tmp_path_factory):
+    """Task and data set of three demonstrations, cut off after a few steps."""
+    env_id = request.param
+    spec = gymnasium.registry[env_id]
+    whole, spec.max_episode_steps = spec.max_episode_steps, STEPS
+    root = tmp_path_factory.mktemp("data")
+    collect(env_id, root / "a", 3, env_kwargs={}, keep_failures=True, workers=1, progress=False)
+    yield env_id, load_dataset(root / "a")
+    spec.max_episode_steps = whole
+
+
+def trained(dataset, robot, method, out):
+    """A policy after three optimiser steps, and what the training reports."""
+    policy = make_policy(robot, dataset.spec, method_config(method, SMALL))
+    config = TrainConfig(steps=3, batch_size=8, validate_every=3, checkpoint_every=3, threads=1, held_out=0.3)
+    result = train(policy, dataset, config, out=out)
+    return policy, result
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method_trains_and_acts(collected, method, tmp_path):
+    env_id, dataset = collected
+    env = gymnasium.make(env_id, disable_env_checker=True)
+    policy, result = trained(dataset, env.unwrapped.robot, method, tmp_path / "run")
+    errors = result.validation["held_out"]
+    assert np.isfinite(list(errors.values())).all()
+    assert errors["joint_deg_median"] > 0
+    observation, _ = env.reset(seed=0)
+    action = policy.act(stack_observations([[observation]], policy))
+    assert action.shape == (1, 14)
+    # Hardly trained, it still stays within the steps of the demonstrations.
+    assert (action[0] - torch.from_numpy(observation["state"])).abs().max() < 0.6
+
+
+def test_two_tips_are_twelve_variables(collected):
+    env_id, dataset = collected
+    robot = gymnasium.make(env_id, disable_env_checker=True).unwrapped.robot
+    poses = TipPoses(dataset.spec, robot, delta=True)
+    state, action = (torch.from_numpy(values[:4]) for values in (dataset.state, dataset.action))
+    variables = poses.encode(state, action)
+    assert variables.shape == (4, 12)
+    decoded = poses.decode(state, variables)
+    torch.testing.assert_close(poses.poses(decoded), poses.poses(action), atol=2e-3, rtol=0)
+
+
+def test_an_evaluation_reports_the_mean_score(collected, tmp_path):
+    env_id, dataset = collected
+    robot = gymnasium.make(env_id, disable_env_checker=True).unwrapped.robot
+    policy, _ = trained(dataset, robot, "explicit", tmp_path / "run")
+    result = evaluate(env_id, policy, episodes=2, progress=False)
+    summary = summarize(result.to_json())
+    assert summary["scores"]["score"]["mean"] == 0.0
+    assert "mean score" in summary_table(summary)
