@@ -51,7 +51,7 @@ def test_seeds_of_a_setting_are_one_row(tmp_path):
             for i, mm in enumerate(errors_mm)
         ]
         record = {
-            "run": {"name": run.name}, "score": {}, "settings": {}, "episodes": {"success": [0, 0]},
+            "run": {"name": run.name}, "score": {}, "settings": {"episodes": 2}, "episodes": {"success": [0, 0]},
             "summary": summarize({"episodes": episodes}), "training": {"seconds": 60.0 * (seed + 1), "steps": 4000},
         }  # fmt: skip
         path = result_path(tmp_path, "standard", run.name)
