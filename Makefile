@@ -42,6 +42,7 @@ format: setup
 
 bench:
 	@scripts/setup.sh bench
+	@benchmarks/peers/diengine.sh || echo "DI-engine's rows will read 'not run'"
 	@for file in benchmarks/bench_*.py; do \
 	  echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; \
 	done
