@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -214,3 +215,20 @@ def test_shifts_move_frames_of_an_example_alike():
             if torch.equal(shifted[example, :, 4 - r : 8 - r, 4 - c : 8 - c], inner[example])
         ]
         assert len(matches) == 1
+
+
+def test_scales_of_the_inputs_are_recorded_and_a_tiny_one_is_warned_of(tmp_path):
+    data = tiny_demonstrations()
+    torch.manual_seed(0)
+    encoder = EncoderConfig(channels=8, heads=4, seen=2, features=8, normalize=False)
+    policy = make_policy(ur5e(), data.spec, PolicyConfig(width=16, blocks=1, negatives=4, encoder=encoder))
+    with torch.no_grad():
+        policy.encoder.images["front"].head.weight.mul_(0.01)
+        policy.encoder.images["front"].head.bias.zero_()
+    with pytest.warns(UserWarning, match="'front' 0.0"):
+        train(policy, data, replace(CONFIG, steps=1), out=tmp_path / "run")
+    first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    scales = first["input_scales"]
+    assert set(scales) == {"state", "environment_state", "front", "action", "observed poses", "link poses"}
+    assert scales["state"] == pytest.approx(1.0, abs=0.2)
+    assert scales["action"] == pytest.approx(1.0, abs=0.2)

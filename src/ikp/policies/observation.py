@@ -50,12 +50,16 @@ class ObservationEncoder(nn.Module):
             self.environment_state.fit(environment_state)
 
     def forward(self, observation: Observation) -> Float[Tensor, "batch features"]:
-        parts = [self.state(observation["state"]).flatten(1)]
+        return torch.cat(list(self.parts(observation).values()), -1)
+
+    def parts(self, observation: Observation) -> dict[str, Tensor]:
+        """The features by where they come from: `state`, `environment_state`, and each camera by its name."""
+        parts = {"state": self.state(observation["state"]).flatten(1)}
         if self.spec.environment_state_dim:
-            parts.append(self.environment_state(observation["environment_state"]).flatten(1))
+            parts["environment_state"] = self.environment_state(observation["environment_state"]).flatten(1)
         for camera in self.spec.camera_names:
-            parts.append(self.images[_module_name(camera)](observation["images"][camera]))
-        return torch.cat(parts, -1)
+            parts[camera] = self.images[_module_name(camera)](observation["images"][camera])
+        return parts
 
     def check(self, observation: Observation) -> None:
         """Raise ValueError that names what is missing, misshapen or not finite in an observation."""

@@ -20,6 +20,7 @@ from ikp.policies.checkpoint import replaced_atomically
 from ikp.policies.policy import batch_to
 from ikp.training.augmentation import shift_images
 from ikp.training.config import TrainConfig
+from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.memory import reuse_freed_memory
 from ikp.training.optimization import MovingAverage, make_optimizer, schedule
 from ikp.training.state import Progress, load_state, save_state
@@ -102,6 +103,8 @@ class _Run:
 
     def execute(self, callback: Callback | None, origin: dict[str, Any]) -> TrainResult:
         config = self.config
+        if self.progress.step == 0:
+            self._check_scales()
         with tqdm(total=config.steps, initial=self.progress.step, unit="step", desc="training") as bar:
             while not self._done():
                 parts = self._step()
@@ -121,6 +124,13 @@ class _Run:
         save_policy(self.averaged, self.out / "policy", origin=origin)
         self.writer.close()
         return TrainResult(self.averaged, self.progress.step, self.progress.seconds, self.validation)
+
+    def _check_scales(self) -> None:
+        frames = self.training[torch.linspace(0, len(self.training) - 1, VALIDATION_FRAMES).long()]
+        batch = batch_to(self.dataset.batch(frames, self.policy.config.history), self.device)
+        scales = input_scales(self.policy, batch)
+        self._record({"input_scales": scales})
+        warn_of_scales(scales)
 
     def _fraction(self) -> float:
         """How far the schedule is, by steps or by the clock."""
