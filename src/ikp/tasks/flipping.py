@@ -31,8 +31,8 @@ SUCCESS_SCORE = 0.9
 MIN_PARTICLES = 20
 STAND_CENTER, STAND_RANGE = np.array((0.40, 0.0, 0.13)), np.array((0.005, 0.04, 0.055))  # of its top [m]
 STAND_YAW = np.radians(5.0)
-CUP_SPREAD = 0.03  # radius of the heap in the bowl on the box [m]
-SETTLING = 0.5  # simulated before an episode starts [s]
+CUP_SPREAD = 0.042  # radius of the heap in the bowl on the box [m]
+SETTLING = 0.8  # simulated before an episode starts [s]
 FALLEN_HEIGHT = 0.03  # a particle lower than this and outside of the bowl lies on the table [m]
 REST_STEPS = 3
 
