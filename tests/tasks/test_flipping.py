@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ikp.tasks import FlippingEnv, FlippingOracle
-from ikp.tasks.flipping import STAND_CENTER, STAND_RANGE
+from ikp.tasks.flipping import STAND_HEIGHTS, STAND_RANGE
 from ikp.tasks.flipping_scene import BOWL_X, BOX_SIDE, PARTICLE_RADIUS
 
 
@@ -45,7 +45,8 @@ def test_starts_keep_their_ranges(env):
         env.reset(seed=seed)
         state = env.true_state()
         numbers.append(len(state.particles))
-        assert np.all(np.abs(state.stand - STAND_CENTER) <= STAND_RANGE)
+        assert STAND_HEIGHTS[0] <= state.stand[2] <= STAND_HEIGHTS[1]
+        assert abs(state.stand[1]) <= STAND_RANGE[1]
         assert state.box_rotation[2, 2] > 0.999
         assert state.in_cup.all(), "every particle lies in the bowl on the box"
     assert min(numbers) >= 20

@@ -20,6 +20,8 @@ from ikp.tasks.flipping_scene import (
     CUP_RIM,
     MAX_PARTICLES,
     PARTICLE_RADIUS,
+    SHOULDER_HEIGHT,
+    UPPER_ARM,
     build_flipping_spec,
     flipping_robot,
 )
@@ -29,10 +31,11 @@ from ikp.tasks.scene import yaw_to_quat
 MAX_EPISODE_STEPS = 180
 SUCCESS_SCORE = 0.9
 MIN_PARTICLES = 20
-STAND_CENTER, STAND_RANGE = np.array((0.40, 0.0, 0.13)), np.array((0.005, 0.04, 0.055))  # of its top [m]
+STAND_HEIGHTS = (0.075, 0.225)  # of its top [m]
+STAND_RANGE = (0.005, 0.04)  # x and y around where elbows at the height of the box's middle are [m]
 STAND_YAW = np.radians(5.0)
-CUP_SPREAD = 0.03  # radius of the heap in the bowl on the box [m]
-SETTLING = 0.5  # simulated before an episode starts [s]
+CUP_SPREAD = 0.042  # radius of the heap in the bowl on the box [m]
+SETTLING = 0.8  # simulated before an episode starts [s]
 FALLEN_HEIGHT = 0.03  # a particle lower than this and outside of the bowl lies on the table [m]
 REST_STEPS = 3
 
@@ -99,7 +102,10 @@ class FlippingEnv(ArmTask):
     def _start(self) -> None:
         """The stand somewhere, the box on it, its bowl filled and settled, the arms beside."""
         rng = self.np_random
-        stand = STAND_CENTER + rng.uniform(-1, 1, 3) * STAND_RANGE
+        height = rng.uniform(*STAND_HEIGHTS)
+        reach = np.sqrt(UPPER_ARM**2 - (height + BOX_SIDE / 2 - SHOULDER_HEIGHT) ** 2)
+        stand = np.array((reach, 0.0, height))
+        stand[:2] += rng.uniform(-1, 1, 2) * STAND_RANGE
         quat = yaw_to_quat(rng.uniform(-STAND_YAW, STAND_YAW))
         self.data.mocap_pos[0], self.data.mocap_quat[0] = stand, quat
         self._box_qpos[:3], self._box_qpos[3:] = (*stand[:2], stand[2] + BOX_SIDE / 2), quat

@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from ikp.tasks.flipping import FlippingEnv, FlippingState
-from ikp.tasks.flipping_scene import BOX_SIDE
+from ikp.tasks.flipping_scene import BOX_SIDE, SHOULDER_HEIGHT, UPPER_ARM
 
-SHOULDER_HEIGHT, UPPER_ARM = 0.36, 0.42  # of the iiwa 14 [m]
 LEVEL, POURED = np.radians(95.0), np.radians(-50.0)  # pitch of the forearms, and with them of the box
 LIFTED = np.radians(60.0)  # pitch of the upper arms at which the box is over the bowl
 ASIDE, PRESS = (

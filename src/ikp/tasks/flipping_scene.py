@@ -23,15 +23,16 @@ from ikp.tasks.scene import (
 
 SIM_DT = 0.004
 SIDES = ("left", "right")
+SHOULDER_HEIGHT, UPPER_ARM = 0.36, 0.42  # of the iiwa 14 [m]
 BASE_Y = 0.20  # the bases stand at y = +-this, side by side, both facing +x [m]
 
 # The elbow surface: a flat-ended bumper on link 4 along its joint's axis; its end presses on the box. It is so narrow
 # and smooth, and the box so heavy, that a box held 3 cm off its middle turns and slips.
-PAD_RADIUS, PAD_HALF_LENGTH, PAD_FRICTION = 0.025, 0.100, 0.35
+PAD_RADIUS, PAD_HALF_LENGTH, PAD_FRICTION = 0.020, 0.100, 0.35
 STAND_FRICTION = 1.2
 
 BOX_SIDE, BOX_MASS = 0.20, 3.0
-STAND_SIDE, STAND_HEIGHT = 0.14, 0.20  # of which an episode sinks a part into the table [m]
+STAND_SIDE, STAND_HEIGHT = 0.14, 0.24  # of which an episode sinks a part into the table [m]
 CUP_BOTTOM, CUP_RIM, CUP_HEIGHT, CUP_THICKNESS = 0.050, 0.080, 0.050, 0.006  # the bowl on the box
 BOWL_X, BOWL_BOTTOM, BOWL_RIM, BOWL_HEIGHT, BOWL_THICKNESS = 0.12, 0.090, 0.140, 0.120, 0.012
 MAX_PARTICLES, PARTICLE_RADIUS, PARTICLE_DENSITY = 30, 0.010, 1000.0
