@@ -63,7 +63,7 @@ def test_two_tips_are_twelve_variables(collected):
     env_id, dataset = collected
     robot = gymnasium.make(env_id, disable_env_checker=True).unwrapped.robot
     poses = TipPoses(dataset.spec, robot, delta=True)
-    state, action = (torch.from_numpy(values[:4]) for values in (dataset.state, dataset.action))
+    state, action = dataset.state[:4], dataset.action[:4]
     variables = poses.encode(state, action)
     assert variables.shape == (4, 12)
     decoded = poses.decode(state, variables)
