@@ -13,10 +13,8 @@ from ikp.tasks.flipping_scene import BOX_SIDE, SHOULDER_HEIGHT, UPPER_ARM
 
 LEVEL, POURED = np.radians(95.0), np.radians(-50.0)  # pitch of the forearms, and with them of the box
 LIFTED = np.radians(60.0)  # pitch of the upper arms at which the box is over the bowl
-ASIDE, PRESS = (
-    np.radians(-9.0),
-    np.radians(0.6),
-)  # how far the elbows are turned inwards, 0 at the box's sides
+# How far the elbows are turned inwards, 0 at the box's sides; the drives' springs turn what is beyond into force.
+ASIDE, PRESS = np.radians(-9.0), np.radians(0.6)
 NEAR, ASTRAY = np.radians(0.7), np.radians(3.0)  # a movement has ended; one that began has to begin anew
 # The disturbance of `perturb`; small at the first joints, which hold the box.
 JOINT_NOISE, NOISE_MEMORY = np.radians(np.tile((0.1, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4), 2)), 0.8
@@ -48,12 +46,12 @@ class Pose:
 
     def towards(self, goal: Pose) -> Pose:
         """The next pose on the way to a goal: each value goes at its own constant speed."""
-        steps = ((getattr(goal, name) - value, getattr(SPEED, name)) for name, value in vars(self).items())
+        values = {name: (value, getattr(SPEED, name)) for name, value in vars(self).items()}
         return Pose(
-            *(
-                value + np.clip(way, -most, most)
-                for value, (way, most) in zip(vars(self).values(), steps, strict=True)
-            )
+            **{
+                name: value + np.clip(getattr(goal, name) - value, -most, most)
+                for name, (value, most) in values.items()
+            }
         )
 
 

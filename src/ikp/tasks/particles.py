@@ -135,13 +135,9 @@ class Particles:
             touching = sideways < gap**2
             tops = below[touching, 2] + np.sqrt(gap**2 - sideways[touching])
             self._all[index] = (*xy, max(bottom + 1.01 * self._radius, tops.max(initial=-np.inf)))
-        self._store(slice(number, None))
-
-    def _store(self, which: slice) -> None:
-        rest = self._all[which]
-        columns = np.arange(len(rest)) * 3 * self._radius
-        rest[:, 0], rest[:, 1], rest[:, 2] = self._storage[0] + columns, self._storage[1], 0.0
-        rest[:, 2] = FLOOR_HEIGHT + self._radius
+        rest = self._all[number:]
+        rest[:, :2], rest[:, 2] = self._storage, FLOOR_HEIGHT + self._radius
+        rest[:, 0] += np.arange(len(rest)) * 3 * self._radius
 
     def inside(
         self, center: tuple[float, float], radius: float, top: float, bottom: float = 0.0
