@@ -29,14 +29,16 @@ SIMULATION_FILES_AND_PLOTS = {
 
 def project_files() -> list[Path]:
     """What a clone holds, less pictures and other binary files; found without git, for archives have none."""
-    skipped_folders = {".git", ".venv", "__pycache__", "build", "dist", "outputs", "runs"}
+    skipped_folders = {".git", "__pycache__", "build", "dist", "outputs", "runs"}
     binary = {".gif", ".jpg", ".mp4", ".npz", ".parquet", ".png", ".pyc", ".safetensors"}
     found = []
     for folder, subfolders, names in os.walk(ROOT):
         subfolders[:] = [
             name
             for name in subfolders
-            if name not in skipped_folders and not name.endswith(("_cache", ".egg-info", ".hypothesis"))
+            if name not in skipped_folders
+            and not name.startswith(".venv")
+            and not name.endswith(("_cache", ".egg-info", ".hypothesis"))
         ]
         found += [Path(folder) / name for name in names if Path(name).suffix not in binary]
     return sorted(found)
