@@ -302,9 +302,9 @@ def dense_layers(values: Mapping[str, Tensor], policy: ImplicitPolicy, j: int) -
         policy: its structure.
         j: dimension.
     """
-    context = values["first.context"].unflatten(1, (policy.dims, -1))[:, j]
-    before = values["first.prefix"][:j, :, j].flatten(0, 1)
-    first = torch.cat([context, before, values["first.own"][j]])
+    own = values["first.own"][j]
+    before = values["first.prefix"][j, : j * len(own)]
+    first = torch.cat([values["first.context"][j], before, own])
     layers = [(first.T.contiguous(), values["first.bias"][j, 0])]
     names = [f"blocks.{b}.layers.{k}" for b in range(policy.config.blocks) for k in range(3)]
     for name in (*names, "head"):

@@ -61,14 +61,19 @@ class SpatialSoftmax(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
 
     def forward(self, maps: Float[Tensor, "batch heads rows columns"]) -> Float[Tensor, "batch two_heads"]:
-        return self.weigh(maps)[0]
+        return self.weigh(maps * self.sharpness)[0]
 
-    def weigh(self, maps: Float[Tensor, "batch heads rows columns"]) -> tuple[Tensor, Tensor]:
+    @property
+    def sharpness(self) -> Float[Tensor, ""]:
+        """The inverse temperature, which multiplies the maps to give logits."""
+        return torch.exp(-self.log_temperature)
+
+    @staticmethod
+    def weigh(logits: Float[Tensor, "batch heads rows columns"]) -> tuple[Tensor, Tensor]:
         """Expected positions (batch, 2 * heads) and the softmax weights (batch, heads, rows * columns)."""
-        rows, columns = maps.shape[-2:]
-        logits = maps.float().flatten(2) / self.log_temperature.exp()
-        weights = logits.softmax(-1)
-        row, column = _grid(rows, columns, maps.device)
+        rows, columns = logits.shape[-2:]
+        weights = logits.flatten(2).softmax(-1, dtype=torch.float32)
+        row, column = _grid(rows, columns, logits.device)
         grid = torch.stack([row.flatten(), column.flatten()], -1)
         return (weights @ grid).flatten(1), weights
 
@@ -165,17 +170,24 @@ class KeypointTrunk(nn.Module):
         self.fine = nn.Sequential(*fine)
         self.coarse = nn.Sequential(*coarse, nn.Conv2d(channels, channels, 1), nn.Upsample(scale_factor=2))
         self.lateral = nn.Conv2d(channels, channels, 1)
-        self.merge = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, heads + seen, 1))
+        self.merge = nn.Conv2d(channels, heads + seen, 1)
         self.heads = heads
         self.softmax = SpatialSoftmax()
         self.size = heads * (2 + seen)
 
     def forward(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch features"]:
         fine = self.fine(x)
-        merged = self.merge(self.lateral(fine) + self.coarse(fine))
+        merged = self._merged(torch.relu(self.lateral(fine) + self.coarse(fine)))
         positions, weights = self.softmax.weigh(merged[:, : self.heads])
         local = merged[:, self.heads :].float().flatten(2).transpose(1, 2)
         return torch.cat([positions, torch.bmm(weights, local).flatten(1)], 1)
+
+    def _merged(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch maps rows columns"]:
+        """The heads' logits and the local features; the temperature acts on weights, which are few, not on maps."""
+        sharpness = self.softmax.sharpness.expand(self.heads)
+        scale = torch.cat([sharpness, sharpness.new_ones(len(self.merge.weight) - self.heads)])
+        weight, bias = self.merge.weight * scale[:, None, None, None], self.merge.bias * scale
+        return nn.functional.conv2d(x, weight, bias)
 
 
 def _keypoint(inputs: int, config: EncoderConfig) -> tuple[nn.Module, int]:
@@ -216,7 +228,7 @@ class ImageEncoder(nn.Module):
         stacked = images.permute(0, 1, 4, 2, 3).reshape(batch, frames * 3, rows, columns)
         low = self.config.bfloat16 and self.training
         x = stacked.contiguous(memory_format=torch.channels_last).to(torch.bfloat16 if low else torch.float32)
-        x = x * (1 / 127.5) - 1
+        x.mul_(1 / 127.5).sub_(1)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
             x = self.trunk(x)
         return self.norm(self.head(x.float()))

@@ -232,17 +232,16 @@ class CandidateLayer(nn.Module):
         self.dims, self.width, self.links = dims, width, links
         own = 1 + links
         bound = 1 / math.sqrt(context + dims * own)
-        self.context = nn.Parameter(torch.empty(context, dims * width).uniform_(-bound, bound))
+        self.context = nn.Parameter(torch.empty(dims, context, width).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(dims, 1, width))
         self.own = nn.Parameter(torch.empty(dims, own, width).uniform_(-bound, bound))
-        self.prefix = nn.Parameter(torch.empty(dims, own, dims, width).uniform_(-bound, bound))
-        before = torch.ones(dims, dims).triu(1)[:, None, :, None]  # dimension i feeds j > i only
-        self.register_buffer("before", before, persistent=False)
+        self.prefix = nn.Parameter(torch.empty(dims, dims * own, width).uniform_(-bound, bound))
+        before = torch.ones(dims, dims).tril(-1).repeat_interleave(own, 1)[..., None]
+        self.register_buffer("before", before, persistent=False)  # dimension j sees those before it only
 
     def observe(self, context: Float[Tensor, "batch context"]) -> Float[Tensor, "dims batch width"]:
         """The observation's share of the layer, with the bias."""
-        share = (context @ self.context).reshape(len(context), self.dims, self.width)
-        return share.transpose(0, 1) + self.bias
+        return torch.matmul(context, self.context) + self.bias
 
     def forward(
         self,
@@ -259,9 +258,8 @@ class CandidateLayer(nn.Module):
         """
         batch = len(context)
         history = prefix[..., None] if terms is None else torch.cat([prefix[..., None], terms.prefix], -1)
-        weight = (self.prefix * self.before).flatten(0, 1).flatten(1)
-        share = (history.flatten(1) @ weight).reshape(batch, self.dims, self.width).transpose(0, 1)
-        base, slopes = self.observe(context) + share, self.own[:, None, :1].expand(-1, batch, -1, -1)
+        base = self.observe(context) + torch.matmul(history.flatten(1), self.prefix * self.before)
+        slopes = self.own[:, None, :1].expand(-1, batch, -1, -1)
         if terms is None:
             return base, slopes
         base = base + torch.bmm(terms.base.transpose(0, 1), self.own[:, 1:])
@@ -277,8 +275,8 @@ class CandidateLayer(nn.Module):
         link: tuple[Float[Tensor, "batch links"], Float[Tensor, "batch 2 links"]] | None,
     ) -> tuple[Float[Tensor, "batch width"], Float[Tensor, "batch k width"]]:
         """`forward` of dimension j alone: its `observe`, the inputs of the dimensions before it, its link's terms."""
-        base = torch.addmm(observed, history.flatten(1), self.prefix[:j, :, j].flatten(0, 1))
-        own = self.own[j]
+        own, before = self.own[j], history.flatten(1)
+        base = torch.addmm(observed, before, self.prefix[j, : before.shape[1]])
         slopes = own[:1].expand(len(base), -1, -1)
         if link is None:
             return base, slopes

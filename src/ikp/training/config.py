@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+OPTIMIZERS = ("muon", "adamw")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -15,10 +17,11 @@ class TrainConfig:
         minutes: time budget instead: the schedule then follows the clock, and the run ends at this time or
             after `steps`, whichever comes first. Such a run is not reproducible to the bit.
         batch_size: frames per step.
-        learning_rate: of the heads and energies (AdamW, linear warm-up, cosine decay to zero).
+        optimizer: `muon` (orthogonalised momentum for weight matrices, AdamW for the rest) or `adamw`.
+        learning_rate: of the heads and energies (linear warm-up, cosine decay to zero).
         encoder_learning_rate: of the image encoders.
         residual_learning_rate: of the kinematic residuals; larger ones drift.
-        weight_decay: of AdamW, on matrices.
+        weight_decay: on matrices.
         warmup: share of the schedule with a rising learning rate.
         ema: decay of the weights' moving average, which is what is evaluated and saved.
         clip: largest gradient norm.
@@ -35,6 +38,7 @@ class TrainConfig:
     steps: int = 15_000
     minutes: float | None = None
     batch_size: int = 64
+    optimizer: str = "muon"
     learning_rate: float = 2e-3
     encoder_learning_rate: float = 1e-3
     residual_learning_rate: float = 3e-4
@@ -52,6 +56,8 @@ class TrainConfig:
     threads: int = 0
 
     def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
         for name in ("steps", "batch_size", "validate_every", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")

@@ -1,46 +1,66 @@
-"""Optimiser, learning-rate schedule and the moving average of the weights."""
+"""Optimisers, learning-rate schedule and the moving average of the weights."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ikp.policies import Policy
 from ikp.training.config import TrainConfig
+from ikp.training.muon import Muon, is_matrix
 
 
-def make_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with one learning rate each for encoders, kinematic residuals and everything else.
+def make_optimizers(policy: Policy, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """The optimisers of a policy's parameters, with learning rates of their own for encoders and residuals.
 
-    Residuals and vectors (biases, norms) have no weight decay.
+    `muon` moves the weight matrices by Muon and all else by AdamW, `adamw` everything by AdamW. Residuals and
+    vectors (biases, norms) have no weight decay. Each group keeps its rate before any schedule as `base_lr`.
     """
-    rates = {
-        "encoder": config.encoder_learning_rate,
-        "residual": config.residual_learning_rate,
-        "head": config.learning_rate,
-    }
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    matrices = _Groups(config)
+    others = _Groups(config)
     for name, parameter in policy.named_parameters():
         kind = (
             "residual" if ".residual." in name else "encoder" if name.startswith("encoder.images") else "head"
         )
+        by_muon = config.optimizer == "muon" and kind != "residual" and is_matrix(parameter)
+        (matrices if by_muon else others).add(kind, parameter)
+    optimizers: list[torch.optim.Optimizer] = []
+    if matrices.groups:
+        optimizers.append(Muon(matrices.as_list(), lr=config.learning_rate))
+    optimizers.append(torch.optim.AdamW(others.as_list(), betas=(0.9, 0.99), fused=True))
+    return optimizers
+
+
+class _Groups:
+    """Parameters of one optimiser, by their learning rate and weight decay."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+
+    def add(self, kind: str, parameter: nn.Parameter) -> None:
         decays = parameter.ndim > 1 and kind != "residual"
-        groups.setdefault((kind, decays), []).append(parameter)
-    return torch.optim.AdamW(
-        [
+        self.groups.setdefault((kind, decays), []).append(parameter)
+
+    def as_list(self) -> list[dict[str, Any]]:
+        config = self.config
+        rates = {
+            "encoder": config.encoder_learning_rate,
+            "residual": config.residual_learning_rate,
+            "head": config.learning_rate,
+        }
+        return [
             {
                 "params": parameters,
                 "lr": rates[kind],
                 "base_lr": rates[kind],
                 "weight_decay": config.weight_decay if decays else 0.0,
             }
-            for (kind, decays), parameters in groups.items()
-        ],
-        betas=(0.9, 0.99),
-        fused=True,
-    )
+            for (kind, decays), parameters in self.groups.items()
+        ]
 
 
 def schedule(progress: float, warmup: float) -> float:
