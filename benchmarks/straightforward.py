@@ -238,7 +238,9 @@ class Straightforward(nn.Module):
             reach = 2 * config.window * (high - low)
         index, repeats = lowest_local_minima(energy, config.beam)
         best, least = grid[index], energy.gather(1, index)
-        points = max(config.grid // 2, 3)
+        if config.window:
+            best = best + (grid[1] - grid[0]) * vertex(energy, index)
+        points = max(config.grid // 3, 3)
         for _ in range(config.refinements):
             offsets = torch.linspace(-reach, reach, points, dtype=grid.dtype, device=grid.device)
             fine = (best[..., None] + offsets).clamp(low, high)
@@ -262,6 +264,14 @@ def smoothed(energy: Tensor, cells: float) -> Tensor:
     weight = weight / torch.exp(-0.5 * (steps / cells) ** 2).sum()
     near = energy.neg().softmax(1) @ weight
     return -near.clamp_min(1e-30).log() - energy.neg().logsumexp(1, keepdim=True)
+
+
+def vertex(energy: Tensor, index: Tensor) -> Tensor:
+    """Where the parabola through (-1, left), (0, minimum), (1, right) has its least value; 0 at an end of the grid."""
+    padded = torch.nn.functional.pad(energy, (1, 1), value=float("nan"))
+    left, middle, right = (padded.gather(1, index + k) for k in (0, 1, 2))
+    square, linear = (left + right) / 2 - middle, (right - left) / 2
+    return (-linear / (2 * square).clamp_min(1e-6)).clamp(-0.5, 0.5).nan_to_num(0.0)
 
 
 def lowest_local_minima(energy: Tensor, count: int) -> tuple[Tensor, Tensor]:

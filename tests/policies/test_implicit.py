@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Normal
 
 from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
-from ikp.policies.inference import joint_log_density, langevin, search
+from ikp.policies.inference import Walk, joint_log_density, langevin, search
 from ikp.policies.normalizer import Bounds
 from ikp.policies.proposal import scale_gradient, uniform_negatives
 
@@ -235,6 +235,21 @@ def test_a_window_prefers_the_probable_neighbourhood_to_the_narrow_peak():
     wide = search(Known(0.04), torch.zeros(1, 1), None)
     torch.testing.assert_close(sharp, torch.tensor([[0.0]]), atol=1e-3, rtol=0)
     torch.testing.assert_close(wide, torch.tensor([[0.6]]), atol=1e-2, rtol=0)
+
+
+def test_the_window_finds_a_peak_between_grid_points(robot):
+    policy, batch = fitted(robot, "ikp", proposal="uniform")
+    context, joints = policy.context(batch), policy.measured_joints(batch)
+    low, high = policy.bounds.low, policy.bounds.high
+    peak = low + 0.4137 * (high - low)
+
+    class Known(Walk):
+        def energies(self, j):
+            return lambda x: 0.5 * ((x - peak[j]) / (0.004 * (high[j] - low[j]))) ** 2
+
+    policy.walk = lambda context, joints: Known(policy, context, joints)
+    share = (search(policy, context.detach(), joints) - peak) / (high - low)
+    assert share.abs().max() < 5e-4  # a twentieth of a cell of the grid
 
 
 def test_search_and_langevin_find_the_mode_of_a_known_density():

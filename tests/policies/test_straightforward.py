@@ -238,7 +238,7 @@ def briefly_trained(**changes) -> tuple[ImplicitPolicy, dict]:
 
 def final_cell(config: PolicyConfig) -> float:
     """Distance of neighbouring candidates in the last refinement without a window, as a share of the bounds."""
-    return (2 / (max(config.grid // 2, 3) - 1)) ** config.refinements / (config.grid - 1)
+    return (2 / (config.fine_points - 1)) ** config.refinements / (config.grid - 1)
 
 
 def test_the_search_finds_what_an_exhaustive_one_finds():

@@ -40,7 +40,7 @@ class PolicyConfig:
         prefix_noise: standard deviation of noise on the demonstrated values of the dimensions before (in units of
             the actions' own spread): at inference they are the policy's choices, which are not exact either.
         grid: candidates per dimension at inference.
-        refinements: how often the cell around the best one is searched again with half as many.
+        refinements: how often the neighbourhood of the best one is searched again, with a third as many.
         beam: prefixes kept at inference, ranked by their normalised log-density; 1 commits greedily.
         window: decide by probability within a Gaussian window of this share of the bounds, and take its mean;
             0 takes the very point of least energy.
@@ -61,8 +61,8 @@ class PolicyConfig:
     negatives: int = 32
     proposal: str = "learned"
     prefix_noise: float = 0.1
-    grid: int = 64
-    refinements: int = 2
+    grid: int = 96
+    refinements: int = 1
     beam: int = 1
     window: float = 0.01
     inference: str = "search"
@@ -94,6 +94,11 @@ class PolicyConfig:
         for name in ("fk_weight", "prefix_noise"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be 0 or more")
+
+    @property
+    def fine_points(self) -> int:
+        """Candidates of a refinement."""
+        return max(self.grid // 3, 3)
 
     @property
     def has_kinematics(self) -> bool:
