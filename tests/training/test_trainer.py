@@ -193,7 +193,7 @@ def test_residuals_learn_slowly_and_do_not_decay(name):
 def test_muon_takes_the_matrices_and_no_residual():
     data = tiny_demonstrations(2)
     policy = tiny_policy(data)
-    taken, rest = make_optimizers(policy, TrainConfig(optimizer="muon"))
+    _, taken = make_optimizers(policy, TrainConfig(optimizer="muon"))
     by_muon = {id(p) for group in taken.param_groups for p in group["params"]}
     names = {name for name, p in policy.named_parameters() if id(p) in by_muon}
     assert {"first.context", "first.own", "first.prefix", "energies.blocks.0.layers.0.weight"} <= names

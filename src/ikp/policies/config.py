@@ -56,9 +56,9 @@ class PolicyConfig:
     targets: str = "delta"
     history: int = 1
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    width: int = 256
+    width: int = 128
     blocks: int = 2
-    negatives: int = 32
+    negatives: int = 16
     proposal: str = "learned"
     prefix_noise: float = 0.1
     grid: int = 96

@@ -18,8 +18,9 @@ class TrainConfig:
             after `steps`, whichever comes first. Such a run is not reproducible to the bit.
         batch_size: frames per step.
         optimizer: `muon` (orthogonalised momentum for weight matrices, AdamW for the rest) or `adamw`.
-        learning_rate: of the heads and energies (linear warm-up, cosine decay to zero).
-        encoder_learning_rate: of the image encoders.
+        muon_learning_rate: of the matrices that Muon moves (all rates: linear warm-up, cosine decay to zero).
+        learning_rate: of AdamW, in the heads and energies.
+        encoder_learning_rate: of AdamW, in the image encoders.
         residual_learning_rate: of the kinematic residuals; larger ones drift.
         weight_decay: on matrices.
         warmup: share of the schedule with a rising learning rate.
@@ -39,6 +40,7 @@ class TrainConfig:
     minutes: float | None = None
     batch_size: int = 64
     optimizer: str = "muon"
+    muon_learning_rate: float = 4e-3
     learning_rate: float = 2e-3
     encoder_learning_rate: float = 1e-3
     residual_learning_rate: float = 3e-4
@@ -61,7 +63,7 @@ class TrainConfig:
         for name in ("steps", "batch_size", "validate_every", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("learning_rate", "encoder_learning_rate", "clip"):
+        for name in ("muon_learning_rate", "learning_rate", "encoder_learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be positive")
         for name, top in (("ema", 1.0), ("held_out", 1.0), ("warmup", 1.0)):

@@ -19,48 +19,31 @@ def make_optimizers(policy: Policy, config: TrainConfig) -> list[torch.optim.Opt
     `muon` moves the weight matrices by Muon and all else by AdamW, `adamw` everything by AdamW. Residuals and
     vectors (biases, norms) have no weight decay. Each group keeps its rate before any schedule as `base_lr`.
     """
-    matrices = _Groups(config)
-    others = _Groups(config)
+    adamw_rates = {
+        "encoder": config.encoder_learning_rate,
+        "residual": config.residual_learning_rate,
+        "head": config.learning_rate,
+    }
+    matrices: list[nn.Parameter] = []
+    others: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in policy.named_parameters():
         kind = (
             "residual" if ".residual." in name else "encoder" if name.startswith("encoder.images") else "head"
         )
-        by_muon = config.optimizer == "muon" and kind != "residual" and is_matrix(parameter)
-        (matrices if by_muon else others).add(kind, parameter)
-    optimizers: list[torch.optim.Optimizer] = []
-    if matrices.groups:
-        optimizers.append(Muon(matrices.as_list(), lr=config.learning_rate))
-    optimizers.append(torch.optim.AdamW(others.as_list(), betas=(0.9, 0.99), fused=True))
+        if config.optimizer == "muon" and kind != "residual" and is_matrix(parameter):
+            matrices.append(parameter)
+        else:
+            decay = config.weight_decay if parameter.ndim > 1 and kind != "residual" else 0.0
+            others.setdefault((adamw_rates[kind], decay), []).append(parameter)
+    groups = [_group(parameters, *settings) for settings, parameters in others.items()]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)]
+    if matrices:
+        optimizers.append(Muon([_group(matrices, config.muon_learning_rate, config.weight_decay)]))
     return optimizers
 
 
-class _Groups:
-    """Parameters of one optimiser, by their learning rate and weight decay."""
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-        self.groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
-
-    def add(self, kind: str, parameter: nn.Parameter) -> None:
-        decays = parameter.ndim > 1 and kind != "residual"
-        self.groups.setdefault((kind, decays), []).append(parameter)
-
-    def as_list(self) -> list[dict[str, Any]]:
-        config = self.config
-        rates = {
-            "encoder": config.encoder_learning_rate,
-            "residual": config.residual_learning_rate,
-            "head": config.learning_rate,
-        }
-        return [
-            {
-                "params": parameters,
-                "lr": rates[kind],
-                "base_lr": rates[kind],
-                "weight_decay": config.weight_decay if decays else 0.0,
-            }
-            for (kind, decays), parameters in self.groups.items()
-        ]
+def _group(parameters: list[nn.Parameter], rate: float, weight_decay: float) -> dict[str, Any]:
+    return {"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": weight_decay}
 
 
 def schedule(progress: float, warmup: float) -> float:
