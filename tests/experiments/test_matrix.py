@@ -148,3 +148,5 @@ def test_every_ablation_makes_a_policy_that_can_train(variant, tiny, demonstrati
     has_residual = any("residual" in name for name, _ in policy.named_parameters())
     assert has_residual == (variant != "ikp-residual-none")
     assert policy.config.observes_poses == (variant != "ikp-no-observed-poses")
+    shown = [len(policy.poses.mask), int(policy.poses.mask.sum())]
+    assert shown == ([6, 1] if variant == "ikp-tip-only" else [6, 6])

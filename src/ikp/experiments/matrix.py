@@ -64,6 +64,7 @@ VARIANTS: dict[str, Variant] = {
     "ikp-no-observed-poses": Variant(
         "IKP, no link poses in the observation", "ikp", {"cartesian_observation": False}
     ),
+    "ikp-tip-only": Variant("IKP, the tip's pose alone", "ikp", {"links": "tip"}),
 }
 
 
@@ -166,10 +167,16 @@ TABLES: dict[str, Table] = {
         tuple(METHODS),
     ),
     "ablations": Table(
-        "Ablations: the residual and the observed poses",
+        "Ablations: the residual, the observed poses and whose poses",
         "",
         (INSERTION_100, INSERTION_1000),
-        ("ikp-residual-none", "ikp-residual-offset", "ikp-residual-dense", "ikp-no-observed-poses"),
+        (
+            "ikp-residual-none",
+            "ikp-residual-offset",
+            "ikp-residual-dense",
+            "ikp-no-observed-poses",
+            "ikp-tip-only",
+        ),
     ),
     "demonstrations": Table(
         "Number of demonstrations",
