@@ -1,12 +1,14 @@
-"""How long runs take: from the finished ones of the same recipe, and before there are any, a guess."""
+"""What runs take: time, from the finished ones of the same recipe and before there are any a guess, and memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from ikp.experiments.execution import Standing
+from ikp.experiments.matrix import TASK_ENTRIES
 from ikp.experiments.planning import Run
 
 GUESSED_SECONDS_PER_STEP = 0.1
@@ -14,6 +16,10 @@ GUESSED_SECONDS_PER_STEP = 0.1
 GUESSED_SECONDS_PER_EPISODE = {"insertion": 0.4}
 OTHER_SECONDS_PER_EPISODE = 3.5
 """Of an evaluation, on one core; the other tasks' episodes are long."""
+IMAGE_BYTES = 96 * 96 * 3
+"""Of a frame as the tasks render it."""
+BASE_MEMORY = 1.5e9
+"""Bytes of a run beside its demonstrations' images: torch, the training, the environments of the evaluation."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,23 @@ def expected(run: Run, records: Sequence[Mapping[str, Any]]) -> Expected:
         training = min(training, 60 * run.train.minutes)
     per_episode = GUESSED_SECONDS_PER_EPISODE.get(run.column.task, OTHER_SECONDS_PER_EPISODE)
     return Expected(training, run.episodes * per_episode)
+
+
+def memory_of(run: Run) -> float:
+    """Bytes that a run holds at most, about.
+
+    All images stay in memory from loading to the end of the training. Loading takes no more than that: the array is
+    made once at its full size, and images are decoded straight into it, a few files' rows at a time
+    (`ikp.data.load_dataset`). A training gathers its batches from it, and the evaluation begins after it is freed.
+    """
+    frames = run.demonstrations * TASK_ENTRIES[run.column.task].frames
+    return BASE_MEMORY + (frames * IMAGE_BYTES if run.column.observation == "pixels" else 0)
+
+
+def fitting(planned: Sequence[Run], memory: float) -> int:
+    """How many of the runs fit into so many bytes at a time, whichever of them meet; at least 1."""
+    largest = sorted((memory_of(run) for run in planned), reverse=True)
+    return max(1, sum(total <= memory for total in accumulate(largest)))
 
 
 def duration(seconds: float) -> str:

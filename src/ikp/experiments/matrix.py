@@ -25,19 +25,21 @@ class TaskEntry:
     Attributes:
         title: for headings.
         metric: what is averaged over the episodes: `success`, or the task's graded `score`, both 0 to 1.
+        frames: of a demonstration, about; for estimates of memory.
         options: of the environment, beside `observation`.
     """
 
     title: str
     metric: str
+    frames: int
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 TASK_ENTRIES: dict[str, TaskEntry] = {
-    "sweeping": TaskEntry("Sweeping", "score"),
-    "flipping": TaskEntry("Flipping", "score"),
-    "sweeping-miscalibrated": TaskEntry("Sweeping, miscalibrated", "score"),
-    "insertion": TaskEntry("Insertion, miscalibrated", "success", {"offset_seed": 0}),
+    "sweeping": TaskEntry("Sweeping", "score", 240),
+    "flipping": TaskEntry("Flipping", "score", 90),
+    "sweeping-miscalibrated": TaskEntry("Sweeping, miscalibrated", "score", 240),
+    "insertion": TaskEntry("Insertion, miscalibrated", "success", 31, {"offset_seed": 0}),
 }
 
 
