@@ -89,6 +89,17 @@ def test_budgets_of_steps_and_of_time_replace_the_presets(all_tasks):
     assert by_time.name == "insertion-state-1000-10min-ikp-seed0"
 
 
+def test_only_demonstrations_whose_expert_recovers_are_disturbed():
+    strength = {
+        task: resolve(Cell(Column(task, 1000), "ikp"), "standard", 0).perturbation for task in TASK_ENTRIES
+    }
+    assert strength.pop("insertion") == preset("standard").perturbation > 0
+    assert set(strength.values()) == {0.0}
+    sweeping, insertion = data_sets(plan(TABLES["table2"], "standard", [0]))
+    assert sweeping.endswith("-perturbed0")
+    assert not insertion.endswith("-perturbed0")
+
+
 def test_small_presets_use_fewer_demonstrations_and_doubles_fall_away():
     most = preset("quick").demonstrations
     planned = plan(TABLES["demonstrations"], "quick", [0])

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from ikp.experiments.execution import Standing
+from ikp.experiments.execution import Standing, collected
 from ikp.experiments.matrix import TASK_ENTRIES
-from ikp.experiments.planning import Run
+from ikp.experiments.planning import Places, Run, data_sets
 
 GUESSED_SECONDS_PER_STEP = 0.1
 """Of the preset quick from pixels, on one core."""
-GUESSED_SECONDS_PER_EPISODE = {"insertion": 0.4}
-OTHER_SECONDS_PER_EPISODE = 3.5
-"""Of an evaluation, on one core; the other tasks' episodes are long."""
+SECONDS_PER_EPISODE = {"insertion": 0.4, "flipping": 1.5}
+OTHER_SECONDS_PER_EPISODE = 3.0
+"""Of an evaluation, on one core; sweeping's episodes are the longest."""
+SECONDS_PER_DEMONSTRATION = {"insertion": 0.1, "flipping": 0.8}
+OTHER_SECONDS_PER_DEMONSTRATION = 2.2
+"""On one core, with images."""
 IMAGE_BYTES = 96 * 96 * 3
 """Of a frame as the tasks render it."""
 BASE_MEMORY = 1.5e9
@@ -64,8 +67,18 @@ def expected(run: Run, records: Sequence[Mapping[str, Any]]) -> Expected:
     training = run.train.steps * GUESSED_SECONDS_PER_STEP
     if run.train.minutes is not None:
         training = min(training, 60 * run.train.minutes)
-    per_episode = GUESSED_SECONDS_PER_EPISODE.get(run.column.task, OTHER_SECONDS_PER_EPISODE)
+    per_episode = SECONDS_PER_EPISODE.get(run.column.task, OTHER_SECONDS_PER_EPISODE)
     return Expected(training, run.episodes * per_episode)
+
+
+def collecting(pending: Sequence[Run], places: Places, workers: int) -> float:
+    """Seconds to collect the demonstrations that runs need and that are not there yet, with so many processes."""
+    seconds = 0.0
+    for run in data_sets(pending).values():
+        missing = max(0, run.demonstrations - collected(run, places))
+        each = SECONDS_PER_DEMONSTRATION.get(run.column.task, OTHER_SECONDS_PER_DEMONSTRATION)
+        seconds += missing * each / min(workers, max(1, missing))
+    return seconds
 
 
 def memory_of(run: Run) -> float:

@@ -27,19 +27,22 @@ class TaskEntry:
         metric: what is averaged over the episodes: `success`, or the task's graded `score`, both 0 to 1.
         frames: of a demonstration, about; for estimates of memory.
         options: of the environment, beside `observation`.
+        disturbed: whether demonstrations have the preset's disturbance. Only an expert that recovers within the
+            episode shows how to: of sweeping's disturbed episodes most end at the step limit.
     """
 
     title: str
     metric: str
     frames: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    disturbed: bool = False
 
 
 TASK_ENTRIES: dict[str, TaskEntry] = {
     "sweeping": TaskEntry("Sweeping", "score", 240),
     "flipping": TaskEntry("Flipping", "score", 90),
     "sweeping-miscalibrated": TaskEntry("Sweeping, miscalibrated", "score", 240),
-    "insertion": TaskEntry("Insertion, miscalibrated", "success", 31, {"offset_seed": 0}),
+    "insertion": TaskEntry("Insertion, miscalibrated", "success", 31, {"offset_seed": 0}, disturbed=True),
 }
 
 

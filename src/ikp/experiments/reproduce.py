@@ -115,7 +115,7 @@ class Reproduce:
             )
         jobs = self.jobs or default_jobs(planned)
         if self.dry_run:
-            print(listing(planned, self._places, jobs))
+            print(listing(planned, self._places, jobs, self.workers or usable_cores()))
         if self.dry_run or self.report_only or not planned:
             return {}
         if jobs > 1 and any(run.train.minutes for run in planned):
