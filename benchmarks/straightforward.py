@@ -61,6 +61,7 @@ class MatrixChain(nn.Module):
         self.register_buffer("origins", torch.stack([link.T_parent_joint for link in robot.links]).to(dtype))
         self.register_buffer("skews", skew(axes.to(dtype)))
         self.ends = [_far_end(robot, link) for link in robot.joint_links]
+        self.at_tip = [origin == frame and frame in robot.tip_indices for origin, frame in self.ends]
 
     def forward(self, q: Tensor, link_residual: Tensor | None) -> Tensor:
         """Features (n, dof, 9) at true joint positions (n, dof) [rad or m]: p / 0.3 m, then two columns of R."""
@@ -161,8 +162,14 @@ class Straightforward(nn.Module):
         joints = policy.measured_joints(observation)
         poses = self.chain(policy.poses.residual(joints), policy.poses.residual.link)
         if self.config.observes_poses:
-            features = torch.cat([features, (poses - policy.poses.center).flatten(1)], -1)
+            seen = (poses - policy.poses.center)[:, self.shown_joints()]
+            features = torch.cat([features, seen.flatten(1)], -1)
         return features, Measured(joints, poses) if self.config.has_kinematics else None
+
+    def shown_joints(self) -> list[int]:
+        """Joints whose far end is shown: all, or those that end at a tip."""
+        at_tip = [] if self.chain is None else self.chain.at_tip
+        return [j for j, tip in enumerate(at_tip) if tip or self.config.links == "all"]
 
     def energies(
         self, context: Tensor, measured: Measured | None, prefix: Tensor, candidates: Tensor
@@ -199,7 +206,10 @@ class Straightforward(nn.Module):
         target = measured.joints + values if is_delta else values
         pose = self.chain(residual(target), residual.link)
         link = torch.cat([pose - policy.poses.center, CHANGE_SCALE * (pose - measured.poses)], -1)
-        return torch.cat([own, LINK_GAIN * link], -1)
+        hidden = [j for j in range(self.dims) if j not in self.shown_joints()]
+        return torch.cat(
+            [own, (LINK_GAIN * link).index_fill(1, torch.tensor(hidden, dtype=torch.long), 0.0)], -1
+        )
 
     @torch.no_grad()
     def choose(self, observation: Mapping[str, Any]) -> Tensor:

@@ -89,6 +89,17 @@ def test_budgets_of_steps_and_of_time_replace_the_presets(all_tasks):
     assert by_time.name == "insertion-state-1000-10min-ikp-seed0"
 
 
+def test_only_demonstrations_whose_expert_recovers_are_disturbed():
+    strength = {
+        task: resolve(Cell(Column(task, 1000), "ikp"), "standard", 0).perturbation for task in TASK_ENTRIES
+    }
+    assert strength.pop("insertion") == preset("standard").perturbation > 0
+    assert set(strength.values()) == {0.0}
+    sweeping, insertion = data_sets(plan(TABLES["table2"], "standard", [0]))
+    assert sweeping.endswith("-perturbed0")
+    assert not insertion.endswith("-perturbed0")
+
+
 def test_small_presets_use_fewer_demonstrations_and_doubles_fall_away():
     most = preset("quick").demonstrations
     planned = plan(TABLES["demonstrations"], "quick", [0])
@@ -148,3 +159,5 @@ def test_every_ablation_makes_a_policy_that_can_train(variant, tiny, demonstrati
     has_residual = any("residual" in name for name, _ in policy.named_parameters())
     assert has_residual == (variant != "ikp-residual-none")
     assert policy.config.observes_poses == (variant != "ikp-no-observed-poses")
+    shown = [len(policy.poses.mask), int(policy.poses.mask.sum())]
+    assert shown == ([6, 1] if variant == "ikp-tip-only" else [6, 6])

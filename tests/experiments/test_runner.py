@@ -170,7 +170,7 @@ def test_a_killed_process_is_reported_and_its_run_continues(tiny_matrix, tmp_pat
     (outcome,) = executor.ended()
     assert "status -9" in outcome.error
     assert standing(run, places).words.startswith("interrupted at ")
-    assert "interrupted at" in listing([run], places, jobs=1)
+    assert "interrupted at" in listing([run], places, jobs=1, workers=1)
     assert execute(run, places, {})
     assert json.loads(places.result(run).read_text())["starts"] == 2
 

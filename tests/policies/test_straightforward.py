@@ -142,6 +142,23 @@ def test_losses_and_gradients_equal_the_straightforward_form(robot, space, resid
     assert_equal_gradients(policy, reference, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("residual", [(), ("offset", "dense", "link")], ids=["nominal", "corrected"])
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_the_tips_poses_alone_equal_the_straightforward_form(robot, residual):
+    policy, batch = arm_policy(robot, "joint+cartesian", residual=residual, links="tip", window=0.04)
+    every, _ = arm_policy(robot, "joint+cartesian", residual=residual)
+    hidden = policy.dims - len(policy.robot.tip_names)
+    assert every.context_size - policy.context_size == 9 * hidden
+    loss, plain, reference = both_losses(policy, batch)
+    torch.testing.assert_close(loss, plain, rtol=1e-10, atol=1e-10)
+    assert_equal_gradients(policy, reference, rtol=1e-7, atol=1e-9)
+    policy.eval()
+    scale = policy.bounds.high - policy.bounds.low
+    torch.testing.assert_close(
+        chosen(policy, batch) / scale, reference.choose(batch) / scale, rtol=0, atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("robot", ROBOTS)
 @pytest.mark.parametrize("space", ["joint", "joint+cartesian"])
 def test_absolute_targets_equal_the_straightforward_form(robot, space):

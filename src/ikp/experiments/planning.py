@@ -143,7 +143,7 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
         policy=policy,
         train=train,
         demonstrations=count,
-        perturbation=recipe.perturbation,
+        perturbation=recipe.perturbation if entry.disturbed else 0.0,
         episodes=recipe.episodes if episodes is None else episodes,
     )
 

@@ -20,7 +20,8 @@ class Preset:
         policy: choices of the policy; a method replaces only its own (`ikp.policies.METHODS`).
         train: budget and optimisation.
         demonstrations: how many episodes the demo collects for it, and the most that `ikp reproduce` does.
-        perturbation: disturbance of the executed actions in these demonstrations, 0 for none.
+        perturbation: disturbance of the executed actions in these demonstrations, 0 for none; in `ikp reproduce` for
+            the tasks that say so (`ikp.experiments.matrix.TaskEntry`).
         minutes: time budget of one training in the demo; `ikp reproduce` goes by `train.steps`.
         seeds: trainings of every cell in `ikp reproduce`.
         episodes: unseen episodes of an evaluation there.

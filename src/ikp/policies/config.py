@@ -10,6 +10,7 @@ from ikp.nets import EncoderConfig
 
 KINDS = ("implicit", "explicit")
 ACTION_SPACES = ("raw", "joint", "cartesian", "joint+cartesian")
+LINKS = ("all", "tip")
 RESIDUALS = ("offset", "dense", "link")
 TARGETS = ("delta", "absolute")
 INFERENCES = ("search", "langevin")
@@ -25,6 +26,8 @@ class PolicyConfig:
         action_space: the spaces in which the policy sees actions. `raw` needs no robot; `joint`;
             `cartesian` (the tip's pose, executed through inverse kinematics); `joint+cartesian` (the joints
             and the pose of every link: IKP for an implicit policy, ExplicitFK for an explicit one).
+        links: whose pose is seen where poses are: `all`, the far end of every joint (paper, Eq. 2), or `tip`, that of
+            the last joint of each arm alone, so that the other joints' energies see joints only.
         cartesian_observation: show the link poses of the measured joints too. None: when the action space
             is an implicit one with a Cartesian part.
         residual: learned corrections of the kinematics (paper, Eq. 3), any of `offset` (a constant per
@@ -51,6 +54,7 @@ class PolicyConfig:
 
     kind: str = "implicit"
     action_space: str = "joint+cartesian"
+    links: str = "all"
     cartesian_observation: bool | None = None
     residual: tuple[str, ...] = ("offset",)
     targets: str = "delta"
@@ -72,6 +76,7 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, KINDS)
         _one_of("action_space", self.action_space, ACTION_SPACES)
+        _one_of("links", self.links, LINKS)
         _one_of("targets", self.targets, TARGETS)
         _one_of("inference", self.inference, INFERENCES)
         _one_of("proposal", self.proposal, PROPOSALS)
@@ -81,6 +86,11 @@ class PolicyConfig:
             raise ValueError(
                 f"residual {self.residual} corrects the kinematics of link poses, and action_space "
                 f"{self.action_space!r} shows none: use action_space='joint+cartesian' or residual=()"
+            )
+        if self.links != "all" and not (self.has_kinematics or self.observes_poses):
+            raise ValueError(
+                f"links {self.links!r} chooses among link poses, and this policy sees none (action_space "
+                f"{self.action_space!r}): use action_space='joint+cartesian' or links='all'"
             )
         if self.kind == "explicit" and self.action_space == "cartesian":
             raise ValueError(

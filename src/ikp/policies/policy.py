@@ -47,9 +47,9 @@ class Policy(nn.Module):
         self.encoder = ObservationEncoder(spec, config)
         self.poses = None
         if robot is not None and (config.has_kinematics or config.observes_poses):
-            self.poses = LinkPoses(robot, KinematicResidual(robot, config.residual))
-        poses = 9 * len(spec.joint_dims) if config.observes_poses else 0
-        self.context_size = self.encoder.size + poses
+            self.poses = LinkPoses(robot, KinematicResidual(robot, config.residual), config.links)
+        observed = self.poses.observed_size if self.poses is not None and config.observes_poses else 0
+        self.context_size = self.encoder.size + observed
         self.gripper = None
         if spec.discrete_dims:
             inputs, outputs = self.context_size + dims, len(spec.discrete_dims)
