@@ -186,8 +186,10 @@ class KeypointTrunk(nn.Module):
         """The heads' logits and the local features; the temperature acts on weights, which are few, not on maps."""
         sharpness = self.softmax.sharpness.expand(self.heads)
         scale = torch.cat([sharpness, sharpness.new_ones(len(self.merge.weight) - self.heads)])
-        weight, bias = self.merge.weight * scale[:, None, None, None], self.merge.bias * scale
-        return nn.functional.conv2d(x, weight, bias)
+        assert self.merge.bias is not None
+        return nn.functional.conv2d(
+            x, self.merge.weight * scale[:, None, None, None], self.merge.bias * scale
+        )
 
 
 def _keypoint(inputs: int, config: EncoderConfig) -> tuple[nn.Module, int]:

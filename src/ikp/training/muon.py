@@ -70,17 +70,16 @@ class Muon(torch.optim.Optimizer):
                 )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         """One step along the orthogonalised momentum; parameters without a gradient stay."""
         if closure is not None:
             raise ValueError("Muon evaluates the loss once a step: it takes no closure")
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if parameters:
-                self._update(parameters, group)
+                self._update(parameters, [p.grad for p in parameters], group)
 
-    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [p.grad for p in parameters]
+    def _update(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
         momenta = [self._momentum(p) for p in parameters]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         ahead = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))
