@@ -40,7 +40,7 @@ class TrainConfig:
     minutes: float | None = None
     batch_size: int = 64
     optimizer: str = "muon"
-    muon_learning_rate: float = 4e-3
+    muon_learning_rate: float = 3e-3
     learning_rate: float = 2e-3
     encoder_learning_rate: float = 1e-3
     residual_learning_rate: float = 3e-4

@@ -59,7 +59,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Any], *, lr: float = 4e-3, weight_decay: float = 0.0, momentum: float = 0.95
+        self, params: Iterable[Any], *, lr: float = 3e-3, weight_decay: float = 0.0, momentum: float = 0.95
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
         for parameter in (p for group in self.param_groups for p in group["params"]):
