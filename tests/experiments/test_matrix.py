@@ -85,8 +85,8 @@ def test_budgets_of_steps_and_of_time_replace_the_presets(all_tasks):
     assert (by_steps.train.steps, by_steps.train.minutes) == (4000, None)
     assert by_time.train.minutes == 10
     assert by_steps.task.env_kwargs["observation"] == "state"
-    assert by_steps.name == "insertion-state-1000-4000steps-ikp-seed0"
-    assert by_time.name == "insertion-state-1000-10min-ikp-seed0"
+    assert by_steps.name == "insertion-state-1000-2000steps-ikp-seed0"
+    assert by_time.name == "insertion-state-1000-4min-ikp-seed0"
 
 
 def test_only_demonstrations_whose_expert_recovers_are_disturbed():

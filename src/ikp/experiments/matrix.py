@@ -7,11 +7,12 @@ depends on a recipe: `ikp.experiments.planning` joins a cell with a preset.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ikp.experiments.presets import METHOD_TITLES
-from ikp.policies.config import METHODS
+from ikp.policies.config import METHODS, PolicyConfig
+from ikp.training.config import TrainConfig
 
 PAPER = "Ganapathi et al., Implicit Kinematic Policies, ICRA 2022"
 Figure = tuple[float, float]
@@ -48,17 +49,25 @@ TASK_ENTRIES: dict[str, TaskEntry] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of a table: a method, and what is changed in its policy.
+    """A row of a table: a method, and what is changed in its recipe.
 
     Attributes:
         title: for the table.
         method: one of `ikp.experiments.presets.METHOD_NAMES`.
-        changes: fields of `PolicyConfig` that differ from the method's.
+        policy, encoder, train: fields of `PolicyConfig`, its `EncoderConfig` and `TrainConfig` that differ from the
+            method's in the preset.
     """
 
     title: str
     method: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+
+    def applied(self, policy: PolicyConfig, train: TrainConfig) -> tuple[PolicyConfig, TrainConfig]:
+        """The recipe of the method with these changes."""
+        encoder = replace(policy.encoder, **self.encoder)
+        return replace(policy, **{"encoder": encoder, **self.policy}), replace(train, **self.train)
 
 
 VARIANTS: dict[str, Variant] = {
@@ -70,6 +79,15 @@ VARIANTS: dict[str, Variant] = {
         "IKP, no link poses in the observation", "ikp", {"cartesian_observation": False}
     ),
     "ikp-tip-only": Variant("IKP, the tip's pose alone", "ikp", {"links": "tip"}),
+    "ikp-adamw": Variant("IKP, AdamW alone", "ikp", train={"optimizer": "adamw"}),
+    "explicit-adamw": Variant("Explicit, AdamW alone", "explicit", train={"optimizer": "adamw"}),
+    "ikp-uniform-negatives": Variant("IKP, uniform negatives alone", "ikp", {"proposal": "uniform"}),
+    "ikp-exact-prefix": Variant("IKP, no noise on the prefix", "ikp", {"prefix_noise": 0.0}),
+    "ikp-wide": Variant("IKP, width 256, 32 negatives", "ikp", {"width": 256, "negatives": 32}),
+    "ikp-slim-encoder": Variant("IKP, encoder with 32 channels", "ikp", encoder={"channels": 32}),
+    "ikp-pool-encoder": Variant("IKP, Implicit BC's light encoder", "ikp", encoder={"kind": "pool"}),
+    "ikp-plain-features": Variant("IKP, image features as they come", "ikp", encoder={"normalize": False}),
+    "ikp-shifts": Variant("IKP, images shifted at random by 4 pixels", "ikp", train={"image_shift": 4}),
 }
 
 
@@ -166,8 +184,8 @@ TABLES: dict[str, Table] = {
         "Insertion from object poses: equal steps and equal time",
         "",
         (
-            Column("insertion", 1000, "state", steps=4000),
-            Column("insertion", 1000, "state", steps=100_000, minutes=10),
+            Column("insertion", 1000, "state", steps=2000),
+            Column("insertion", 1000, "state", steps=100_000, minutes=4),
         ),
         tuple(METHODS),
     ),
@@ -176,6 +194,25 @@ TABLES: dict[str, Table] = {
         "",
         (Column("sweeping", 1000, steps=100_000, minutes=20),),
         ("implicit-cartesian", "implicit-joint", "ikp"),
+    ),
+    "recipe": Table(
+        "What each choice of the recipe buys: insertion from pixels after 1500 steps",
+        "",
+        (Column("insertion", 1000, steps=1500),),
+        (
+            "ikp",
+            "ikp-adamw",
+            "ikp-uniform-negatives",
+            "ikp-exact-prefix",
+            "ikp-wide",
+            "ikp-slim-encoder",
+            "ikp-pool-encoder",
+            "ikp-plain-features",
+            "ikp-shifts",
+            "implicit-joint",
+            "explicit",
+            "explicit-adamw",
+        ),
     ),
     "ablations": Table(
         "Ablations: the residual, the observed poses and whose poses",

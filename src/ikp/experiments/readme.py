@@ -1,4 +1,4 @@
-"""The README's tables of results and of speed, rebuilt from `results/*/*.json`: no figure is typed.
+"""The tables of the README and of docs/performance.md, rebuilt from `results/*/*.json`: no figure is typed.
 
 python -m ikp.experiments.readme [--check]
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ikp.experiments.bench_table import speed_tables
+from ikp.experiments.bench_table import headlines, speed_tables
 from ikp.experiments.matrix import TABLES, VARIANTS
 from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.summary import TOLERANCES, count_of, percent, tolerance_name
@@ -95,33 +95,39 @@ def _rank(result: Mapping[str, Any]) -> int:
     return -list(METHOD_TITLES).index(result["policy"]["method"])
 
 
-def update(readme: Path | str, results: Path | str) -> bool:
-    """Put the tables between the README's markers; whether that changed it.
+def update(readme: Path | str, performance: Path | str, results: Path | str) -> bool:
+    """Put the tables between the markers of both pages; whether that changed one.
 
     Raises:
-        ValueError: the README lacks markers.
+        ValueError: a page lacks markers.
     """
-    readme = Path(readme)
-    text = readme.read_text()
-    fresh = _between(text, "results", results_table(results), readme)
-    fresh = _between(fresh, "speed", speed_tables(Path(results) / "bench"), readme)
-    if fresh == text:
-        return False
-    with replaced_atomically(readme) as path:
-        path.write_text(fresh)
-    return True
+    bench = Path(results) / "bench"
+    pages: dict[Path, dict[str, str]] = {
+        Path(readme): {"results": results_table(results), "speed": headlines(bench)},
+        Path(performance): {"benchmarks": speed_tables(bench)},
+    }
+    changed = False
+    for page, sections in pages.items():
+        text = fresh = page.read_text()
+        for section, table in sections.items():
+            fresh = _between(fresh, section, table, page)
+        if fresh != text:
+            changed = True
+            with replaced_atomically(page) as path:
+                path.write_text(fresh)
+    return changed
 
 
-def _between(text: str, section: str, table: str, readme: Path) -> str:
+def _between(text: str, section: str, table: str, page: Path) -> str:
     """The text with the table between the markers of its section."""
     begin, end = f"<!-- {section}:begin", f"<!-- {section}:end -->"
     if text.count(begin) != 1 or text.count(end) != 1:
-        raise ValueError(f"{readme} needs the lines '{begin} ... -->' and '{end}' once each")
+        raise ValueError(f"{page} needs the lines '{begin} ... -->' and '{end}' once each")
     start = text.index("\n", text.index(begin)) + 1
     return f"{text[:start]}\n{table}\n\n{text[text.index(end) :]}"
 
 
 if __name__ == "__main__":
-    changed = update("README.md", "results")
+    changed = update("README.md", "docs/performance.md", "results")
     if changed and "--check" in sys.argv:
-        sys.exit("README.md was behind results/: it is rebuilt now, commit it")
+        sys.exit("a table was behind results/: it is rebuilt now, commit it")
