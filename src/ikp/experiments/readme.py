@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ikp.experiments.bench_table import headlines, speed_tables
-from ikp.experiments.matrix import TABLES, VARIANTS
+from ikp.experiments.matrix import SWEEPING, TABLES, VARIANTS
 from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.summary import TOLERANCES, count_of, percent, tolerance_name
 from ikp.experiments.tables import cell_records, markdown
@@ -30,7 +30,7 @@ DEMO, STATE_PRESET = "insertion_pixels", "standard"
 
 
 def results_table(root: Path | str) -> str:
-    """Markdown tables of the demo's results and of `ikp reproduce state`, from their files below `root`.
+    """Markdown tables of the demo and of `ikp reproduce state | sweeping`, from their files below `root`.
 
     Raises:
         ValueError: a file that is no result of `ikp evaluate` or of `ikp reproduce`.
@@ -47,7 +47,7 @@ def results_table(root: Path | str) -> str:
         head = ["method", "demonstrations", "training", *tolerances, "unseen episodes", *further]
         table = markdown([head, *rows]) if rows else "not run"
         parts.append(f"**{title}**: miscalibrated UR5e, block insertion\n\n{table}")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _sweeping(Path(root))])
 
 
 def _demo_row(result: Mapping[str, Any]) -> list[str]:
@@ -75,6 +75,27 @@ def _state_rows(root: Path) -> list[list[str]]:
         title = VARIANTS[cell.variant].title
         rows.append([title, str(cell.column.demonstrations), budget, *map(percent, within), seen])
     return rows
+
+
+def _sweeping(root: Path) -> str:
+    rows, published = [], TABLES["table1"]
+    for cell in TABLES["sweeping"].cells:
+        records = list(cell_records(cell, root, STATE_PRESET).records.values())
+        if not records:
+            continue
+        budget = _budget([record["training"] for record in records])
+        moved = " / ".join(f"{100 * record['score']['mean']:.1f} %" for record in records)
+        low, high = (100 * bound for bound in records[0]["score"]["interval_95"])
+        if len(records) == 1:
+            moved += f" ({low:.0f} to {high:.0f} %)"
+        paper = published.cell(SWEEPING, cell.variant).published
+        seen = str(len(records[0]["episodes"]["score"]))
+        of_paper = "" if paper is None else f"{paper[0]} ± {paper[1]}"
+        title = VARIANTS[cell.variant].title
+        rows.append([title, str(cell.column.demonstrations), budget, moved, seen, of_paper])
+    head = ["method", "demonstrations", "training", "particles in the bowls", "unseen episodes"]
+    table = markdown([[*head, "paper, its simulator [%]"], *rows]) if rows else "not run"
+    return f"**Bimanual sweeping from 96x96 pixels**: two iiwa 14\n\n{table}"
 
 
 def _budget(trained: Sequence[Mapping[str, Any]]) -> str:
