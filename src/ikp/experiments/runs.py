@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ikp.data.folder import read_description
 from ikp.data.format import IKP_PATH
 from ikp.experiments.presets import check_method
 from ikp.experiments.summary import summarize
-from ikp.kinematics import Robot
+from ikp.kinematics import Camera, Robot
 from ikp.policies import PolicyConfig, load_policy, make_policy
 from ikp.policies.checkpoint import CONFIG_FILE
 from ikp.training.config import TrainConfig
@@ -101,6 +101,7 @@ def train_policy(
     train_config: TrainConfig,
     episodes: int | None = None,
     robot: Robot | None = None,
+    cameras: Mapping[str, Camera] | None = None,
     resume: bool = False,
     callback: Callback | None = None,
 ) -> TrainResult:
@@ -113,6 +114,7 @@ def train_policy(
         policy, train_config: the recipe; `train_config.seed` also draws the weights.
         episodes: use only the first ones.
         robot: kinematic model of data from elsewhere; data of a simulated task bring their own.
+        cameras: models of cameras that the data set does not describe, or describes wrongly, by name.
         resume, callback: as in `ikp.train`.
 
     Raises:
@@ -125,11 +127,14 @@ def train_policy(
             f"{out} holds a run already: continue it with --resume, or choose another folder"
         )
     demonstrations = load_dataset(data, episodes=episodes)
+    spec = demonstrations.spec
+    if cameras:
+        spec = replace(spec, cameras={**spec.cameras, **cameras})
     task = task_of_data(data)
     if robot is None and policy.action_space != "raw":
         robot = _robot_of(task, data)
     torch.manual_seed(train_config.seed)
-    new = make_policy(robot if policy.action_space != "raw" else None, demonstrations.spec, policy)
+    new = make_policy(robot if policy.action_space != "raw" else None, spec, policy)
     described = {
         "method": method,
         "data": {"folder": str(data), "episodes": demonstrations.episodes, "frames": len(demonstrations)},

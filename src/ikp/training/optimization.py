@@ -23,9 +23,8 @@ def make_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.AdamW:
     }
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in policy.named_parameters():
-        kind = (
-            "residual" if ".residual." in name else "encoder" if name.startswith("encoder.images") else "head"
-        )
+        is_residual = ".residual." in name or name.endswith("camera_pose")
+        kind = "residual" if is_residual else "encoder" if name.startswith("encoder.images") else "head"
         decays = parameter.ndim > 1 and kind != "residual"
         groups.setdefault((kind, decays), []).append(parameter)
     return torch.optim.AdamW(
