@@ -118,7 +118,7 @@ class Train:
         episodes: use only the first ones of the data set.
         robot: ur5e, iiwa14, iiwa14_dual or a URDF or MJCF file; data of the simulated tasks need none.
         tips: names of the robot's tip links, where its leaves are not what is meant.
-        camera: models of cameras for an action space with `+image`, where the data do not hold them, as NAME=FILE (JSON).
+        camera: models of cameras, where an action space has `+image` and the data hold none, as NAME=FILE (JSON).
         resume: continue the run in OUT.
         policy: what the policy is made of.
         train: budget and optimisation.

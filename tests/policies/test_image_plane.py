@@ -83,9 +83,13 @@ def test_tip_features_are_those_of_forward_kinematics(robot):
             q[..., j] += turn
             T = forward_kinematics(robot, poses.residual(q.flatten(0, 1)))[:, robot.tip_indices[0]]
             T = T.reshape(*q.shape[:2], 4, 4)
-            way = (T[..., :3, 3] - torch.cat([place, plane.height.expand(len(place), 1)], -1)[:, None]) / ERROR_SCALE
+            way = (
+                T[..., :3, 3] - torch.cat([place, plane.height.expand(len(place), 1)], -1)[:, None]
+            ) / ERROR_SCALE
             axis = T[..., :2, :3] @ plane.axis
-            angle = torch.atan2(axis[..., 1], axis[..., 0]) - torch.atan2(heading[:, 1], heading[:, 0])[:, None]
+            angle = (
+                torch.atan2(axis[..., 1], axis[..., 0]) - torch.atan2(heading[:, 1], heading[:, 0])[:, None]
+            )
             length = axis.norm(dim=-1)
             turned = torch.stack([length * angle.cos() - 1, length * angle.sin()], -1)
             expected = LINK_GAIN * torch.cat([way, turned], -1)
@@ -141,11 +145,13 @@ def test_what_is_missing_is_named(robot):
         policy.loss({key: value for key, value in batch.items() if key != "goal_state"})
     with pytest.raises(ValueError, match="goal_state"):
         policy.fit_scales(batch["state"][:, -1], batch["action"])
-    with pytest.raises(ValueError, match="no feature map"):
-        pooled = EncoderConfig(kind="pool", channels=8, features=16)
-        imaged(robot, encoder=pooled)[0].context(batch)
+    pooled = EncoderConfig(kind="pool", channels=8, features=16)
+    with pytest.raises(ValueError, match="'pool' has no feature map: choose 'keypoint'"):
+        imaged(robot, encoder=pooled)
     joints = tuple(f"joint_{i}" for i in range(14))
-    two = replace(spec, action_names=joints, state_names=joints, joint_dims=tuple(range(14)), discrete_dims=())
+    two = replace(
+        spec, action_names=joints, state_names=joints, joint_dims=tuple(range(14)), discrete_dims=()
+    )
     with pytest.raises(ValueError, match="follows one tip"):
         make_policy(iiwa14_dual(), replace(two, cameras={"front": CAMERA}), config)
 

@@ -50,7 +50,9 @@ class Camera:
         object.__setattr__(self, "T_base_camera", rows)
         for name in ("width", "height", "fx", "fy"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"camera {name} is {getattr(self, name)}: it must be a positive number [pixel]")
+                raise ValueError(
+                    f"camera {name} is {getattr(self, name)}: it must be a positive number [pixel]"
+                )
         if not (math.isfinite(self.cx) and math.isfinite(self.cy)):
             raise ValueError(f"camera cx, cy are {self.cx}, {self.cy}: they must be finite [pixel]")
         if [len(row) for row in rows] != [4] * 4:
@@ -121,7 +123,10 @@ class Camera:
         names = {f.name for f in fields(Camera)}
         if set(values) != names:
             raise ValueError(f"a camera has the keys {sorted(names)}, but {sorted(values)} are given")
-        return Camera(**values)
+        size = {name: int(values[name]) for name in ("width", "height")}
+        lens = {name: float(values[name]) for name in ("fx", "fy", "cx", "cy")}
+        rows = tuple(tuple(float(value) for value in row) for row in values["T_base_camera"])
+        return Camera(**size, **lens, T_base_camera=rows)
 
     @staticmethod
     def load(path: Path | str) -> Camera:

@@ -178,9 +178,7 @@ class KeypointTrunk(nn.Module):
         fine = self.fine(x)
         return self.lateral(fine) + self.coarse(fine)
 
-    def read(
-        self, maps: Float[Tensor, "batch channels rows4 columns4"]
-    ) -> Float[Tensor, "batch features"]:
+    def read(self, maps: Float[Tensor, "batch channels rows4 columns4"]) -> Float[Tensor, "batch features"]:
         """The keypoints and what is seen there, from `map`."""
         merged = self.merge(maps)
         positions, weights = self.softmax.weigh(merged[:, : self.heads])
@@ -232,12 +230,10 @@ class ImageEncoder(nn.Module):
     ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch channels rows4 columns4"]]:
         """`forward`, and the feature map behind it (`KeypointTrunk.map`).
 
-        Raises:
-            ValueError: the encoder is of a kind without such a map.
+        Of the kind `keypoint` only.
         """
         trunk = self.trunk
-        if not isinstance(trunk, KeypointTrunk):
-            raise ValueError(f"encoder kind {self.config.kind!r} has no feature map: choose 'keypoint'")
+        assert isinstance(trunk, KeypointTrunk)
         x = self._stack(images)
         with self._autocast(x):
             maps = trunk.map(x)

@@ -99,6 +99,8 @@ class ImagePlane(nn.Module):
                 f"robot {robot.name!r} has the tips {list(robot.tip_names)}: the image plane follows one tip; load "
                 "the robot with tips=(one,) or leave the image plane out"
             )
+        if config.encoder.kind != "keypoint":
+            raise ValueError(f"encoder kind {config.encoder.kind!r} has no feature map: choose 'keypoint'")
         rows, columns, _ = spec.image_shapes[self.camera]
         self.size = (columns, rows)
         camera = spec.cameras[self.camera].resized(rows, columns)
@@ -235,7 +237,9 @@ class ImagePlane(nn.Module):
         stacked = torch.stack(parts)
         position = (stacked[..., :3] @ point + stacked[..., 3:])[..., 0]
         flat = (stacked[..., :2, :3] @ axis)[..., 0]
-        turn = torch.stack([_dot(flat, heading), flat[..., 1] * heading[..., 0] - flat[..., 0] * heading[..., 1]], -1)
+        turn = torch.stack(
+            [_dot(flat, heading), flat[..., 1] * heading[..., 0] - flat[..., 0] * heading[..., 1]], -1
+        )
         features = torch.cat([position / ERROR_SCALE, turn], -1)
         at_goal = torch.cat([place, self.height.expand(*place.shape[:-1], 1)], -1) / ERROR_SCALE
         facing = torch.tensor([1.0, 0.0], dtype=place.dtype, device=place.device).expand_as(place)
@@ -257,7 +261,9 @@ class ImagePlane(nn.Module):
         link = poses.residual.link
         q, target = poses.residual(torch.cat([joints, targets])).chunk(2)
         point, axis = self.reach(far_end_poses(poses.robot, q, link_residual=link))
-        arcs = self.arcs(joint_arcs(poses.robot, target, link_residual=link), point, axis, self.shown(context))
+        arcs = self.arcs(
+            joint_arcs(poses.robot, target, link_residual=link), point, axis, self.shown(context)
+        )
         mask = self.on_chain
         return LinkTerms(
             q=terms.q,

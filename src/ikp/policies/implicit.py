@@ -99,13 +99,21 @@ class ImplicitPolicy(Policy):
             return None
         return self.poses.terms(joints, prefix + self.shift(joints))
 
+    def _from_goal(
+        self, terms: LinkTerms | None, context: Tensor, joints: Tensor | None, prefix: Tensor
+    ) -> LinkTerms | None:
+        """The terms with the tip's way from the goal in the image, where candidates are seen from there."""
+        if not self.config.sees_candidates_from_goal or terms is None or joints is None:
+            return terms
+        assert self.plane is not None
+        assert self.poses is not None
+        return self.plane.extended(terms, self.poses, context, joints, prefix + self.shift(joints))
+
     def _energies(
         self, context: Tensor, prefix: Tensor, joints: Tensor | None, terms: LinkTerms | None
     ) -> Energies:
         poses, shift = self.poses, self.shift(joints)
-        if self.plane is not None and poses is not None and joints is not None and terms is not None:
-            if self.config.sees_candidates_from_goal:
-                terms = self.plane.extended(terms, poses, context, joints, prefix + shift)
+        terms = self._from_goal(terms, context, joints, prefix)
         base, slopes = self.first(context, self.scale(prefix), terms)
         low = torch.bfloat16 if self.config.bfloat16 and self.training else None
 

@@ -114,8 +114,15 @@ class Policy(nn.Module):
         if self.poses is not None and self.config.observes_poses:
             joints = self.measured_joints(observation)
             parts.append(self.poses.observe(joints) if poses is None else poses)
-        if self.plane is not None and self.poses is not None and goal is not None and self.config.image_plane.inputs:
-            parts.append(self.plane.observe(goal, self.plane.tip(self.poses, self.measured_joints(observation))))
+        if (
+            self.plane is not None
+            and self.poses is not None
+            and goal is not None
+            and self.config.image_plane.inputs
+        ):
+            parts.append(
+                self.plane.observe(goal, self.plane.tip(self.poses, self.measured_joints(observation)))
+            )
         return (torch.cat(parts, -1) if len(parts) > 1 else features), goal
 
     def measured_joints(self, observation: Observation) -> Float[Tensor, "batch joints"]:
@@ -160,7 +167,9 @@ class Policy(nn.Module):
         if self.plane is None or self.poses is None or goal is None or not self.config.image_plane.labels:
             return {}
         if "goal_state" not in batch:
-            raise ValueError("the batch lacks 'goal_state': take it with `Demonstrations.batch(..., goals=True)`")
+            raise ValueError(
+                "the batch lacks 'goal_state': take it with `Demonstrations.batch(..., goals=True)`"
+            )
         tip = self.plane.tip(self.poses, batch["goal_state"][:, list(self.spec.joint_dims)])
         return self.plane.losses(goal, tip)
 

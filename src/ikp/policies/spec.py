@@ -59,7 +59,9 @@ class DataSpec:
         object.__setattr__(self, "cameras", dict(self.cameras))
         unknown = sorted(set(self.cameras) - set(shapes))
         if unknown:
-            raise ValueError(f"cameras {unknown} have a model but no images: there are images of {sorted(shapes)}")
+            raise ValueError(
+                f"cameras {unknown} have a model but no images: there are images of {sorted(shapes)}"
+            )
 
     @property
     def action_dim(self) -> int:
@@ -83,7 +85,9 @@ class DataSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The specification as a dict of plain JSON values."""
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        plain = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
         plain["image_shapes"] = {camera: list(shape) for camera, shape in self.image_shapes.items()}
         plain["cameras"] = {name: camera.to_json() for name, camera in self.cameras.items()}
         return plain
