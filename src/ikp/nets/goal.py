@@ -19,7 +19,7 @@ class HeatMap(nn.Module):
     """Logits over the cells of a feature map, given which phase of the task it is.
 
     Args:
-        channels: of the feature map.
+        channels: of the feature map, rectified.
         phase: size of the vector that tells the phase (grippers); 0 for none.
         hidden: width.
     """
@@ -33,7 +33,7 @@ class HeatMap(nn.Module):
     def forward(
         self, maps: Float[Tensor, "batch c rows columns"], phase: Float[Tensor, "batch phase"]
     ) -> Float[Tensor, "batch rows columns"]:
-        x = self.inner(F.relu(maps.to(self.inner.weight.dtype)))
+        x = self.inner(maps)
         if self.phase is not None:
             x = x + self.phase(phase)[..., None, None]
         return self.out(F.relu(x))[:, 0]

@@ -161,11 +161,12 @@ class ImagePlane(nn.Module):
             state: the newest standardised state.
         """
         phase, pose = state[:, self.phase_dims], self.pose()
-        logits = self.heatmap(maps.float(), phase)
+        rectified = F.relu(maps.to(state.dtype))
+        logits = self.heatmap(rectified, phase)
         coarse = back_project(self.K, pose, expected_pixel(logits, *self.size), self.height)
         middle = coarse.detach() if self.choices.labels else coarse
         pixels = project(self.K, pose, self._rings(middle))
-        seen = self.seen(F.relu(maps.float()))
+        seen = self.seen(rectified)
         colours = image.permute(0, 3, 1, 2).to(seen.dtype) * (1 / 127.5) - 1
         patch = torch.cat([sample_pixels(part, pixels, *self.size) for part in (seen, colours)], 1)
         profile, shift = self.profile(patch, phase)
