@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +44,11 @@ class Task:
         """The task's nominal kinematic model."""
         with self._environment() as env:
             return env.robot
+
+    def cameras(self, names: Sequence[str]) -> dict[str, Camera]:
+        """Models of some of the task's cameras."""
+        with self._environment(observation="pixels") as env:
+            return {name: env.camera(name) for name in names}
 
     def true_offsets(self) -> list[float]:
         """The joint offsets of the simulated robot, q_true - q_measured [rad]."""
@@ -127,10 +132,14 @@ def train_policy(
             f"{out} holds a run already: continue it with --resume, or choose another folder"
         )
     demonstrations = load_dataset(data, episodes=episodes)
+    task = task_of_data(data)
     spec = demonstrations.spec
+    if (
+        policy.has_image_plane and task is not None and not spec.cameras
+    ):  # collected before they were described
+        spec = replace(spec, cameras=task.cameras(spec.camera_names))
     if cameras:
         spec = replace(spec, cameras={**spec.cameras, **cameras})
-    task = task_of_data(data)
     if robot is None and policy.action_space != "raw":
         robot = _robot_of(task, data)
     torch.manual_seed(train_config.seed)

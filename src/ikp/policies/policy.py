@@ -104,26 +104,25 @@ class Policy(nn.Module):
         self, observation: Observation, poses: Float[Tensor, "batch poses"] | None = None
     ) -> tuple[Float[Tensor, "batch context"], Goal | None]:
         """The `context`, and the goal in the image for a policy with an image plane."""
-        if self.plane is None:
-            features, goal = self.encoder(observation), None
-        else:
-            features, maps = self.encoder.with_map(observation, self.plane.camera)
-            image = observation["images"][self.plane.camera][:, -1]
-            goal = self.plane.estimate(maps, image, self.encoder.state(observation["state"][:, -1]))
+        features, goal = self._encode(observation)
         parts = [features]
         if self.poses is not None and self.config.observes_poses:
-            joints = self.measured_joints(observation)
-            parts.append(self.poses.observe(joints) if poses is None else poses)
-        if (
-            self.plane is not None
-            and self.poses is not None
-            and goal is not None
-            and self.config.image_plane.inputs
-        ):
-            parts.append(
-                self.plane.observe(goal, self.plane.tip(self.poses, self.measured_joints(observation)))
-            )
+            shown = self.poses.observe(self.measured_joints(observation)) if poses is None else poses
+            parts.append(shown)
+        if goal is not None and self.config.image_plane.inputs:
+            assert self.plane is not None
+            assert self.poses is not None
+            tip = self.plane.tip(self.poses, self.measured_joints(observation))
+            parts.append(self.plane.observe(goal, tip))
         return (torch.cat(parts, -1) if len(parts) > 1 else features), goal
+
+    def _encode(self, observation: Observation) -> tuple[Float[Tensor, "batch features"], Goal | None]:
+        """The encoder's features, and the goal that an image plane reads from its feature map."""
+        if self.plane is None:
+            return self.encoder(observation), None
+        features, maps = self.encoder.with_map(observation, self.plane.camera)
+        image, state = observation["images"][self.plane.camera][:, -1], observation["state"][:, -1]
+        return features, self.plane.estimate(maps, image, self.encoder.state(state))
 
     def measured_joints(self, observation: Observation) -> Float[Tensor, "batch joints"]:
         """The measured joints of the newest frame [rad or m]."""
