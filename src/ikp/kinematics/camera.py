@@ -123,10 +123,9 @@ class Camera:
         names = {f.name for f in fields(Camera)}
         if set(values) != names:
             raise ValueError(f"a camera has the keys {sorted(names)}, but {sorted(values)} are given")
-        size = {name: int(values[name]) for name in ("width", "height")}
         lens = {name: float(values[name]) for name in ("fx", "fy", "cx", "cy")}
         rows = tuple(tuple(float(value) for value in row) for row in values["T_base_camera"])
-        return Camera(**size, **lens, T_base_camera=rows)
+        return Camera(int(values["width"]), int(values["height"]), **lens, T_base_camera=rows)
 
     @staticmethod
     def load(path: Path | str) -> Camera:

@@ -66,6 +66,7 @@ class ObservationEncoder(nn.Module):
         parts, maps = self._vectors(observation), None
         for name in self.spec.camera_names:
             encoder, images = self.images[_module_name(name)], observation["images"][name]
+            assert isinstance(encoder, ImageEncoder)
             if name == camera:
                 parts[name], maps = encoder.with_map(images)
             else:
