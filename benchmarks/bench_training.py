@@ -26,7 +26,7 @@ from ikp.kinematics import iiwa14_dual, ur5e
 from ikp.policies import ImplicitPolicy
 from ikp.policies.policy import batch_to
 from ikp.training.memory import reuse_freed_memory
-from ikp.training.optimization import MovingAverage, make_optimizer
+from ikp.training.optimization import MovingAverage, make_optimizers
 from policy_cases import NO_GPU, Case
 from straightforward import Straightforward
 
@@ -52,13 +52,14 @@ class Step:
         self.device = torch.device(device)
         self.model: nn.Module = Straightforward(self.policy) if straightforward else self.policy
         self.model.to(device).train()
-        self.optimizer = make_optimizer(self.model, self.config)
+        self.optimizers = make_optimizers(self.model, self.config)
         self.average = MovingAverage(self.model, self.config.ema)
         self.count = 0
 
     def __call__(self) -> None:
         loss = self.loss(self.batch())
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.update()
 
@@ -75,7 +76,8 @@ class Step:
     def update(self) -> None:
         """What follows the gradient."""
         torch.nn.utils.clip_grad_norm_(self.average.parameters, self.config.clip, foreach=True)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.average.update(self.count)
         self.count += 1
 

@@ -95,7 +95,7 @@ class Case:
 
 def candidates(config: PolicyConfig) -> int:
     """Candidates per dimension that one decision scores."""
-    return config.grid + config.refinements * max(config.grid // 2, 3)
+    return config.grid + config.refinements * config.fine_points
 
 
 def resolution(policy: ImplicitPolicy) -> dict[str, float]:
@@ -106,7 +106,7 @@ def resolution(policy: ImplicitPolicy) -> dict[str, float]:
     """
     config = policy.config
     widest = math.degrees(float((policy.bounds.high - policy.bounds.low).max()))
-    steps = max(config.grid // 2, 3) - 1
+    steps = config.fine_points - 1
     return {
         "bounds": round(widest, 2),
         "point": round(widest * (2 / steps) ** config.refinements / (config.grid - 1), 5),

@@ -61,6 +61,7 @@ class MatrixChain(nn.Module):
         self.register_buffer("origins", torch.stack([link.T_parent_joint for link in robot.links]).to(dtype))
         self.register_buffer("skews", skew(axes.to(dtype)))
         self.ends = [_far_end(robot, link) for link in robot.joint_links]
+        self.at_tip = [origin == frame and frame in robot.tip_indices for origin, frame in self.ends]
 
     def forward(self, q: Tensor, link_residual: Tensor | None) -> Tensor:
         """Features (n, dof, 9) at true joint positions (n, dof) [rad or m]: p / 0.3 m, then two columns of R."""
@@ -165,8 +166,14 @@ class Straightforward(nn.Module):
         joints = policy.measured_joints(observation)
         poses = self.chain(policy.poses.residual(joints), policy.poses.residual.link)
         if self.config.observes_poses:
-            features = torch.cat([features, (poses - policy.poses.center).flatten(1)], -1)
+            seen = (poses - policy.poses.center)[:, self.shown_joints()]
+            features = torch.cat([features, seen.flatten(1)], -1)
         return features, Measured(joints, poses) if self.config.has_kinematics else None
+
+    def shown_joints(self) -> list[int]:
+        """Joints whose far end is shown: all, or those that end at a tip."""
+        at_tip = [] if self.chain is None else self.chain.at_tip
+        return [j for j, tip in enumerate(at_tip) if tip or self.config.links == "all"]
 
     def energies(
         self, context: Tensor, measured: Measured | None, prefix: Tensor, candidates: Tensor
@@ -203,7 +210,10 @@ class Straightforward(nn.Module):
         target = measured.joints + values if is_delta else values
         pose = self.chain(residual(target), residual.link)
         link = torch.cat([pose - policy.poses.center, CHANGE_SCALE * (pose - measured.poses)], -1)
-        return torch.cat([own, LINK_GAIN * link], -1)
+        hidden = [j for j in range(self.dims) if j not in self.shown_joints()]
+        return torch.cat(
+            [own, (LINK_GAIN * link).index_fill(1, torch.tensor(hidden, dtype=torch.long), 0.0)], -1
+        )
 
     @torch.no_grad()
     def choose(self, observation: Mapping[str, Any]) -> Tensor:
@@ -242,7 +252,9 @@ class Straightforward(nn.Module):
             reach = 2 * config.window * (high - low)
         index, repeats = lowest_local_minima(energy, config.beam)
         best, least = grid[index], energy.gather(1, index)
-        points = max(config.grid // 2, 3)
+        if config.window:
+            best = best + (grid[1] - grid[0]) * vertex(energy, index)
+        points = max(config.grid // 3, 3)
         for _ in range(config.refinements):
             offsets = torch.linspace(-reach, reach, points, dtype=grid.dtype, device=grid.device)
             fine = (best[..., None] + offsets).clamp(low, high)
@@ -266,6 +278,14 @@ def smoothed(energy: Tensor, cells: float) -> Tensor:
     weight = weight / torch.exp(-0.5 * (steps / cells) ** 2).sum()
     near = energy.neg().softmax(1) @ weight
     return -near.clamp_min(1e-30).log() - energy.neg().logsumexp(1, keepdim=True)
+
+
+def vertex(energy: Tensor, index: Tensor) -> Tensor:
+    """Where the parabola through (-1, left), (0, minimum), (1, right) has its least value; 0 at an end of the grid."""
+    padded = torch.nn.functional.pad(energy, (1, 1), value=float("nan"))
+    left, middle, right = (padded.gather(1, index + k) for k in (0, 1, 2))
+    square, linear = (left + right) / 2 - middle, (right - left) / 2
+    return (-linear / (2 * square).clamp_min(1e-6)).clamp(-0.5, 0.5).nan_to_num(0.0)
 
 
 def lowest_local_minima(energy: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -306,9 +326,9 @@ def dense_layers(values: Mapping[str, Tensor], policy: ImplicitPolicy, j: int) -
         policy: its structure.
         j: dimension.
     """
-    context = values["first.context"].unflatten(1, (policy.dims, -1))[:, j]
-    before = values["first.prefix"][:j, :, j].flatten(0, 1)
-    first = torch.cat([context, before, values["first.own"][j]])
+    own = values["first.own"][j]
+    before = values["first.prefix"][j, : j * len(own)]
+    first = torch.cat([values["first.context"][j], before, own])
     layers = [(first.T.contiguous(), values["first.bias"][j, 0])]
     names = [f"blocks.{b}.layers.{k}" for b in range(policy.config.blocks) for k in range(3)]
     for name in (*names, "head"):

@@ -1,6 +1,7 @@
 """How well a task's scripted expert does, beside random actions, none, and a demonstration played again.
 
-python scripts/oracle_report.py TASK [--episodes 100] [--baseline-episodes 20] [--out results/oracles/TASK.json]
+python scripts/oracle_report.py TASK [--episodes 100] [--baseline-episodes 20] [--demonstrations 3]
+    [--out results/oracles/TASK.json]
 python scripts/oracle_report.py --table
 
 Either rebuilds the table in docs/tasks.md from all results.
@@ -12,7 +13,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import mujoco
 import numpy as np
 
 from ikp.experiments.runs import TASKS, task_options
-from ikp.experiments.summary import percent, summarize, summary_table
+from ikp.experiments.summary import count_of, percent, summarize, summary_table
 from ikp.tasks import ORACLES
 from ikp.training.evaluation import FIRST_SEED
 from ikp.training.origin import origin, write_json
@@ -29,7 +30,7 @@ from ikp.training.origin import origin, write_json
 Policy = Callable[[int, dict], np.ndarray]
 """From the number of the step and the observation to an action."""
 
-REPLAYED = 2  # demonstrations that are played again on other seeds
+STARTS = 400  # of which one half predicts the other's objects from the joints
 CAMERA_FRAMES, PHYSICS_SECONDS = 200, 3.0
 PAGE, RESULTS = Path("docs/tasks.md"), Path("results/oracles")
 BEGIN, END = "<!-- oracles:begin -->", "<!-- oracles:end -->"
@@ -79,11 +80,15 @@ def random(env: gymnasium.Env) -> Policy:
 
 def replay(actions: np.ndarray) -> Callable[[gymnasium.Env], Policy]:
     """Actions played again, the last one held."""
-    return lambda env: lambda step, observation: actions[min(step, len(actions) - 1)]
+
+    def replayed(env: gymnasium.Env) -> Policy:
+        return lambda step, observation: actions[min(step, len(actions) - 1)]
+
+    return replayed
 
 
 def episodes_of(
-    env: gymnasium.Env, seeds: range, make_policy: Callable[[gymnasium.Env], Policy]
+    env: gymnasium.Env, seeds: Sequence[int], make_policy: Callable[[gymnasium.Env], Policy]
 ) -> list[dict]:
     """One episode per seed, with a line of progress."""
     rows = []
@@ -94,12 +99,44 @@ def episodes_of(
     return rows
 
 
+def replays_of(env: gymnasium.Env, demonstrations: list[dict], seeds: range) -> list[dict]:
+    """Each demonstration played again on all the other seeds, with the seed that it is from."""
+    rows = []
+    for demonstration in demonstrations:
+        others = [seed for seed in seeds if seed != demonstration["seed"]]
+        played = episodes_of(env, others, replay(demonstration["actions"]))
+        rows += [row | {"demonstration": demonstration["seed"]} for row in played]
+    return rows
+
+
+def told_by_joints(env: gymnasium.Env, seeds: range) -> dict[str, Any]:
+    """What the joints at the start of an episode tell about the objects, so without an image.
+
+    A linear prediction from the state of the first half of the starts, as its R^2 on the second half: 1 tells
+    all, 0 or less is no better than the mean.
+    """
+    starts = [env.reset(seed=seed)[0] for seed in seeds]
+    joints = np.stack([start["state"] for start in starts]).astype(float)
+    objects = np.stack([start["environment_state"] for start in starts]).astype(float)
+    joints = np.column_stack((joints, np.ones(len(joints))))
+    half = len(seeds) // 2
+    weights = np.linalg.lstsq(joints[:half], objects[:half])[0]
+    missed = ((joints[half:] @ weights - objects[half:]) ** 2).sum(axis=0)
+    spread = ((objects[half:] - objects[:half].mean(axis=0)) ** 2).sum(axis=0)
+    names = env.unwrapped.environment_state_names  # type: ignore[attr-defined]
+    varies = objects.std(axis=0) > 1e-4
+    told = {name: float(1 - missed[i] / spread[i]) for i, name in enumerate(names) if varies[i]}
+    return {"starts": len(seeds), "r2": told}
+
+
 def described(rows: list[dict]) -> dict[str, Any]:
     """Summary and episodes without their actions."""
     episodes = [{key: value for key, value in row.items() if key != "actions"} for row in rows]
     steps = [row["steps"] for row in rows]
+    scores = [row["info"].get("score", float(row["success"])) for row in rows]
     return {
         "summary": summarize({"episodes": episodes}),
+        "below_half": count_of(sum(score < 0.5 for score in scores), len(scores)),
         "steps": {"mean": float(np.mean(steps)), "max": int(max(steps))},
         "episodes": episodes,
     }
@@ -137,7 +174,7 @@ def speeds(env_id: str, kwargs: dict[str, Any], seed: int) -> dict[str, Any]:
     }
 
 
-def report(task: str, episodes: int, baseline_episodes: int) -> dict[str, Any]:
+def report(task: str, episodes: int, baseline_episodes: int, demonstrations: int) -> dict[str, Any]:
     """Everything this script measures, as plain JSON values."""
     env_id, kwargs = TASKS[task], task_options(TASKS[task])
     here = origin()  # before a long run: the commit that it began with
@@ -147,16 +184,14 @@ def report(task: str, episodes: int, baseline_episodes: int) -> dict[str, Any]:
     started = time.process_time()
     oracle = episodes_of(env, seeds, expert)
     seconds = time.process_time() - started
-    replays = []
-    for row in oracle[:REPLAYED]:
-        others = [seed for seed in few if seed != row["seed"]]
-        replays += [rollout(env, seed, replay(row["actions"])) for seed in others]
+    replays = replays_of(env, oracle[:demonstrations], few)
     return {
         "task": {"env_id": env_id, "env_kwargs": kwargs},
         "oracle": described(oracle) | {"core_seconds_per_episode": seconds / episodes},
-        "replayed_demonstrations": described(replays),
+        "replayed_demonstrations": described(replays) | {"demonstrations": demonstrations},
         "random": described(episodes_of(env, few, random)),
         "do_nothing": described(episodes_of(env, few, idle)),
+        "told_by_joints": told_by_joints(env, range(FIRST_SEED, FIRST_SEED + STARTS)),
         "speed": speeds(env_id, kwargs, FIRST_SEED),
         "origin": here,
     }
@@ -209,14 +244,18 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--baseline-episodes", type=int, default=20)
+    parser.add_argument("--demonstrations", type=int, default=3, help="how many are played again")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if not arguments.table and not arguments.task:
         parser.error(f"give a task of {', '.join(TASKS)}, or --table")
     if arguments.task:
-        result = report(arguments.task, arguments.episodes, arguments.baseline_episodes)
+        result = report(
+            arguments.task, arguments.episodes, arguments.baseline_episodes, arguments.demonstrations
+        )
         for who in WHO:
             print(f"\n{who}\n{summary_table(result[who]['summary'])}")
+            print(f"below one half: {percent(result[who]['below_half'])}")
         print(f"\n{result['speed']}")
         print(f"wrote {write_json(arguments.out or RESULTS / f'{arguments.task}.json', result)}")
     update_page(PAGE, RESULTS)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ikp.experiments.bench_table import speed_tables
+from ikp.experiments.bench_table import HEADLINES, headlines, speed_tables
 
 COMMON = Path(__file__).parents[2] / "benchmarks" / "common.py"
 
@@ -68,6 +68,25 @@ def test_tables_hold_what_the_benchmarks_wrote(common, tmp_path):
     assert cells[2] == ["work", "n 7", "2", "0.122 µs", "0.00432 µs (0.036 ×)", "123000 µs (1000 ×)", ""]
     assert cells[3][3:] == ["0.122 µs", "", "", "not run: it is absent"]
     assert cells[4][3:] == ["not run: no GPU here", "", "", ""]
+
+
+def test_headlines_are_rows_of_the_files_with_their_peers(common, tmp_path):
+    file, name, size = HEADLINES[0]
+    peers = [
+        {"name": "far", "value": 30.0, "ratio": 20.0},
+        {"name": "gone", "not_run": "it is absent"},
+    ]
+    row = {"threads": 2, "unit": "us", "rounds": 5, "ours": 1.5, "peers": peers}
+    rows = [row | {"name": name, "size": size}, row | {"name": name, "size": "another"}]
+    common.write_rows(file, "Some work", rows)
+    lines = headlines(tmp_path / "results" / "bench").splitlines()
+    assert lines[2:] == [f"| {name} | {size} | 1.5 µs | far 30 µs (20 ×) |"]
+    assert headlines(tmp_path / "empty") == "not run"
+
+
+def test_this_projects_headlines_all_exist():
+    bench = Path(__file__).parents[2] / "results" / "bench"
+    assert len(headlines(bench).splitlines()) == 2 + len(HEADLINES)
 
 
 def test_other_files_are_refused(tmp_path):

@@ -82,11 +82,22 @@ def test_a_variant_that_the_preset_has_anyway_shares_its_runs():
 
 def test_budgets_of_steps_and_of_time_replace_the_presets(all_tasks):
     by_steps, by_time = (resolve(Cell(column, "ikp"), "standard", 0) for column in TABLES["state"].columns)
-    assert (by_steps.train.steps, by_steps.train.minutes) == (4000, None)
-    assert by_time.train.minutes == 10
+    assert (by_steps.train.steps, by_steps.train.minutes) == (2000, None)
+    assert by_time.train.minutes == 4
     assert by_steps.task.env_kwargs["observation"] == "state"
-    assert by_steps.name == "insertion-state-1000-4000steps-ikp-seed0"
-    assert by_time.name == "insertion-state-1000-10min-ikp-seed0"
+    assert by_steps.name == "insertion-state-1000-2000steps-ikp-seed0"
+    assert by_time.name == "insertion-state-1000-4min-ikp-seed0"
+
+
+def test_only_demonstrations_whose_expert_recovers_are_disturbed():
+    strength = {
+        task: resolve(Cell(Column(task, 1000), "ikp"), "standard", 0).perturbation for task in TASK_ENTRIES
+    }
+    assert strength.pop("insertion") == preset("standard").perturbation > 0
+    assert set(strength.values()) == {0.0}
+    sweeping, insertion = data_sets(plan(TABLES["table2"], "standard", [0]))
+    assert sweeping.endswith("-perturbed0")
+    assert not insertion.endswith("-perturbed0")
 
 
 def test_small_presets_use_fewer_demonstrations_and_doubles_fall_away():
@@ -148,3 +159,5 @@ def test_every_ablation_makes_a_policy_that_can_train(variant, tiny, demonstrati
     has_residual = any("residual" in name for name, _ in policy.named_parameters())
     assert has_residual == (variant != "ikp-residual-none")
     assert policy.config.observes_poses == (variant != "ikp-no-observed-poses")
+    shown = [len(policy.poses.mask), int(policy.poses.mask.sum())]
+    assert shown == ([6, 1] if variant == "ikp-tip-only" else [6, 6])

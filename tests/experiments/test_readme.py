@@ -64,19 +64,25 @@ def test_seeds_of_a_setting_are_one_row(tmp_path):
     assert cells[6] == "2 x 2"
 
 
-def test_the_readme_is_rewritten_between_its_markers(tmp_path):
-    readme = tmp_path / "README.md"
-    markers = [f"<!-- {name}:begin - note -->\nold\n<!-- {name}:end -->\n" for name in ("results", "speed")]
-    readme.write_text("top\n" + "".join(markers) + "bottom\n")
-    assert update(readme, tmp_path)
-    assert "old" not in readme.read_text()
+def test_pages_are_rewritten_between_their_markers(tmp_path):
+    def section(name):
+        return f"<!-- {name}:begin - note -->\nold\n<!-- {name}:end -->\n"
+
+    readme, performance = tmp_path / "README.md", tmp_path / "performance.md"
+    whole = "top\n" + section("results") + section("speed") + "bottom\n"
+    readme.write_text(whole)
+    performance.write_text(section("benchmarks"))
+    assert update(readme, performance, tmp_path)
+    assert "old" not in readme.read_text() + performance.read_text()
     assert readme.read_text().startswith("top\n")
     assert readme.read_text().endswith("bottom\n")
-    assert not update(readme, tmp_path)
-    for kept, lacking in ((markers[1], "results:begin"), (markers[0], "speed:begin")):
-        readme.write_text(kept)
-        with pytest.raises(ValueError, match=lacking):
-            update(readme, tmp_path)
+    assert not update(readme, performance, tmp_path)
+    for page, name in ((readme, "results"), (readme, "speed"), (performance, "benchmarks")):
+        kept = page.read_text()
+        page.write_text(kept.replace(f"{name}:begin", "other"))
+        with pytest.raises(ValueError, match=f"{name}:begin"):
+            update(readme, performance, tmp_path)
+        page.write_text(kept)
 
 
 def test_other_files_are_refused(tmp_path):
@@ -86,7 +92,9 @@ def test_other_files_are_refused(tmp_path):
         results_table(tmp_path)
 
 
-def test_this_readme_is_up_to_date(tmp_path):
-    copy = tmp_path / "README.md"
-    copy.write_text((REPOSITORY / "README.md").read_text())
-    assert not update(copy, REPOSITORY / "results")
+def test_these_pages_are_up_to_date(tmp_path):
+    copies = []
+    for page in ("README.md", "docs/performance.md"):
+        copies.append(tmp_path / Path(page).name)
+        copies[-1].write_text((REPOSITORY / page).read_text())
+    assert not update(*copies, REPOSITORY / "results")

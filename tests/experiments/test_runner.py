@@ -7,10 +7,12 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ikp.experiments import records
+from ikp.experiments.estimates import memory_of
 from ikp.experiments.execution import ensure_data, execute, standing
 from ikp.experiments.executors import LocalExecutor, RayExecutor
 from ikp.experiments.locks import is_locked, lock
@@ -170,7 +172,7 @@ def test_a_killed_process_is_reported_and_its_run_continues(tiny_matrix, tmp_pat
     (outcome,) = executor.ended()
     assert "status -9" in outcome.error
     assert standing(run, places).words.startswith("interrupted at ")
-    assert "interrupted at" in listing([run], places, jobs=1)
+    assert "interrupted at" in listing([run], places, jobs=1, workers=1)
     assert execute(run, places, {})
     assert json.loads(places.result(run).read_text())["starts"] == 2
 
@@ -205,6 +207,43 @@ def test_ray_is_asked_for_by_its_extra(tiny_matrix, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match=r"ikp\[ray\]"):
         RayExecutor(tiny_matrix.places_in(tmp_path), threads=1)
+
+
+def test_a_run_asks_ray_for_no_more_than_a_machine_has(tiny_matrix, tmp_path, monkeypatch):
+    """Against a stand-in that only notes what it is asked for; the test after this one runs Ray itself."""
+    asked = {}
+
+    class Remote:
+        def options(self, **options):
+            asked.update(options)
+            return self
+
+        def remote(self, *arguments):
+            asked["share"] = arguments[2]
+            return "reference"
+
+    def remote(**options):
+        asked.update(options)
+        return lambda function: Remote()
+
+    small, large, dead = ({"CPU": cores, "memory": cores * 1e9} for cores in (2.0, 4.0, 64.0))
+    nodes = [{"Alive": machine is not dead, "Resources": machine} for machine in (small, large, dead)]
+    ray = SimpleNamespace(
+        is_initialized=lambda: True,
+        nodes=lambda: nodes,
+        cluster_resources=lambda: {"CPU": 6.0},
+        remote=remote,
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    run, places = tiny_matrix.run_of(8, 0), tiny_matrix.places_in(tmp_path)
+    RayExecutor(places, threads=2).start(run)
+    assert asked["num_cpus"] == asked["share"]["threads"] == 2
+    assert asked["memory"] == memory_of(run)
+    assert asked["num_gpus"] == 0
+    large["memory"] = 1e9
+    RayExecutor(places, threads=16).start(run)
+    assert asked["num_cpus"] == asked["share"]["threads"] == 4
+    assert asked["memory"] == 1e9 < memory_of(run)
 
 
 def test_a_local_ray_gives_the_same_figures(tiny_matrix, undisturbed, tmp_path, monkeypatch):

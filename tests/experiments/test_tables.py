@@ -83,6 +83,14 @@ def test_figures_of_an_earlier_recipe_are_marked(tmp_path):
     assert "90.0 (1 of 3 seeds)*" in table_rows(TABLE, tmp_path, "standard")[-1]
 
 
+def test_figures_from_before_a_choice_of_the_policy_existed_are_not_marked(tmp_path):
+    path = record(tmp_path, "ikp", 0, 18)
+    stored = json.loads(path.read_text())
+    del stored["settings"]["policy"]["links"]
+    write_json(path, stored)
+    assert "90.0 (1 of 3 seeds)" in table_rows(TABLE, tmp_path, "standard")[-1]
+
+
 def test_a_small_preset_says_that_it_has_fewer_demonstrations(tmp_path):
     heads = table_rows(TABLE, tmp_path, "quick")[0]
     assert "Insertion, miscalibrated (pixels, 1000 demonstrations, here 200)" in heads

@@ -41,6 +41,25 @@ def test_builtin_names():
     assert dual.upper[7:].rad2deg().tolist() == pytest.approx([170, 120, 170, 120, 170, 120, 175])
 
 
+def test_every_tip_has_a_last_joint():
+    assert ur5e().tip_joints == (5,)
+    assert iiwa14_dual().tip_joints == (6, 13)
+    assert iiwa14_dual().with_tips(["right_flange", "left_flange"]).tip_joints == (6, 13)
+    assert with_tool(ur5e(), "flange", torch.eye(4, dtype=torch.float64)).tip_joints == (5,)
+    assert ur5e().with_tips(["forearm", "flange"]).tip_joints == (2, 5)
+    assert ur5e().with_tips(["base"]).tip_joints == ()
+
+
+def test_a_mimicking_finger_counts_for_the_joint_before_it():
+    follow = Joint("finger", "prismatic", Z, mimic=Mimic("wrist", 0.01))
+    links = (
+        Link("base", -1),
+        Link("hand", 0, joint=Joint("wrist", "revolute", Z)),
+        Link("pad", 1, joint=follow),
+    )
+    assert Robot("r", links).tip_joints == (0,)
+
+
 def test_two_arms_can_be_placed():
     T = torch.eye(4, dtype=torch.float64)
     T[1, 3] = 0.2

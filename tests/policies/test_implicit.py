@@ -9,7 +9,8 @@ import torch
 from torch.distributions import Normal
 
 from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
-from ikp.policies.inference import joint_log_density, langevin, search
+from ikp.policies.config import LINKS
+from ikp.policies.inference import Walk, joint_log_density, langevin, search
 from ikp.policies.normalizer import Bounds
 from ikp.policies.proposal import scale_gradient, uniform_negatives
 
@@ -21,9 +22,10 @@ def decision(policy: ImplicitPolicy, batch: dict) -> tuple[torch.Tensor, torch.T
     return policy.context(batch), policy._joints(batch)
 
 
+@pytest.mark.parametrize("links", LINKS)
 @pytest.mark.parametrize("residual", [(), ("offset",), ("offset", "dense", "link")])
-def test_a_walk_equals_all_dimensions_at_once(robot, residual):
-    policy, batch = fitted(robot, "ikp", residual=residual)
+def test_a_walk_equals_all_dimensions_at_once(robot, residual, links):
+    policy, batch = fitted(robot, "ikp", residual=residual, links=links)
     with torch.no_grad():
         for name, parameter in policy.named_parameters():
             if ".residual." in name:
@@ -42,6 +44,19 @@ def test_a_walk_equals_all_dimensions_at_once(robot, residual):
                 walk.keep(rows)
                 expert, candidates, together = expert[rows], candidates[rows], together[rows]
             walk.commit(j, expert[:, j])
+
+
+def test_only_the_tips_energy_sees_a_pose_where_only_the_tip_is_shown(robot):
+    policy, batch = fitted(robot, "ikp", links="tip", cartesian_observation=False)
+    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
+    context, joints = decision(policy, batch)
+    with torch.no_grad():
+        before = policy.given(context, joints, expert)(candidates)
+        policy.poses.residual.offset.value[0] = 0.3  # turns the whole arm about its base
+        after = policy.given(context, joints, expert)(candidates)
+    assert torch.equal(after[:, :5], before[:, :5])
+    assert (after[:, 5] - before[:, 5]).abs().min() > 0
 
 
 def test_energies_of_a_dimension_ignore_later_dimensions(robot):
@@ -235,6 +250,21 @@ def test_a_window_prefers_the_probable_neighbourhood_to_the_narrow_peak():
     wide = search(Known(0.04), torch.zeros(1, 1), None)
     torch.testing.assert_close(sharp, torch.tensor([[0.0]]), atol=1e-3, rtol=0)
     torch.testing.assert_close(wide, torch.tensor([[0.6]]), atol=1e-2, rtol=0)
+
+
+def test_the_window_finds_a_peak_between_grid_points(robot):
+    policy, batch = fitted(robot, "ikp", proposal="uniform")
+    context, joints = policy.context(batch), policy.measured_joints(batch)
+    low, high = policy.bounds.low, policy.bounds.high
+    peak = low + 0.4137 * (high - low)
+
+    class Known(Walk):
+        def energies(self, j):
+            return lambda x: 0.5 * ((x - peak[j]) / (0.004 * (high[j] - low[j]))) ** 2
+
+    policy.walk = lambda context, joints: Known(policy, context, joints)
+    share = (search(policy, context.detach(), joints) - peak) / (high - low)
+    assert share.abs().max() < 5e-4  # a twentieth of a cell of the grid
 
 
 def test_search_and_langevin_find_the_mode_of_a_known_density():

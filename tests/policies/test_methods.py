@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ikp.policies import METHODS, PolicyConfig, load_policy, make_policy, method_config, save_policy
-from ikp.policies.config import RESIDUALS
+from ikp.policies.config import LINKS, RESIDUALS
 
 from .conftest import fitted, small_batch, small_config, small_spec
 
@@ -25,9 +25,19 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(robot, method, p
         assert parameter.grad.abs().sum() > 0, f"{name} has a zero gradient"
 
 
+@pytest.mark.parametrize("method", ["explicit-fk", "implicit-cartesian", "ikp"])
+def test_gradients_reach_every_parameter_from_the_tips_pose_alone(robot, method):
+    policy, batch = fitted(robot, method, links="tip")
+    policy.loss(batch)[0].backward()
+    for name, parameter in policy.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("links", LINKS)
 @pytest.mark.parametrize("kind", RESIDUALS)
-def test_each_residual_alone_has_gradients(robot, kind):
-    policy, batch = fitted(robot, "ikp", residual=(kind,))
+def test_each_residual_alone_has_gradients(robot, kind, links):
+    policy, batch = fitted(robot, "ikp", residual=(kind,), links=links)
     policy.loss(batch)[0].backward()
     residual = [p for name, p in policy.named_parameters() if ".residual." in name]
     assert residual
@@ -66,6 +76,17 @@ def test_saved_and_loaded_policies_act_alike(robot, method, tmp_path):
     loaded = load_policy(tmp_path / "policy")
     assert loaded.config == policy.config
     assert loaded.spec == policy.spec
+    assert torch.equal(loaded.act(batch), policy.act(batch))
+
+
+def test_a_policy_saved_before_links_were_a_choice_shows_them_all(robot, tmp_path):
+    policy, batch = fitted(robot, "ikp")
+    path = save_policy(policy, tmp_path / "policy") / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["policy"]["links"]
+    path.write_text(json.dumps(stored))
+    loaded = load_policy(tmp_path / "policy")
+    assert loaded.config == policy.config
     assert torch.equal(loaded.act(batch), policy.act(batch))
 
 
@@ -139,6 +160,13 @@ def test_configurations_refuse_what_does_not_fit(robot):
         method_config("ikpp")
     with pytest.raises(ValueError, match="shows none"):
         PolicyConfig(action_space="joint", residual=("offset",))
+    with pytest.raises(ValueError, match="links is 'tips': choose one of all, tip"):
+        small_config(links="tips")
+    for space in ("joint", "raw"):
+        with pytest.raises(ValueError, match=f"sees none.*{space}.*links='all'"):
+            PolicyConfig(action_space=space, residual=(), links="tip")
+    with pytest.raises(ValueError, match="no joint of 'ur5e' moves its tips base"):
+        make_policy(robot.with_tips(["base"]), small_spec(), small_config(links="tip"))
     with pytest.raises(ValueError, match="needs a robot"):
         make_policy(None, small_spec(), small_config())
     with pytest.raises(ValueError, match="unknown keys"):

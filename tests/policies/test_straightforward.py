@@ -128,7 +128,8 @@ def assert_equal_gradients(policy: ImplicitPolicy, reference: torch.nn.Module, *
         ):
             torch.testing.assert_close(weight, linear.weight.grad, **tolerance)
             torch.testing.assert_close(bias, linear.bias.grad, **tolerance)
-        assert (policy.first.prefix.grad[j:, :, j] == 0).all()  # what a dimension must not see
+        own = policy.first.own.shape[1]
+        assert (policy.first.prefix.grad[j, j * own :] == 0).all()  # what a dimension must not see
 
 
 @pytest.mark.parametrize("proposal", ["uniform", "learned"])
@@ -139,6 +140,23 @@ def test_losses_and_gradients_equal_the_straightforward_form(robot, space, resid
     loss, plain, reference = both_losses(policy, batch)
     torch.testing.assert_close(loss, plain, rtol=1e-10, atol=1e-10)
     assert_equal_gradients(policy, reference, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("residual", [(), ("offset", "dense", "link")], ids=["nominal", "corrected"])
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_the_tips_poses_alone_equal_the_straightforward_form(robot, residual):
+    policy, batch = arm_policy(robot, "joint+cartesian", residual=residual, links="tip", window=0.04)
+    every, _ = arm_policy(robot, "joint+cartesian", residual=residual)
+    hidden = policy.dims - len(policy.robot.tip_names)
+    assert every.context_size - policy.context_size == 9 * hidden
+    loss, plain, reference = both_losses(policy, batch)
+    torch.testing.assert_close(loss, plain, rtol=1e-10, atol=1e-10)
+    assert_equal_gradients(policy, reference, rtol=1e-7, atol=1e-9)
+    policy.eval()
+    scale = policy.bounds.high - policy.bounds.low
+    torch.testing.assert_close(
+        chosen(policy, batch) / scale, reference.choose(batch) / scale, rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
@@ -237,7 +255,7 @@ def briefly_trained(**changes) -> tuple[ImplicitPolicy, dict]:
 
 def final_cell(config: PolicyConfig) -> float:
     """Distance of neighbouring candidates in the last refinement without a window, as a share of the bounds."""
-    return (2 / (max(config.grid // 2, 3) - 1)) ** config.refinements / (config.grid - 1)
+    return (2 / (config.fine_points - 1)) ** config.refinements / (config.grid - 1)
 
 
 def test_the_search_finds_what_an_exhaustive_one_finds():

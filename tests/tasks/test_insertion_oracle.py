@@ -105,7 +105,7 @@ def test_perturb_keeps_the_vacuum_and_is_reproducible():
 
 
 def test_oracle_rejects_other_environments_and_negative_noise():
-    with pytest.raises(ValueError, match="needs an InsertionEnv"):
+    with pytest.raises(ValueError, match="needs an environment of class InsertionEnv, got CartPole"):
         InsertionOracle(gymnasium.make("CartPole-v1"))
     with pytest.raises(ValueError, match="perturbation"):
         InsertionOracle(InsertionEnv(observation="state"), perturbation=-1.0)

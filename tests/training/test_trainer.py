@@ -19,8 +19,8 @@ from ikp.kinematics import Camera, ur5e
 from ikp.nets import EncoderConfig
 from ikp.policies import DataSpec, Policy, PolicyConfig, load_policy, make_policy
 from ikp.training.augmentation import shift_images
-from ikp.training.config import TrainConfig
-from ikp.training.optimization import MovingAverage, make_optimizer, schedule
+from ikp.training.config import OPTIMIZERS, TrainConfig
+from ikp.training.optimization import MovingAverage, make_optimizers, schedule
 from ikp.training.trainer import batch_indices, train
 
 CONFIG = TrainConfig(
@@ -177,15 +177,30 @@ def test_schedule_rises_and_decays_to_zero():
     assert schedule(1.0, 0.02) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_residuals_learn_slowly_and_do_not_decay():
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_residuals_learn_slowly_and_do_not_decay(name):
     data = tiny_demonstrations(2)
     policy = tiny_policy(data)
-    optimizer = make_optimizer(policy, TrainConfig())
+    optimizers = make_optimizers(policy, TrainConfig(optimizer=name))
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     offset = policy.poses.residual.offset.value
-    (group,) = [g for g in optimizer.param_groups if any(p is offset for p in g["params"])]
+    (group,) = [g for g in groups if any(p is offset for p in g["params"])]
     assert group["lr"] == TrainConfig().residual_learning_rate
     assert group["weight_decay"] == 0
-    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(policy.parameters()))
+    assert sum(len(g["params"]) for g in groups) == len(list(policy.parameters()))
+
+
+def test_muon_takes_the_matrices_and_no_residual():
+    data = tiny_demonstrations(2)
+    policy = tiny_policy(data)
+    _, taken = make_optimizers(policy, TrainConfig(optimizer="muon"))
+    by_muon = {id(p) for group in taken.param_groups for p in group["params"]}
+    names = {name for name, p in policy.named_parameters() if id(p) in by_muon}
+    assert {"first.context", "first.own", "first.prefix", "energies.blocks.0.layers.0.weight"} <= names
+    assert {"encoder.images.front.head.weight", "proposal.network.0.weight"} <= names
+    assert not any(".residual." in name or name.endswith("bias") for name in names)
+    with pytest.raises(ValueError, match="optimizer is 'sgd'"):
+        TrainConfig(optimizer="sgd")
 
 
 def test_the_average_follows_the_weights():

@@ -1,4 +1,7 @@
-"""Markdown tables of the benchmarks' files, `results/bench/*.json`, which `benchmarks/common.py` writes."""
+"""Markdown tables of the benchmarks' files, `results/bench/*.json`, which `benchmarks/common.py` writes.
+
+`speed_tables` has every row; `headlines` those that tell most, each in one line with all its peers.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,18 @@ from pathlib import Path
 from typing import Any
 
 Row = Mapping[str, Any]
+
+HEADLINES = (
+    ("kinematics", "forward, iiwa14", "batch 65536"),
+    ("kinematics", "forward and gradient, iiwa14", "batch 65536"),
+    ("kinematics", "forward, iiwa14", "batch 1"),
+    ("training", "training step from 96x96 pixels", "6 joints"),
+    ("training", "training step from 96x96 pixels", "14 joints"),
+    ("inference", "one action from 96x96 pixels, IKP", "6 joints + gripper, 1 env"),
+    ("inference", "one action from 96x96 pixels, IKP", "14 joints, 1 env"),
+    ("rollouts", "one demonstration of insertion", "96x96 pixels"),
+)
+"""File, name and beginning of the size of the rows on the README's first page."""
 
 
 def speed_tables(root: Path | str) -> str:
@@ -22,10 +37,37 @@ def speed_tables(root: Path | str) -> str:
     return "\n\n".join(parts) or "not run"
 
 
-def _benchmark(path: Path) -> str:
+def headlines(root: Path | str) -> str:
+    """The rows of `HEADLINES` that the folder `root` has, one line each.
+
+    Raises:
+        ValueError: a file that no benchmark wrote.
+    """
+    lines = []
+    for file, name, size in HEADLINES:
+        path = Path(root) / f"{file}.json"
+        rows = _read(path)["rows"] if path.is_file() else []
+        lines += [_line(row) for row in rows if row["name"].startswith(name) and row["size"].startswith(size)]
+    head = ["| | size | ours | beside it, in the same run (times ours) |", "| --- | --- | --- | --- |"]
+    return "\n".join([*head, *lines]) if lines else "not run"
+
+
+def _line(row: Row) -> str:
+    if "not_run" in row:
+        return f"| {row['name']} | {row['size']} | not run: {row['not_run']} | |"
+    peers = [f"{p['name']} {_peer(p, row['unit'])}" for p in row["peers"] if "not_run" not in p]
+    return f"| {row['name']} | {row['size']} | {_time(row['ours'], row['unit'])} | {'; '.join(peers)} |"
+
+
+def _read(path: Path) -> dict[str, Any]:
     values = json.loads(path.read_text())
     if not {"title", "rows", "origin"} <= values.keys():
         raise ValueError(f"{path} is no result of a benchmark: it needs 'title', 'rows' and 'origin'")
+    return values
+
+
+def _benchmark(path: Path) -> str:
+    values = _read(path)
     peers = list(dict.fromkeys(peer["name"] for row in values["rows"] for peer in row.get("peers", ())))
     header = ["", "size", "threads", "ours", *peers]
     lines = [header, ["---"] * len(header), *(_cells(row, peers) for row in values["rows"])]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ikp.data import DatasetError
+from ikp.data.format import read_info
 from ikp.experiments.locks import is_locked, lock
 from ikp.experiments.planning import Places, Run
 from ikp.experiments.records import check_record, read_record, record_of
@@ -84,6 +86,14 @@ def ensure_data(run: Run, places: Places, workers: int | None = None) -> None:
             workers=workers,
             task=run.column.task,
         )
+
+
+def collected(run: Run, places: Places) -> int:
+    """Demonstrations of a run's data set that are there."""
+    try:
+        return int(read_info(places.data(run))["total_episodes"])
+    except DatasetError:  # none yet, or damaged, which the collection will say
+        return 0
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, runtime_checkable
 
+from ikp.experiments.estimates import memory_of
 from ikp.experiments.execution import ERROR, execute
 from ikp.experiments.planning import Places, Run
 
@@ -143,14 +144,14 @@ def _with_error_file(run: Run, places: Places, share: dict[str, Any]) -> bool:
 
 
 class RayExecutor:
-    """All runs are handed to a Ray cluster, which starts each where cores (and a share of a GPU) are free.
+    """All runs are handed to a Ray cluster, which starts each where cores, memory (and a share of a GPU) are free.
 
     Results, demonstrations and checkpoints must lie in folders that every machine of the cluster sees under the
     same path. The cluster is the one at RAY_ADDRESS; without one, Ray is started on this machine.
 
     Args:
         places: where runs live.
-        threads: cores for each run.
+        threads: cores for each run, fewer where no machine has as many.
         runs_per_gpu: how many share a GPU, where the cluster has some.
 
     Raises:
@@ -167,11 +168,11 @@ class RayExecutor:
         self._ray, self.places = ray, places
         if not ray.is_initialized():
             ray.init(log_to_driver=False)
-        gpus = ray.cluster_resources().get("GPU", 0)
-        share = {"jobs": None, "threads": threads}
-        options = {"num_cpus": threads, "num_gpus": 1 / runs_per_gpu if gpus else 0, "max_retries": 0}
-        remote = ray.remote(**options)(_with_error_file)
-        self._submit: Callable[[Run], Any] = lambda run: remote.remote(run, places, share)
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._threads, self._memory = _largest_share(machines, threads)
+        gpu = 1 / runs_per_gpu if ray.cluster_resources().get("GPU", 0) else 0
+        options = {"num_cpus": self._threads, "num_gpus": gpu, "max_retries": 0}
+        self._remote: Any = ray.remote(**options)(_with_error_file)
         self._references: dict[Any, str] = {}
 
     def has_room(self) -> bool:
@@ -180,7 +181,9 @@ class RayExecutor:
 
     def start(self, run: Run) -> None:
         """Hand a run to the cluster."""
-        self._references[self._submit(run)] = run.name
+        task = self._remote.options(memory=int(min(memory_of(run), self._memory)))
+        share = {"jobs": None, "threads": self._threads}
+        self._references[task.remote(run, self.places, share)] = run.name
 
     def ended(self) -> list[Outcome]:
         """Outcomes of the tasks that ended."""
@@ -200,3 +203,9 @@ class RayExecutor:
         """Cancel all that runs."""
         for reference in self._references:
             self._ray.cancel(reference, force=True)
+
+
+def _largest_share(machines: Sequence[Mapping[str, float]], threads: int) -> tuple[int, float]:
+    """Cores, and bytes of memory, that a run can ask for: Ray lets a task wait for ever that fits no machine."""
+    cores = max(1, min(threads, int(max((machine.get("CPU", 0) for machine in machines), default=0))))
+    return cores, max((m.get("memory", 0) for m in machines if m.get("CPU", 0) >= cores), default=0)

@@ -123,17 +123,17 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
     if not task_exists(column.task):
         raise ValueError(f"task {column.task!r} is not in this version: there are {', '.join(runs.TASKS)}")
     plain = policy_for(variant.method, recipe.policy)
-    policy = replace(plain, **variant.changes)
-    train = replace(recipe.train, seed=seed)
+    budget = replace(recipe.train, seed=seed)
     if column.steps is not None:
-        train = replace(train, steps=column.steps, minutes=column.minutes)
+        budget = replace(budget, steps=column.steps, minutes=column.minutes)
+    policy, train = variant.applied(plain, budget)
     count = min(column.demonstrations, recipe.demonstrations)
     name = "-".join(filter(None, (column.task, column.observation, str(count), column.budget)))
     entry = TASK_ENTRIES[column.task]
     env_kwargs = {"observation": column.observation, **entry.options}
     return Run(
         # a variant that the preset has by itself is the method, and shares its runs
-        name=f"{name}-{variant.method if policy == plain else cell.variant}-seed{seed}",
+        name=f"{name}-{variant.method if (policy, train) == (plain, budget) else cell.variant}-seed{seed}",
         preset=preset_name,
         column=column,
         method=variant.method,
@@ -143,7 +143,7 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
         policy=policy,
         train=train,
         demonstrations=count,
-        perturbation=recipe.perturbation,
+        perturbation=recipe.perturbation if entry.disturbed else 0.0,
         episodes=recipe.episodes if episodes is None else episodes,
     )
 

@@ -20,7 +20,8 @@ class Preset:
         policy: choices of the policy; a method replaces only its own (`ikp.policies.METHODS`).
         train: budget and optimisation.
         demonstrations: how many episodes the demo collects for it, and the most that `ikp reproduce` does.
-        perturbation: disturbance of the executed actions in these demonstrations, 0 for none.
+        perturbation: disturbance of the executed actions in these demonstrations, 0 for none; in `ikp reproduce` for
+            the tasks that say so (`ikp.experiments.matrix.TaskEntry`).
         minutes: time budget of one training in the demo; `ikp reproduce` goes by `train.steps`.
         seeds: trainings of every cell in `ikp reproduce`.
         episodes: unseen episodes of an evaluation there.
@@ -38,8 +39,8 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     # A first look: everything runs, the success rate is not the point.
     "quick": Preset(
-        policy=PolicyConfig(width=128, negatives=16),
-        train=TrainConfig(steps=2500, validate_every=250, checkpoint_every=500),
+        policy=PolicyConfig(encoder=EncoderConfig(channels=32)),
+        train=TrainConfig(steps=1500, validate_every=250, checkpoint_every=500),
         demonstrations=200,
         perturbation=0.7,
         minutes=2.0,
@@ -49,10 +50,10 @@ PRESETS: dict[str, Preset] = {
     # Two CPU cores, minutes.
     "standard": Preset(
         policy=PolicyConfig(),
-        train=TrainConfig(steps=20_000, checkpoint_every=500),
+        train=TrainConfig(steps=8000, checkpoint_every=500),
         demonstrations=1000,
         perturbation=0.7,
-        minutes=8.0,
+        minutes=5.0,
     ),
     # The paper's networks and sampling (its Sec. V and Implicit BC's appendix); wants a GPU.
     "paper": Preset(
@@ -64,7 +65,13 @@ PRESETS: dict[str, Preset] = {
             blocks=2,
             negatives=256,
         ),
-        train=TrainConfig(steps=100_000, batch_size=128, learning_rate=1e-3, encoder_learning_rate=1e-3),
+        train=TrainConfig(
+            steps=100_000,
+            batch_size=128,
+            optimizer="adamw",
+            learning_rate=1e-3,
+            encoder_learning_rate=1e-3,
+        ),
         demonstrations=1000,
         minutes=120.0,
     ),

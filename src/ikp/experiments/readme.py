@@ -1,4 +1,4 @@
-"""The README's tables of results and of speed, rebuilt from `results/*/*.json`: no figure is typed.
+"""The tables of the README and of docs/performance.md, rebuilt from `results/*/*.json`: no figure is typed.
 
 python -m ikp.experiments.readme [--check]
 """
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ikp.experiments.bench_table import speed_tables
-from ikp.experiments.matrix import TABLES, VARIANTS
+from ikp.experiments.bench_table import headlines, speed_tables
+from ikp.experiments.matrix import SWEEPING, TABLES, VARIANTS
 from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.summary import TOLERANCES, count_of, percent, tolerance_name
 from ikp.experiments.tables import cell_records, markdown
@@ -30,7 +30,7 @@ DEMO, STATE_PRESET = "insertion_pixels", "standard"
 
 
 def results_table(root: Path | str) -> str:
-    """Markdown tables of the demo's results and of `ikp reproduce state`, from their files below `root`.
+    """Markdown tables of the demo and of `ikp reproduce state | sweeping`, from their files below `root`.
 
     Raises:
         ValueError: a file that is no result of `ikp evaluate` or of `ikp reproduce`.
@@ -47,7 +47,7 @@ def results_table(root: Path | str) -> str:
         head = ["method", "demonstrations", "training", *tolerances, "unseen episodes", *further]
         table = markdown([head, *rows]) if rows else "not run"
         parts.append(f"**{title}**: miscalibrated UR5e, block insertion\n\n{table}")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _sweeping(Path(root))])
 
 
 def _demo_row(result: Mapping[str, Any]) -> list[str]:
@@ -77,6 +77,27 @@ def _state_rows(root: Path) -> list[list[str]]:
     return rows
 
 
+def _sweeping(root: Path) -> str:
+    rows, published = [], TABLES["table1"]
+    for cell in TABLES["sweeping"].cells:
+        records = list(cell_records(cell, root, STATE_PRESET).records.values())
+        if not records:
+            continue
+        budget = _budget([record["training"] for record in records])
+        moved = " / ".join(f"{100 * record['score']['mean']:.1f} %" for record in records)
+        low, high = (100 * bound for bound in records[0]["score"]["interval_95"])
+        if len(records) == 1:
+            moved += f" ({low:.0f} to {high:.0f} %)"
+        paper = published.cell(SWEEPING, cell.variant).published
+        seen = str(len(records[0]["episodes"]["score"]))
+        of_paper = "" if paper is None else f"{paper[0]} ± {paper[1]}"
+        title = VARIANTS[cell.variant].title
+        rows.append([title, str(cell.column.demonstrations), budget, moved, seen, of_paper])
+    head = ["method", "demonstrations", "training", "particles in the bowls", "unseen episodes"]
+    table = markdown([[*head, "paper, its simulator [%]"], *rows]) if rows else "not run"
+    return f"**Bimanual sweeping from 96x96 pixels**: two iiwa 14\n\n{table}"
+
+
 def _budget(trained: Sequence[Mapping[str, Any]]) -> str:
     minutes, steps = (sum(run[key] for run in trained) / len(trained) for key in ("seconds", "steps"))
     return f"{minutes / 60:.1f} min, {steps:.0f} steps"
@@ -95,33 +116,39 @@ def _rank(result: Mapping[str, Any]) -> int:
     return -list(METHOD_TITLES).index(result["policy"]["method"])
 
 
-def update(readme: Path | str, results: Path | str) -> bool:
-    """Put the tables between the README's markers; whether that changed it.
+def update(readme: Path | str, performance: Path | str, results: Path | str) -> bool:
+    """Put the tables between the markers of both pages; whether that changed one.
 
     Raises:
-        ValueError: the README lacks markers.
+        ValueError: a page lacks markers.
     """
-    readme = Path(readme)
-    text = readme.read_text()
-    fresh = _between(text, "results", results_table(results), readme)
-    fresh = _between(fresh, "speed", speed_tables(Path(results) / "bench"), readme)
-    if fresh == text:
-        return False
-    with replaced_atomically(readme) as path:
-        path.write_text(fresh)
-    return True
+    bench = Path(results) / "bench"
+    pages: dict[Path, dict[str, str]] = {
+        Path(readme): {"results": results_table(results), "speed": headlines(bench)},
+        Path(performance): {"benchmarks": speed_tables(bench)},
+    }
+    changed = False
+    for page, sections in pages.items():
+        text = fresh = page.read_text()
+        for section, table in sections.items():
+            fresh = _between(fresh, section, table, page)
+        if fresh != text:
+            changed = True
+            with replaced_atomically(page) as path:
+                path.write_text(fresh)
+    return changed
 
 
-def _between(text: str, section: str, table: str, readme: Path) -> str:
+def _between(text: str, section: str, table: str, page: Path) -> str:
     """The text with the table between the markers of its section."""
     begin, end = f"<!-- {section}:begin", f"<!-- {section}:end -->"
     if text.count(begin) != 1 or text.count(end) != 1:
-        raise ValueError(f"{readme} needs the lines '{begin} ... -->' and '{end}' once each")
+        raise ValueError(f"{page} needs the lines '{begin} ... -->' and '{end}' once each")
     start = text.index("\n", text.index(begin)) + 1
     return f"{text[:start]}\n{table}\n\n{text[text.index(end) :]}"
 
 
 if __name__ == "__main__":
-    changed = update("README.md", "results")
+    changed = update("README.md", "docs/performance.md", "results")
     if changed and "--check" in sys.argv:
-        sys.exit("README.md was behind results/: it is rebuilt now, commit it")
+        sys.exit("a table was behind results/: it is rebuilt now, commit it")

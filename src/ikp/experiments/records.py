@@ -13,6 +13,7 @@ from ikp.experiments.planning import Run
 from ikp.experiments.plots import read_metrics
 from ikp.experiments.stages import differences
 from ikp.experiments.summary import summarize
+from ikp.policies import PolicyConfig
 from ikp.training.statistics import bootstrap_interval, wilson_interval
 
 CURVE_POINTS = 60
@@ -112,6 +113,8 @@ def values_of(record: Mapping[str, Any]) -> np.ndarray:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A finished run's record; None if it has none.
 
+    Choices of the policy that did not exist then are at their defaults, as in a checkpoint.
+
     Raises:
         ValueError: the file is no such record.
     """
@@ -128,6 +131,8 @@ def read_record(path: Path) -> dict[str, Any] | None:
         raise ValueError(
             f"{path} is no record of 'ikp reproduce': it lacks {', '.join(lacking)}. Move it elsewhere"
         )
+    settings = record["settings"]
+    settings["policy"] = PolicyConfig().to_json() | settings.get("policy", {})
     return record
 
 

@@ -13,13 +13,13 @@ from ikp.experiments.matrix import FIGURES, TABLES, TARGETS, check_target
 from ikp.experiments.presets import PRESETS, preset
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ikp.experiments.executors import Executor
-    from ikp.experiments.planning import Places
+    from ikp.experiments.planning import Places, Run
 
 EXECUTORS = ("local", "ray")
 RUNS_PER_GPU = 4
-MEMORY_OF_A_RUN = 4e9
-"""Bytes, for the default number of runs at a time; most of it is the images of the demonstrations."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Reproduce:
     Every finished run is a small JSON file in RESULTS/reproduce/PRESET; run again, the command skips those and
     continues what was interrupted, even by a kill. Several of these commands may work on the same folders.
     Targets: table1 and table2 (the paper's), figure4 and figure5 (its expert trajectories), state (insertion from
-    object poses at equal steps and at equal time), ablations, demonstrations (25 to 1000 of them).
+    object poses at equal steps and at equal time), sweeping (after 20 minutes of training), recipe (what each of its
+    choices buys), ablations (of the kinematics), demonstrations (25 to 1000 of them).
 
     For example:
       ikp reproduce table2 --preset quick --dry-run
@@ -44,7 +45,7 @@ class Reproduce:
         preset: the recipe of all methods: quick (minutes a run on 2 cores), standard, or paper (a GPU).
         seeds: trainings of every cell, from seed 0 on; the preset's if not given.
         only: words; only runs whose name contains one of them.
-        jobs: runs at a time; one for each core (and 4 GB of memory), or 4 for each GPU, if not given.
+        jobs: runs at a time; if not given, one for each core, or 4 for each GPU, as far as they fit into memory.
         executor: local processes, or a Ray cluster whose machines share the folders (needs ikp[ray]).
         results: folder of the finished runs' files; commit it.
         out: folder of demonstrations, checkpoints, logs and the report.
@@ -113,9 +114,9 @@ class Reproduce:
             raise ValueError(
                 f"--only {' '.join(self.only)} is in no run's name: they are like {every[0].name}"
             )
-        jobs = self.jobs or default_jobs()
+        jobs = self.jobs or default_jobs(planned)
         if self.dry_run:
-            print(listing(planned, self._places, jobs))
+            print(listing(planned, self._places, jobs, self.workers or usable_cores()))
         if self.dry_run or self.report_only or not planned:
             return {}
         if jobs > 1 and any(run.train.minutes for run in planned):
@@ -161,11 +162,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def default_jobs() -> int:
-    """Runs at a time: four for each GPU, otherwise one for each core, as far as the memory allows."""
+def default_jobs(planned: Sequence[Run]) -> int:
+    """Runs at a time: four for each GPU, otherwise one for each core, as far as this machine's memory allows."""
     import torch
 
-    if torch.cuda.is_available():
-        return RUNS_PER_GPU * torch.cuda.device_count()
+    from ikp.experiments.estimates import fitting
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(usable_cores(), int(memory // MEMORY_OF_A_RUN)))
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return min(RUNS_PER_GPU * gpus or usable_cores(), fitting(planned, memory))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ikp.experiments.board import Board
-from ikp.experiments.estimates import duration, expected
+from ikp.experiments.estimates import collecting, duration, expected
 from ikp.experiments.execution import Standing, ensure_data, standing
 from ikp.experiments.executors import Executor
 from ikp.experiments.locks import is_locked
@@ -136,8 +136,8 @@ class Runner:
         return total, sum(times[name].done(standing) for name, standing in standings.items()), len(records)
 
 
-def listing(planned: Sequence[Run], places: Places, jobs: int) -> str:
-    """Every run with its state and the time that it is expected to take."""
+def listing(planned: Sequence[Run], places: Places, jobs: int, workers: int) -> str:
+    """Every run with its state and the time that it is expected to take; `workers` collect demonstrations."""
     records, standings = records_of(planned, places), standings_of(planned, places)
     width = max((len(run.name) for run in planned), default=0)
     lines, left = [], 0.0
@@ -145,8 +145,10 @@ def listing(planned: Sequence[Run], places: Places, jobs: int) -> str:
         times, now = expected(run, records), standings[run.name]
         left += times.total - times.done(now)
         lines.append(f"{run.name:{width}}  {duration(times.total):>7}  {now.words}")
+    before = collecting([run for run in planned if not standings[run.name].finished], places, workers)
+    demonstrations = f", {duration(before)} of it for demonstrations" if before else ""
     lines.append(
-        f"{len(records)} of {len(planned)} runs finished; about {duration(left / jobs)} left with {jobs} at a time, "
-        "and what the demonstrations take"
+        f"{len(records)} of {len(planned)} runs finished; about {duration(before + left / jobs)} left with {jobs} at a "
+        f"time{demonstrations}"
     )
     return "\n".join(lines)

@@ -86,6 +86,20 @@ class Robot:
         return tuple(self.link_index(name) for name in self.tip_names)
 
     @cached_property
+    def tip_joints(self) -> tuple[int, ...]:
+        """The last joint of every chain, as entries of `q`: for each tip the first actuated joint above it, once.
+
+        Empty where no joint moves a tip.
+        """
+        found: dict[int, None] = {}
+        for link in self.tip_indices:
+            while link >= 0 and link not in self.joint_links:
+                link = self.parents[link]
+            if link >= 0:
+                found[self.joint_links.index(link)] = None
+        return tuple(sorted(found))
+
+    @cached_property
     def lower(self) -> Float[Tensor, " dof"]:
         """Lower limits, rad or m, -inf when there is none."""
         return torch.tensor([joint.lower for joint in self.joints], dtype=torch.float64)

@@ -61,14 +61,19 @@ class SpatialSoftmax(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
 
     def forward(self, maps: Float[Tensor, "batch heads rows columns"]) -> Float[Tensor, "batch two_heads"]:
-        return self.weigh(maps)[0]
+        return self.weigh(maps * self.sharpness)[0]
 
-    def weigh(self, maps: Float[Tensor, "batch heads rows columns"]) -> tuple[Tensor, Tensor]:
+    @property
+    def sharpness(self) -> Float[Tensor, ""]:
+        """The inverse temperature, which multiplies the maps to give logits."""
+        return torch.exp(-self.log_temperature)
+
+    @staticmethod
+    def weigh(logits: Float[Tensor, "batch heads rows columns"]) -> tuple[Tensor, Tensor]:
         """Expected positions (batch, 2 * heads) and the softmax weights (batch, heads, rows * columns)."""
-        rows, columns = maps.shape[-2:]
-        logits = maps.float().flatten(2) / self.log_temperature.exp()
-        weights = logits.softmax(-1)
-        row, column = _grid(rows, columns, maps.device)
+        rows, columns = logits.shape[-2:]
+        weights = logits.flatten(2).softmax(-1, dtype=torch.float32)
+        row, column = _grid(rows, columns, logits.device)
         grid = torch.stack([row.flatten(), column.flatten()], -1)
         return (weights @ grid).flatten(1), weights
 
@@ -165,7 +170,7 @@ class KeypointTrunk(nn.Module):
         self.fine = nn.Sequential(*fine)
         self.coarse = nn.Sequential(*coarse, nn.Conv2d(channels, channels, 1), nn.Upsample(scale_factor=2))
         self.lateral = nn.Conv2d(channels, channels, 1)
-        self.merge = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, heads + seen, 1))
+        self.merge = nn.Conv2d(channels, heads + seen, 1)
         self.heads = heads
         self.softmax = SpatialSoftmax()
         self.size = heads * (2 + seen)
@@ -180,10 +185,19 @@ class KeypointTrunk(nn.Module):
 
     def read(self, maps: Float[Tensor, "batch channels rows4 columns4"]) -> Float[Tensor, "batch features"]:
         """The keypoints and what is seen there, from `map`."""
-        merged = self.merge(maps)
+        merged = self._merged(torch.relu(maps))
         positions, weights = self.softmax.weigh(merged[:, : self.heads])
         local = merged[:, self.heads :].float().flatten(2).transpose(1, 2)
         return torch.cat([positions, torch.bmm(weights, local).flatten(1)], 1)
+
+    def _merged(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch maps rows columns"]:
+        """The heads' logits and the local features; the temperature acts on weights, which are few, not on maps."""
+        sharpness = self.softmax.sharpness.expand(self.heads)
+        scale = torch.cat([sharpness, sharpness.new_ones(len(self.merge.weight) - self.heads)])
+        assert self.merge.bias is not None
+        return nn.functional.conv2d(
+            x, self.merge.weight * scale[:, None, None, None], self.merge.bias * scale
+        )
 
 
 def _keypoint(inputs: int, config: EncoderConfig) -> tuple[nn.Module, int]:
@@ -246,7 +260,7 @@ class ImageEncoder(nn.Module):
         stacked = images.permute(0, 1, 4, 2, 3).reshape(batch, frames * 3, rows, columns)
         low = self.config.bfloat16 and self.training
         x = stacked.contiguous(memory_format=torch.channels_last).to(torch.bfloat16 if low else torch.float32)
-        return x * (1 / 127.5) - 1
+        return x.mul_(1 / 127.5).sub_(1)
 
     def _autocast(self, x: Tensor) -> torch.autocast:
         return torch.autocast(x.device.type, torch.bfloat16, enabled=x.dtype == torch.bfloat16)

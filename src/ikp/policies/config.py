@@ -10,6 +10,7 @@ from ikp.nets import EncoderConfig
 
 KINDS = ("implicit", "explicit")
 ACTION_SPACES = ("raw", "joint", "cartesian", "joint+cartesian", "joint+image", "joint+cartesian+image")
+LINKS = ("all", "tip")
 RESIDUALS = ("offset", "dense", "link")
 TARGETS = ("delta", "absolute")
 INFERENCES = ("search", "langevin")
@@ -45,6 +46,8 @@ class PolicyConfig:
             `cartesian` (the tip's pose, executed through inverse kinematics); `joint+cartesian` (the joints
             and the pose of every link: IKP for an implicit policy, ExplicitFK for an explicit one). `+image`:
             also where the motion leads in the image of a camera whose model is known, beyond the paper.
+        links: whose pose is seen where poses are: `all`, the far end of every joint (paper, Eq. 2), or `tip`, that of
+            the last joint of each arm alone, so that the other joints' energies see joints only.
         cartesian_observation: show the link poses of the measured joints too. None: when the action space
             is an implicit one with a Cartesian part.
         residual: learned corrections of the kinematics (paper, Eq. 3), any of `offset` (a constant per
@@ -60,7 +63,7 @@ class PolicyConfig:
         prefix_noise: standard deviation of noise on the demonstrated values of the dimensions before (in units of
             the actions' own spread): at inference they are the policy's choices, which are not exact either.
         grid: candidates per dimension at inference.
-        refinements: how often the cell around the best one is searched again with half as many.
+        refinements: how often the neighbourhood of the best one is searched again, with a third as many.
         beam: prefixes kept at inference, ranked by their normalised log-density; 1 commits greedily.
         window: decide by probability within a Gaussian window of this share of the bounds, and take its mean;
             0 takes the very point of least energy.
@@ -72,18 +75,19 @@ class PolicyConfig:
 
     kind: str = "implicit"
     action_space: str = "joint+cartesian"
+    links: str = "all"
     cartesian_observation: bool | None = None
     residual: tuple[str, ...] = ("offset",)
     targets: str = "delta"
     history: int = 1
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    width: int = 256
+    width: int = 128
     blocks: int = 2
-    negatives: int = 32
+    negatives: int = 16
     proposal: str = "learned"
     prefix_noise: float = 0.1
-    grid: int = 64
-    refinements: int = 2
+    grid: int = 96
+    refinements: int = 1
     beam: int = 1
     window: float = 0.01
     inference: str = "search"
@@ -94,6 +98,7 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, KINDS)
         _one_of("action_space", self.action_space, ACTION_SPACES)
+        _one_of("links", self.links, LINKS)
         _one_of("targets", self.targets, TARGETS)
         _one_of("inference", self.inference, INFERENCES)
         _one_of("proposal", self.proposal, PROPOSALS)
@@ -103,6 +108,11 @@ class PolicyConfig:
             raise ValueError(
                 f"residual {self.residual} corrects the kinematics of link poses, and action_space "
                 f"{self.action_space!r} shows none: use action_space='joint+cartesian' or residual=()"
+            )
+        if self.links != "all" and not (self.has_kinematics or self.observes_poses):
+            raise ValueError(
+                f"links {self.links!r} chooses among link poses, and this policy sees none (action_space "
+                f"{self.action_space!r}): use action_space='joint+cartesian' or links='all'"
             )
         if self.kind == "explicit" and self.action_space == "cartesian":
             raise ValueError(
@@ -116,6 +126,11 @@ class PolicyConfig:
         for name in ("fk_weight", "prefix_noise"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be 0 or more")
+
+    @property
+    def fine_points(self) -> int:
+        """Candidates of a refinement."""
+        return max(self.grid // 3, 3)
 
     @property
     def has_kinematics(self) -> bool:

@@ -15,7 +15,7 @@ from ikp.policies.spec import DataSpec
 
 
 class ExplicitPolicy(Policy):
-    """f(o) -> a by mean squared error; ExplicitFK adds lambda times the error of every link's pose.
+    """f(o) -> a by mean squared error; ExplicitFK adds lambda times the error of the links' poses.
 
     Paper, Sec. IV-A.1: L = L_joints(a, a*) + lambda L_cartesian(FK(a), FK(a*)). See `Policy` for arguments
     and errors.
@@ -58,4 +58,4 @@ class ExplicitPolicy(Policy):
 
     def _link_poses(self, q: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch features"]:
         assert self.poses is not None
-        return self.poses.features(self.poses.residual(q)).flatten(1)
+        return self.poses.features(self.poses.residual(q))[:, self.poses.shown].flatten(1)

@@ -93,18 +93,21 @@ class LinkTerms:
         slopes: features per unit of (cos r - 1, sin r), r the rotation from the measured joint (the
             displacement itself in the second place for a prismatic joint).
         prefix: features at the prefix's own value of the joint.
-        observed: centred pose features at the measured joints, what the observation shows (paper, FK(o)).
+        observed: centred pose features at the measured joints that the observation shows (paper, FK(o)).
     """
 
     q: Float[Tensor, "batch dof"]
     base: Float[Tensor, "batch dof seen"]
     slopes: Float[Tensor, "batch dof 2 seen"]
     prefix: Float[Tensor, "batch dof seen"]
-    observed: Float[Tensor, "batch dof9"]
+    observed: Float[Tensor, "batch features"]
 
 
 class LinkPoses(nn.Module):
-    """Poses of every joint's far end for the observation, the prefix and the candidates.
+    """Poses of the joints' far ends for the observation, the prefix and the candidates.
+
+    Where only the tips are shown, the observation leaves the other joints' features out, and as actions they are zero:
+    the energies of all joints keep one shape, and those of the others see joints alone.
 
     Absolute poses are centred on their mean over the demonstrations (`fit`): the pose of a link near the base hardly
     changes, and a constant input of size one makes the optimiser shake every unit that it feeds.
@@ -112,13 +115,28 @@ class LinkPoses(nn.Module):
     Args:
         robot: the kinematic model.
         residual: learned corrections of joints and links.
+        links: whose poses are shown, `all` joints' far ends or the last joints' (`tip`) alone.
+
+    Raises:
+        ValueError: `tip`, and no joint moves a tip of the robot.
     """
 
     revolute: Tensor
     center: Tensor
+    mask: Tensor
 
-    def __init__(self, robot: Robot, residual: KinematicResidual) -> None:
+    def __init__(self, robot: Robot, residual: KinematicResidual, links: str = "all") -> None:
         super().__init__()
+        if links == "tip" and not robot.tip_joints:
+            raise ValueError(
+                f"links='tip' shows the pose of the tips, and no joint of {robot.name!r} moves its tips "
+                f"{', '.join(robot.tip_names)}: name other tips, or use links='all'"
+            )
+        self.shown = slice(None) if links == "all" else list(robot.tip_joints)
+        self.observed_size = POSE_FEATURES * (robot.dof if links == "all" else len(robot.tip_joints))
+        mask = torch.zeros(robot.dof)
+        mask[self.shown] = 1.0
+        self.register_buffer("mask", mask, persistent=False)
         self.robot, self.residual = robot, residual
         revolute = [kind != "prismatic" for kind in robot.joint_types]
         self.all_revolute = all(revolute)
@@ -140,9 +158,16 @@ class LinkPoses(nn.Module):
         return pose_features(far_end_poses(self.robot, q, link_residual=self.residual.link))
 
     def observe(self, q_measured: Float[Tensor, "batch dof"]) -> Float[Tensor, "batch features"]:
-        """Pose features of every joint's far end at the measured joints, residual applied (paper, FK(o))."""
-        q = self.residual(q_measured)
-        return (self.features(q) - self.center).flatten(1)
+        """Centred pose features that are shown of the measured joints, residual applied (paper, FK(o))."""
+        return self._observed(self.features(self.residual(q_measured)))
+
+    def _observed(self, measured: Float[Tensor, "batch dof 9"]) -> Float[Tensor, "batch features"]:
+        return (measured - self.center)[:, self.shown].flatten(1)
+
+    @property
+    def gain(self) -> Float[Tensor, " dof"]:
+        """`LINK_GAIN`, and 0 for joints whose far end is not shown."""
+        return LINK_GAIN * self.mask
 
     def terms(
         self, q_measured: Float[Tensor, "batch dof"], q_prefix: Float[Tensor, "batch dof"]
@@ -160,12 +185,13 @@ class LinkPoses(nn.Module):
         arcs = FeatureArcs.of(self.arcs(both))
         measured, target = arcs.at(both).split(batch)
         q, arcs = both[:batch], arcs.rows(slice(batch, None))
+        gain = self.gain[:, None]
         return LinkTerms(
             q=q,
-            base=_seen(arcs.at(q), measured, self.center),
-            slopes=_both(arcs.around(q)),
-            prefix=_seen(target, measured, self.center),
-            observed=(measured - self.center).flatten(1),
+            base=_seen(arcs.at(q), measured, self.center, gain),
+            slopes=_both(arcs.around(q), gain[..., None]),
+            prefix=_seen(target, measured, self.center, gain),
+            observed=self._observed(measured),
         )
 
     def basis(
@@ -192,7 +218,7 @@ class LinkWalk:
     """
 
     def __init__(self, poses: LinkPoses, q_measured: Float[Tensor, "rows dof"]) -> None:
-        self.residual, self.center = poses.residual, poses.center
+        self.residual, self.center, self.gains = poses.residual, poses.center, poses.gain.unbind()
         self.q = poses.residual(q_measured)
         self.measured = poses.features(self.q)
         link = poses.residual.link
@@ -201,13 +227,14 @@ class LinkWalk:
     def terms(self, j: int) -> tuple[Float[Tensor, "rows seen"], Float[Tensor, "rows 2 seen"]]:
         """`base` and `slopes` of joint j, given the committed joints."""
         arc, q = FeatureArcs.of(self.prefix.arc(j)), self.q[:, j]
-        return _seen(arc.at(q), self.measured[:, j], self.center[j]), _both(arc.around(q))
+        gain = self.gains[j]
+        return _seen(arc.at(q), self.measured[:, j], self.center[j], gain), _both(arc.around(q), gain)
 
     def commit(self, j: int, q_j: Float[Tensor, "rows"]) -> Float[Tensor, "rows seen"]:
         """Fix joint j at corrected `q_j`; its features as a prefix."""
         arc = self.prefix.arc(j)
         self.prefix.commit(j, q_j)
-        return _seen(pose_features(arc.at(q_j)), self.measured[:, j], self.center[j])
+        return _seen(pose_features(arc.at(q_j)), self.measured[:, j], self.center[j], self.gains[j])
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Go on with these rows, as a beam search does."""
@@ -232,17 +259,16 @@ class CandidateLayer(nn.Module):
         self.dims, self.width, self.links = dims, width, links
         own = 1 + links
         bound = 1 / math.sqrt(context + dims * own)
-        self.context = nn.Parameter(torch.empty(context, dims * width).uniform_(-bound, bound))
+        self.context = nn.Parameter(torch.empty(dims, context, width).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(dims, 1, width))
         self.own = nn.Parameter(torch.empty(dims, own, width).uniform_(-bound, bound))
-        self.prefix = nn.Parameter(torch.empty(dims, own, dims, width).uniform_(-bound, bound))
-        before = torch.ones(dims, dims).triu(1)[:, None, :, None]  # dimension i feeds j > i only
-        self.register_buffer("before", before, persistent=False)
+        self.prefix = nn.Parameter(torch.empty(dims, dims * own, width).uniform_(-bound, bound))
+        before = torch.ones(dims, dims).tril(-1).repeat_interleave(own, 1)[..., None]
+        self.register_buffer("before", before, persistent=False)  # dimension j sees those before it only
 
     def observe(self, context: Float[Tensor, "batch context"]) -> Float[Tensor, "dims batch width"]:
         """The observation's share of the layer, with the bias."""
-        share = (context @ self.context).reshape(len(context), self.dims, self.width)
-        return share.transpose(0, 1) + self.bias
+        return torch.matmul(context, self.context) + self.bias
 
     def forward(
         self,
@@ -259,9 +285,8 @@ class CandidateLayer(nn.Module):
         """
         batch = len(context)
         history = prefix[..., None] if terms is None else torch.cat([prefix[..., None], terms.prefix], -1)
-        weight = (self.prefix * self.before).flatten(0, 1).flatten(1)
-        share = (history.flatten(1) @ weight).reshape(batch, self.dims, self.width).transpose(0, 1)
-        base, slopes = self.observe(context) + share, self.own[:, None, :1].expand(-1, batch, -1, -1)
+        base = self.observe(context) + torch.matmul(history.flatten(1), self.prefix * self.before)
+        slopes = self.own[:, None, :1].expand(-1, batch, -1, -1)
         if terms is None:
             return base, slopes
         base = base + torch.bmm(terms.base.transpose(0, 1), self.own[:, 1:])
@@ -277,8 +302,8 @@ class CandidateLayer(nn.Module):
         link: tuple[Float[Tensor, "batch links"], Float[Tensor, "batch 2 links"]] | None,
     ) -> tuple[Float[Tensor, "batch width"], Float[Tensor, "batch k width"]]:
         """`forward` of dimension j alone: its `observe`, the inputs of the dimensions before it, its link's terms."""
-        base = torch.addmm(observed, history.flatten(1), self.prefix[:j, :, j].flatten(0, 1))
-        own = self.own[j]
+        own, before = self.own[j], history.flatten(1)
+        base = torch.addmm(observed, before, self.prefix[j, : before.shape[1]])
         slopes = own[:1].expand(len(base), -1, -1)
         if link is None:
             return base, slopes
@@ -287,11 +312,11 @@ class CandidateLayer(nn.Module):
 
 
 def _seen(
-    pose: Float[Tensor, "*batch 9"], measured: Float[Tensor, "*batch 9"], center: Tensor
+    pose: Float[Tensor, "*batch 9"], measured: Float[Tensor, "*batch 9"], center: Tensor, gain: Tensor
 ) -> Float[Tensor, "*batch 18"]:
     """A pose's features against the demonstrations' mean, and its change from the measured one."""
-    return LINK_GAIN * torch.cat([pose - center, CHANGE_SCALE * (pose - measured)], -1)
+    return gain * torch.cat([pose - center, CHANGE_SCALE * (pose - measured)], -1)
 
 
-def _both(features: Tensor) -> Tensor:
-    return LINK_GAIN * torch.cat([features, CHANGE_SCALE * features], -1)
+def _both(features: Tensor, gain: Tensor) -> Tensor:
+    return gain * torch.cat([features, CHANGE_SCALE * features], -1)

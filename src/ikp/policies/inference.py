@@ -1,9 +1,11 @@
 """How the implicit policy finds the action of least energy.
 
-`search` is derivative-free: dimension by dimension a stratified grid and finer grids around its best cell,
-exact in one dimension up to its last resolution; with a beam, prefixes compete by their normalised log-density.
+`search` is derivative-free: dimension by dimension an even grid and finer ones around its best cell, exact in
+one dimension up to its last resolution; with a beam, prefixes compete by their normalised log-density.
 With a `window` the most probable neighbourhood wins instead of the highest point: demonstrations hold many
-actions that are almost exactly zero, a narrow peak by which a merely possible "stay" would otherwise win.
+actions that are almost exactly zero, a narrow peak by which a merely possible "stay" would otherwise win. The
+answer is then a mean and not a candidate: a parabola through the smoothed grid and one finer grid around its vertex
+come closer to an exhaustive search than two finer grids without the parabola.
 
 `langevin` follows the gradient of the joint log-density in joint space, where the chain rule
 through the kinematics keeps both action spaces consistent (the paper's footnote 2).
@@ -132,22 +134,32 @@ def _best_of_dimension(
     grid = torch.linspace(low, high, config.grid, device=like.device, dtype=like.dtype).expand(rows, -1)
     energy = energies(grid)
     log_partition = torch.logsumexp(-energy, 1, keepdim=True)
+    cell = (high - low) / (config.grid - 1)
     if config.window:
         refine, reach = _weighted_mean, 2 * config.window * (high - low)
-        energy = _smoothed(energy, config.window * (config.grid - 1))
+        smooth = _smoothed(energy, config.window * (config.grid - 1))
+        index, exists = _local_minima(smooth, config.beam)
+        best, least = grid.gather(1, index) + cell * _vertex(smooth, index), smooth.gather(1, index)
     else:
-        refine, reach = _lowest, (high - low) / (config.grid - 1)
-    index, exists = _local_minima(energy, config.beam)
-    best, least = grid.gather(1, index), energy.gather(1, index)
+        refine, reach = _lowest, cell
+        index, exists = _local_minima(energy, config.beam)
+        best, least = grid.gather(1, index), energy.gather(1, index)
     for _ in range(config.refinements):
-        offsets = torch.linspace(
-            -reach, reach, max(config.grid // 2, 3), device=like.device, dtype=like.dtype
-        )
+        offsets = torch.linspace(-reach, reach, config.fine_points, device=like.device, dtype=like.dtype)
         fine = (best[..., None] + offsets).clamp(low, high)
         fine_energy = energies(fine.flatten(1)).reshape(fine.shape)
         best, least = refine(fine, fine_energy, offsets)
         reach = reach if config.window else 2 * reach / (len(offsets) - 1)
     return best, torch.where(exists, -least - log_partition, -torch.inf)
+
+
+def _vertex(energy: Float[Tensor, "rows n"], index: Int[Tensor, "rows k"]) -> Float[Tensor, "rows k"]:
+    """Where the parabola through a minimum and its neighbours is least, in cells from the minimum; 0 at the ends."""
+    last = energy.shape[1] - 1
+    before, at, after = (energy.gather(1, (index + k).clamp(0, last)) for k in (-1, 0, 1))
+    curvature = (before - 2 * at + after).clamp_min(1e-6)
+    inside = (index > 0) & (index < last)
+    return torch.where(inside, 0.5 * (before - after) / curvature, 0.0).clamp(-0.5, 0.5)
 
 
 def _smoothed(energy: Float[Tensor, "rows n"], cells: float) -> Float[Tensor, "rows n"]:

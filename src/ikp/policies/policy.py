@@ -48,9 +48,9 @@ class Policy(nn.Module):
         self.encoder = ObservationEncoder(spec, config)
         self.poses = None
         if robot is not None and (config.has_kinematics or config.observes_poses or config.has_image_plane):
-            self.poses = LinkPoses(robot, KinematicResidual(robot, config.residual))
-        poses = 9 * len(spec.joint_dims) if config.observes_poses else 0
-        self.context_size = self.encoder.size + poses
+            self.poses = LinkPoses(robot, KinematicResidual(robot, config.residual), config.links)
+        observed = self.poses.observed_size if self.poses is not None and config.observes_poses else 0
+        self.context_size = self.encoder.size + observed
         self.plane = None
         if robot is not None and config.has_image_plane:
             self.plane = ImagePlane(robot, spec, config)

@@ -31,7 +31,7 @@ from ikp.tasks.scene import yaw_to_quat
 MAX_EPISODE_STEPS = 180
 SUCCESS_SCORE = 0.9
 MIN_PARTICLES = 20
-STAND_HEIGHTS = (0.075, 0.225)  # of its top [m]
+STAND_HEIGHTS = (0.075, 0.280)  # of its top [m]
 STAND_RANGE = (0.005, 0.04)  # x and y around where elbows at the height of the box's middle are [m]
 STAND_YAW = np.radians(5.0)
 CUP_SPREAD = 0.042  # radius of the heap in the bowl on the box [m]
@@ -64,8 +64,8 @@ class FlippingState:
 class FlippingEnv(ArmTask):
     """Two iiwa 14 side by side, a box on a stand, a bowl of 20 to 30 particles fixed to its top, a large bowl.
 
-    The elbows have flat ends that press on the box's sides; friction alone holds it. Place, height and
-    direction of the stand are random, and so are all joints at the start.
+    The elbows have bumpers that press on the box's sides; friction alone holds it, and only near its middle. Place,
+    height and direction of the stand are random, and so are all joints at the start, whatever the stand.
 
     Action (14,): joint targets [rad], left arm first; see `ArmTask`.
 

@@ -8,13 +8,14 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float32
 
+from ikp.tasks.expert import Disturbance, task_of
 from ikp.tasks.flipping import FlippingEnv, FlippingState
 from ikp.tasks.flipping_scene import BOX_SIDE, SHOULDER_HEIGHT, UPPER_ARM
 
 LEVEL, POURED = np.radians(95.0), np.radians(-50.0)  # pitch of the forearms, and with them of the box
 LIFTED = np.radians(60.0)  # pitch of the upper arms at which the box is over the bowl
 # How far the elbows are turned inwards, 0 at the box's sides; the drives' springs turn what is beyond into force.
-ASIDE, PRESS = np.radians(-9.0), np.radians(0.6)
+ASIDE, PRESS = np.radians(-9.0), np.radians(0.7)
 NEAR, ASTRAY = np.radians(0.7), np.radians(3.0)  # a movement has ended; one that began has to begin anew
 # The disturbance of `perturb`; small at the first joints, which hold the box.
 JOINT_NOISE, NOISE_MEMORY = np.radians(np.tile((0.1, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4), 2)), 0.8
@@ -61,7 +62,7 @@ JOINT_SPEED = np.radians(6.0)  # largest change of a joint per step, where the a
 
 
 class FlippingOracle:
-    """Moves both arms alike and at constant joint speeds: beside the box, together, up and over the bowl, tip.
+    """Moves both arms alike and at constant joint speeds: beside the box, together, up and back to the bowl, tip.
 
     The wrists stay where they started, so that the hands move differently in every episode. The action
     follows from the present state, the targets of the drives included.
@@ -76,15 +77,8 @@ class FlippingOracle:
     """
 
     def __init__(self, env: gymnasium.Env, rng: np.random.Generator | None = None, perturbation: float = 0.0):
-        unwrapped = env.unwrapped
-        if not isinstance(unwrapped, FlippingEnv):
-            raise ValueError(f"FlippingOracle needs a FlippingEnv, got {type(unwrapped).__name__}")
-        if not perturbation >= 0:
-            raise ValueError(f"perturbation must be >= 0 (0 is none, 1 the standard), got {perturbation}")
-        self._env = unwrapped
-        self._rng = np.random.default_rng() if rng is None else rng
-        self._perturbation = perturbation
-        self._noise = np.zeros(14)
+        self._env = task_of(env, FlippingEnv, self)
+        self._disturbance = Disturbance(rng, perturbation, self._env.robot.dof, JOINT_NOISE, NOISE_MEMORY)
 
     def action(self) -> Float32[np.ndarray, "14"]:
         """The expert's action (14,) float32 for the environment's present state."""
@@ -100,11 +94,10 @@ class FlippingOracle:
         For recovery data, after DART (arXiv 1703.09327): noise on the joints that is correlated in time, so that
         the elbows stray from the lines they should follow.
         """
-        if self._perturbation == 0:
+        if self._disturbance.is_off:
             return action
-        fresh = np.sqrt(1.0 - NOISE_MEMORY**2)
-        self._noise = NOISE_MEMORY * self._noise + fresh * self._rng.normal(size=14) * JOINT_NOISE
-        return action + (self._perturbation * self._noise).astype(np.float32)
+        joint_noise, _ = self._disturbance.advance()
+        return action + joint_noise.astype(np.float32)
 
 
 def _decide(state: FlippingState) -> Pose:
@@ -113,7 +106,9 @@ def _decide(state: FlippingState) -> Pose:
     lifted = state.box[2] > state.stand[2] + BOX_SIDE / 2 + OFF_STAND
     if not lifted and now.squeeze < 0.8 * PRESS:
         return _grasp(state, now)
-    over = Pose(turn=0.0, squeeze=PRESS, lift=LIFTED, pitch=LEVEL)
+    # No turn back to the middle: the bumpers would roll over the box's sides. The large bowl is wide enough.
+    turn = _beside(state.stand + np.array((0.0, 0.0, BOX_SIDE / 2))).turn
+    over = Pose(turn, squeeze=PRESS, lift=LIFTED, pitch=LEVEL)
     if now.lift > LIFTED + (NEAR if now.pitch > LEVEL - ASTRAY else ASTRAY):
         return over
     return replace(over, pitch=POURED)
@@ -121,10 +116,15 @@ def _decide(state: FlippingState) -> Pose:
 
 def _grasp(state: FlippingState, now: Pose) -> Pose:
     """Beside the box, at the height of its middle, then together."""
-    lift = float(np.arccos((state.box[2] - SHOULDER_HEIGHT) / UPPER_ARM))
-    turn = float(np.arcsin(state.box[1] / (UPPER_ARM * np.sin(lift))))
-    beside = Pose(turn, now.squeeze, lift, LEVEL)
-    misplaced = np.abs(beside.joints(state.q_target) - state.q_target).max()
+    beside = _beside(state.box)
+    misplaced = np.abs(replace(beside, squeeze=now.squeeze).joints(state.q_target) - state.q_target).max()
     if misplaced < (NEAR if now.squeeze < ASIDE + NEAR else ASTRAY):
         return replace(beside, squeeze=PRESS)
-    return replace(beside, squeeze=ASIDE)
+    return beside
+
+
+def _beside(box: np.ndarray) -> Pose:
+    """Elbows apart on both sides of a box's centre (3,) [m]."""
+    lift = float(np.arccos((box[2] - SHOULDER_HEIGHT) / UPPER_ARM))
+    turn = float(np.arcsin(box[1] / (UPPER_ARM * np.sin(lift))))
+    return Pose(turn, ASIDE, lift, LEVEL)

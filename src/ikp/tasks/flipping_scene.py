@@ -26,13 +26,14 @@ SIDES = ("left", "right")
 SHOULDER_HEIGHT, UPPER_ARM = 0.36, 0.42  # of the iiwa 14 [m]
 BASE_Y = 0.20  # the bases stand at y = +-this, side by side, both facing +x [m]
 
-# The elbow surface: a flat-ended bumper on link 4 along its joint's axis; its end presses on the box. It is so narrow
-# and smooth, and the box so heavy, that a box held 3 cm off its middle turns and slips.
-PAD_RADIUS, PAD_HALF_LENGTH, PAD_FRICTION = 0.020, 0.100, 0.35
+# The elbow surface: a bumper with a round end on link 4 along its joint's axis, which presses on the box. Friction
+# carries the box's weight twice over, but its resistance to turning (a length [m]: the torque over the pressing force)
+# holds a weight no more than some 3 cm off the line between both ends: gripped farther from its middle, the box turns.
+PAD_RADIUS, PAD_REACH, PAD_FRICTION, PAD_TURNING = 0.030, 0.100, 0.35, 0.006
 STAND_FRICTION = 1.2
 
-BOX_SIDE, BOX_MASS = 0.20, 3.0
-STAND_SIDE, STAND_HEIGHT = 0.14, 0.24  # of which an episode sinks a part into the table [m]
+BOX_SIDE, BOX_MASS = 0.20, 4.0
+STAND_SIDE, STAND_HEIGHT = 0.14, 0.30  # of which an episode sinks a part into the table [m]
 CUP_BOTTOM, CUP_RIM, CUP_HEIGHT, CUP_THICKNESS = 0.050, 0.080, 0.060, 0.006  # the bowl on the box
 BOWL_X, BOWL_BOTTOM, BOWL_RIM, BOWL_HEIGHT, BOWL_THICKNESS = 0.12, 0.090, 0.140, 0.120, 0.012
 MAX_PARTICLES, PARTICLE_RADIUS, PARTICLE_DENSITY = 30, 0.010, 1000.0
@@ -78,10 +79,11 @@ def build_flipping_spec() -> mujoco.MjSpec:
 
 
 def _add_pad(spec: mujoco.MjSpec, side: str) -> None:
+    """Round ends press alike on a side that is not quite square to them."""
     spec.body(f"{side}_link_4").add_geom(
-        name=f"{side}_pad", type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(PAD_RADIUS, PAD_HALF_LENGTH, 0),
-        rgba=PADS[side], mass=0.0, contype=ARM_CONTYPE, conaffinity=ARM_CONAFFINITY, priority=1, condim=3,
-        friction=(PAD_FRICTION, 0.005, 0.0001),
+        name=f"{side}_pad", type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=(PAD_RADIUS, PAD_REACH - PAD_RADIUS, 0),
+        rgba=PADS[side], mass=0.0, contype=ARM_CONTYPE, conaffinity=ARM_CONAFFINITY, priority=1, condim=4,
+        friction=(PAD_FRICTION, PAD_TURNING, 0.0001),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float32
 
+from ikp.tasks.expert import Disturbance, task_of
 from ikp.tasks.insertion import InsertionEnv, InsertionState
 from ikp.tasks.insertion_scene import BLOCK_HEIGHT, WALL_HEIGHT
 from ikp.tasks.scene import wrap_angle
@@ -31,7 +32,6 @@ RETREAT_HEIGHT = 0.06
 # The disturbance of `perturb`: a mistaken goal (x, y [m], yaw [rad]) that is believed for a while, and noise on the
 # joints [rad].
 MISTAKE = np.array((0.008, 0.008, np.radians(8.0)))
-MISTAKE_LENGTH = 8  # steps on average; half of them are no mistake
 JOINT_NOISE, NOISE_MEMORY = np.radians(0.2), 0.6
 
 
@@ -52,16 +52,9 @@ class InsertionOracle:
     """
 
     def __init__(self, env: gymnasium.Env, rng: np.random.Generator | None = None, perturbation: float = 0.0):
-        unwrapped = env.unwrapped
-        if not isinstance(unwrapped, InsertionEnv):
-            raise ValueError(f"InsertionOracle needs an InsertionEnv, got {type(unwrapped).__name__}")
-        if not perturbation >= 0:
-            raise ValueError(f"perturbation must be >= 0 (0 is none, 1 the standard), got {perturbation}")
-        self._env = unwrapped
-        self._rng = np.random.default_rng() if rng is None else rng
-        self._perturbation = perturbation
-        self._mistake = np.zeros(3)
-        self._joint_noise = np.zeros(6)
+        self._env = task_of(env, InsertionEnv, self)
+        dof = self._env.robot.dof
+        self._disturbance = Disturbance(rng, perturbation, dof, JOINT_NOISE, NOISE_MEMORY, MISTAKE)
 
     def action(self) -> Float32[np.ndarray, "7"]:
         """The expert's action (7,) float32 for the environment's present state."""
@@ -75,26 +68,17 @@ class InsertionOracle:
         mistakes the pose of the goal, for some steps at a time: the states in which a policy that sees badly
         gets stuck, with what to do there. The vacuum is the expert's. Correlated noise on the joints comes on top.
         """
-        if self._perturbation == 0:
+        if self._disturbance.is_off:
             return action
-        self._advance_disturbance()
+        joint_noise, mistake = self._disturbance.advance()
         state = self._env.true_state()
-        mistake = self._perturbation * self._mistake
         shift, turn = np.array((mistake[0], mistake[1], 0.0)), mistake[2]
         if state.holding:
             mistaken = replace(state, seat=state.seat + shift, seat_yaw=state.seat_yaw + turn)
         else:
             mistaken = replace(state, block=state.block + shift, block_yaw=state.block_yaw + turn)
         q, _ = self._act(mistaken)
-        q = q + self._perturbation * self._joint_noise
-        return np.append(self._env.miscalibration.measured(q), action[6]).astype(np.float32)
-
-    def _advance_disturbance(self) -> None:
-        rng, keep = self._rng, NOISE_MEMORY
-        fresh = np.sqrt(1.0 - keep**2)
-        self._joint_noise = keep * self._joint_noise + fresh * rng.normal(size=6) * JOINT_NOISE
-        if rng.random() < 1.0 / MISTAKE_LENGTH:
-            self._mistake = rng.normal(size=3) * MISTAKE * (rng.random() < 0.5)
+        return np.append(self._env.miscalibration.measured(q + joint_noise), action[6]).astype(np.float32)
 
     def _act(self, state: InsertionState) -> tuple[np.ndarray, bool]:
         """True joint targets (6,) [rad] and the vacuum."""

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float32
 
+from ikp.tasks.expert import Disturbance, task_of
 from ikp.tasks.sweeping import SweepingEnv, SweepingState, in_trough, lost
 from ikp.tasks.sweeping_scene import (
     BLADE_WIDTH,
@@ -36,7 +37,6 @@ CLEAR_WIDTH = BLADE_WIDTH / 2 - LIP_THICKNESS - 0.001  # half of the width betwe
 # The disturbance of `perturb`: a mistaken middle (x, y) and gap [m] that are believed for a while, and noise on
 # the joints [rad].
 MISTAKE = np.array((0.005, 0.005, 0.005))
-MISTAKE_LENGTH = 8  # steps on average; half of them are no mistake
 JOINT_NOISE, NOISE_MEMORY = np.radians(0.1), 0.6
 
 
@@ -69,16 +69,9 @@ class SweepingOracle:
     """
 
     def __init__(self, env: gymnasium.Env, rng: np.random.Generator | None = None, perturbation: float = 0.0):
-        unwrapped = env.unwrapped
-        if not isinstance(unwrapped, SweepingEnv):
-            raise ValueError(f"SweepingOracle needs a SweepingEnv, got {type(unwrapped).__name__}")
-        if not perturbation >= 0:
-            raise ValueError(f"perturbation must be >= 0 (0 is none, 1 the standard), got {perturbation}")
-        self._env = unwrapped
-        self._rng = np.random.default_rng() if rng is None else rng
-        self._perturbation = perturbation
-        self._mistake = np.zeros(3)
-        self._joint_noise = np.zeros(14)
+        self._env = task_of(env, SweepingEnv, self)
+        dof = self._env.robot.dof
+        self._disturbance = Disturbance(rng, perturbation, dof, JOINT_NOISE, NOISE_MEMORY, MISTAKE)
 
     def action(self) -> Float32[np.ndarray, "14"]:
         """The expert's action (14,) float32 for the environment's present state."""
@@ -92,23 +85,14 @@ class SweepingOracle:
         mistakes the place to go to and how far apart they are, for some steps at a time. What is held is not
         let go. Correlated noise on the joints comes on top.
         """
-        if self._perturbation == 0:
+        if self._disturbance.is_off:
             return action
-        self._advance_disturbance()
+        joint_noise, (dx, dy, widen) = self._disturbance.advance()
         state = self._env.true_state()
         aim, gap = _decide(state), state.tips[0, 1] - state.tips[1, 1]
-        dx, dy, widen = self._perturbation * self._mistake
         shift = np.array((dx, dy, 0.0))
         aim = replace(aim, middle=aim.middle + shift, gap=aim.gap + (widen if gap > CLOSED else 0.0))
-        noise = self._perturbation * self._joint_noise
-        return self._command(_step(state, aim), state) + noise.astype(np.float32)
-
-    def _advance_disturbance(self) -> None:
-        rng, keep = self._rng, NOISE_MEMORY
-        fresh = np.sqrt(1.0 - keep**2)
-        self._joint_noise = keep * self._joint_noise + fresh * rng.normal(size=14) * JOINT_NOISE
-        if rng.random() < 1.0 / MISTAKE_LENGTH:
-            self._mistake = rng.normal(size=3) * MISTAKE * (rng.random() < 0.5)
+        return self._command(_step(state, aim), state) + joint_noise.astype(np.float32)
 
     def _command(self, tips: np.ndarray, state: SweepingState) -> Float32[np.ndarray, "14"]:
         q = self._env.solve_tips(tips, state.q_true)

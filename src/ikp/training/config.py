@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+OPTIMIZERS = ("muon", "adamw")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -15,10 +17,12 @@ class TrainConfig:
         minutes: time budget instead: the schedule then follows the clock, and the run ends at this time or
             after `steps`, whichever comes first. Such a run is not reproducible to the bit.
         batch_size: frames per step.
-        learning_rate: of the heads and energies (AdamW, linear warm-up, cosine decay to zero).
-        encoder_learning_rate: of the image encoders.
+        optimizer: `muon` (orthogonalised momentum for weight matrices, AdamW for the rest) or `adamw`.
+        muon_learning_rate: of the matrices that Muon moves (all rates: linear warm-up, cosine decay to zero).
+        learning_rate: of AdamW, in the heads and energies.
+        encoder_learning_rate: of AdamW, in the image encoders.
         residual_learning_rate: of the kinematic residuals; larger ones drift.
-        weight_decay: of AdamW, on matrices.
+        weight_decay: on matrices.
         warmup: share of the schedule with a rising learning rate.
         ema: decay of the weights' moving average, which is what is evaluated and saved.
         clip: largest gradient norm.
@@ -35,6 +39,8 @@ class TrainConfig:
     steps: int = 15_000
     minutes: float | None = None
     batch_size: int = 64
+    optimizer: str = "muon"
+    muon_learning_rate: float = 3e-3
     learning_rate: float = 2e-3
     encoder_learning_rate: float = 1e-3
     residual_learning_rate: float = 3e-4
@@ -52,10 +58,12 @@ class TrainConfig:
     threads: int = 0
 
     def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
         for name in ("steps", "batch_size", "validate_every", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("learning_rate", "encoder_learning_rate", "clip"):
+        for name in ("muon_learning_rate", "learning_rate", "encoder_learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be positive")
         for name, top in (("ema", 1.0), ("held_out", 1.0), ("warmup", 1.0)):

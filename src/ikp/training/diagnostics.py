@@ -35,7 +35,9 @@ def input_scales(policy: Policy, batch: Mapping) -> dict[str, float]:
         parts["observed poses"] = policy.poses.observe(policy.measured_joints(batch))
     if policy.poses is not None and policy.config.has_kinematics and isinstance(policy, ImplicitPolicy):
         joints = policy.measured_joints(batch)
-        parts["link poses"] = policy.poses.terms(joints, expert + policy.shift(joints)).prefix
+        parts["link poses"] = policy.poses.terms(joints, expert + policy.shift(joints)).prefix[
+            :, policy.poses.shown
+        ]
     if policy.plane is not None and policy.config.image_plane.inputs:
         parts["goal"] = policy.context(batch)[:, -OBSERVED_FEATURES:]
     return {name: float(value.square().mean().sqrt()) for name, value in parts.items()}

@@ -1,45 +1,48 @@
-"""Optimiser, learning-rate schedule and the moving average of the weights."""
+"""Optimisers, learning-rate schedule and the moving average of the weights."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ikp.policies import Policy
 from ikp.training.config import TrainConfig
+from ikp.training.muon import Muon, is_matrix
 
 
-def make_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with one learning rate each for encoders, kinematic residuals and everything else.
+def make_optimizers(policy: Policy, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """The optimisers of a policy's parameters, with learning rates of their own for encoders and residuals.
 
-    Residuals and vectors (biases, norms) have no weight decay.
+    `muon` moves the weight matrices by Muon and all else by AdamW, `adamw` everything by AdamW. Residuals and
+    vectors (biases, norms) have no weight decay. Each group keeps its rate before any schedule as `base_lr`.
     """
-    rates = {
+    adamw_rates = {
         "encoder": config.encoder_learning_rate,
         "residual": config.residual_learning_rate,
         "head": config.learning_rate,
     }
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    matrices: list[nn.Parameter] = []
+    others: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in policy.named_parameters():
         is_residual = ".residual." in name or name.endswith("camera_pose")
         kind = "residual" if is_residual else "encoder" if name.startswith("encoder.images") else "head"
-        decays = parameter.ndim > 1 and kind != "residual"
-        groups.setdefault((kind, decays), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "lr": rates[kind],
-                "base_lr": rates[kind],
-                "weight_decay": config.weight_decay if decays else 0.0,
-            }
-            for (kind, decays), parameters in groups.items()
-        ],
-        betas=(0.9, 0.99),
-        fused=True,
-    )
+        if config.optimizer == "muon" and kind != "residual" and is_matrix(parameter):
+            matrices.append(parameter)
+        else:
+            decay = config.weight_decay if parameter.ndim > 1 and kind != "residual" else 0.0
+            others.setdefault((adamw_rates[kind], decay), []).append(parameter)
+    groups = [_group(parameters, *settings) for settings, parameters in others.items()]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)]
+    if matrices:
+        optimizers.append(Muon([_group(matrices, config.muon_learning_rate, config.weight_decay)]))
+    return optimizers
+
+
+def _group(parameters: list[nn.Parameter], rate: float, weight_decay: float) -> dict[str, Any]:
+    return {"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": weight_decay}
 
 
 def schedule(progress: float, warmup: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +28,19 @@ class Progress:
 
 
 def save_state(
-    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, average: MovingAverage, progress: Progress
+    folder: Path,
+    policy: Policy,
+    optimizers: Sequence[torch.optim.Optimizer],
+    average: MovingAverage,
+    progress: Progress,
 ) -> Path:
     """Write `step-N.safetensors`; older ones but the last are removed afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"model/{key}": value for key, value in policy.state_dict().items()}
     tensors |= {f"average/{i}": value for i, value in enumerate(average.average)}
-    for i, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{i}/{key}": value for key, value in state.items()}
+    for n, optimizer in enumerate(optimizers):
+        for i, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{n}/{i}/{key}": value for key, value in state.items()}
     path = folder / f"step-{progress.step:08d}.safetensors"
     stored = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with replaced_atomically(path) as fresh:
@@ -45,7 +51,7 @@ def save_state(
 
 
 def load_state(
-    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, average: MovingAverage
+    folder: Path, policy: Policy, optimizers: Sequence[torch.optim.Optimizer], average: MovingAverage
 ) -> Progress | None:
     """Continue from the newest state in a folder; None if there is none.
 
@@ -66,13 +72,18 @@ def load_state(
         raise ValueError(
             f"{paths[-1]} belongs to another configuration: {error}. Use a new output folder, or the same settings"
         ) from None
+    for n, optimizer in enumerate(optimizers):
+        _load_optimizer(optimizer, _under(tensors, f"optimizer/{n}/"))
+    return progress
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in _under(tensors, "optimizer/").items():
+    for key, value in tensors.items():
         index, name = key.split("/")
         state.setdefault(int(index), {})[name] = _laid_out_like(parameters[int(index)], value)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return progress
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:

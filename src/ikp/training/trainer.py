@@ -22,7 +22,7 @@ from ikp.training.augmentation import shift_images
 from ikp.training.config import TrainConfig
 from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.memory import reuse_freed_memory
-from ikp.training.optimization import MovingAverage, make_optimizer, schedule
+from ikp.training.optimization import MovingAverage, make_optimizers, schedule
 from ikp.training.state import Progress, load_state, save_state
 from ikp.training.validation import action_errors
 
@@ -100,9 +100,9 @@ class _Run:
         self.averaged = copy.deepcopy(policy).eval()
         self.dataset = dataset
         self.training, self.held_out = dataset.split(config.held_out, seed=config.seed)
-        self.optimizer = make_optimizer(policy, config)
+        self.optimizers = make_optimizers(policy, config)
         self.average = MovingAverage(policy, config.ema)
-        self.progress = load_state(out / "state", policy, self.optimizer, self.average) or Progress()
+        self.progress = load_state(out / "state", policy, self.optimizers, self.average) or Progress()
         _write_json(out / "train.json", {"train": config.to_json(), "policy": policy.config.to_json()})
         self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=self.progress.step)
         self.validation: dict[str, dict[str, float]] = {}
@@ -121,9 +121,9 @@ class _Run:
                 if step % config.validate_every == 0 and not self._done():
                     self._validate(callback)
                 if step % config.checkpoint_every == 0:
-                    save_state(self.out / "state", self.policy, self.optimizer, self.average, self.progress)
+                    save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
         self._validate(callback)
-        save_state(self.out / "state", self.policy, self.optimizer, self.average, self.progress)
+        save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
         self.averaged.to("cpu")
         done = {"steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
         origin = {**origin, "train": config.to_json(), **done}
@@ -160,11 +160,12 @@ class _Run:
         if config.image_shift:
             batch["images"] = {k: shift_images(v, config.image_shift) for k, v in batch["images"].items()}
         factor = schedule(self._fraction(), config.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * factor
         self.policy.train()
         loss, parts = self.policy.loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.average.parameters, config.clip, foreach=True)
         if not torch.isfinite(norm):
@@ -172,7 +173,8 @@ class _Run:
                 f"the loss or its gradient is not finite at step {step} ({loss.item()}): look for extreme values in "
                 f"the data or lower the learning rate; the last good state is in {self.out / 'state'}"
             )
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.average.update(step)
         self.progress = Progress(step + 1, self.progress.seconds + time.perf_counter() - started)
         return {"loss": loss.detach(), "gradient_norm": norm, **parts}

@@ -1,0 +1,110 @@
+"""Muon: descent by orthogonalised momentum, for the weight matrices of a network.
+
+A gradient of a matrix is dominated by few directions. Its momentum is replaced by the nearest semi-orthogonal
+matrix, so that all directions move equally far (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon;
+scaled to the step length of AdamW as in Liu et al., arXiv 2502.16982). `torch.optim.Muon` takes single matrices
+only; here a tensor may be a stack of them, one per action dimension, and matrices of one shape are done together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of x -> a x + b x^3 + c x^5, which draws every singular value in (0, 1] towards about 1."""
+ITERATIONS = 5
+ADAMW_RMS = 0.2
+"""Root mean square of a typical AdamW update in units of its learning rate."""
+
+
+def is_matrix(parameter: Tensor) -> bool:
+    """Whether Muon can take it: a matrix, a stack of matrices or the filters of a convolution, with rank above 1."""
+    return parameter.ndim in (2, 3, 4) and min(_as_matrices(parameter).shape[1:]) > 1
+
+
+@torch.no_grad()
+def orthogonalize(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
+    """About the nearest semi-orthogonal matrix of each: its singular values become 0.7 to 1.2 (Newton-Schulz).
+
+    Computed in bfloat16, which is exact enough for a direction. A zero matrix stays zero.
+    """
+    wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.transpose(1, 2)
+    norm = torch.linalg.matrix_norm(wide, keepdim=True)
+    x = (wide / (norm + 1e-12)).to(torch.bfloat16).contiguous()
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(ITERATIONS):
+        gram = torch.bmm(x, x.transpose(1, 2))
+        odd = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, odd, x, beta=a)
+    return (x if wide is matrices else x.transpose(1, 2)).to(matrices.dtype)
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon with Nesterov momentum and decoupled weight decay.
+
+    Args:
+        params: parameters, or groups of them, that pass `is_matrix`.
+        lr: learning rate, comparable to AdamW's.
+        weight_decay: as AdamW's.
+        momentum: decay of the momentum.
+
+    Raises:
+        ValueError: a parameter is no matrix.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], *, lr: float = 3e-3, weight_decay: float = 0.0, momentum: float = 0.95
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        for parameter in (p for group in self.param_groups for p in group["params"]):
+            if not is_matrix(parameter):
+                raise ValueError(
+                    f"a parameter of shape {tuple(parameter.shape)} is no matrix: Muon takes tensors of 2 to 4 "
+                    "dimensions with more than one row and column; leave vectors and biases to AdamW"
+                )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:
+        """One step along the orthogonalised momentum; parameters without a gradient stay."""
+        if closure is not None:
+            raise ValueError("Muon evaluates the loss once a step: it takes no closure")
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters:
+                self._update(parameters, [p.grad for p in parameters], group)
+
+    def _update(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        momenta = [self._momentum(p) for p in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        ahead = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        for indices in _by_shape(ahead):
+            stacks = [_as_matrices(ahead[i]) for i in indices]
+            scale = ADAMW_RMS * math.sqrt(max(stacks[0].shape[1:]))
+            directions = orthogonalize(torch.cat(stacks)).split([len(stack) for stack in stacks])
+            for i, direction in zip(indices, directions, strict=True):
+                parameters[i].add_(direction.reshape(parameters[i].shape), alpha=-group["lr"] * scale)
+
+    def _momentum(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        return state["momentum"]
+
+
+def _as_matrices(tensor: Tensor) -> Float[Tensor, "n rows columns"]:
+    return tensor if tensor.ndim == 3 else tensor.reshape(1, len(tensor), -1)
+
+
+def _by_shape(tensors: list[Tensor]) -> list[list[int]]:
+    """Indices of tensors whose matrices have one shape."""
+    groups: dict[torch.Size, list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        groups.setdefault(_as_matrices(tensor).shape[1:], []).append(i)
+    return list(groups.values())
