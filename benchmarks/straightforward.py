@@ -110,6 +110,10 @@ class Straightforward(nn.Module):
 
     def __init__(self, policy: ImplicitPolicy) -> None:
         super().__init__()
+        if policy.plane is not None:
+            raise ValueError(
+                "the straightforward form has no image plane: leave '+image' out of action_space"
+            )
         if policy.config.inference != "search":
             raise ValueError(
                 f"inference is {policy.config.inference!r}: the straightforward form has 'search'"

@@ -95,7 +95,7 @@ def test_documented_make_targets_exist(page):
         "README.md",
         *(
             f"docs/{name}.md"
-            for name in ("architecture", "contributing", "performance", "reproduce", "tasks")
+            for name in ("architecture", "contributing", "image_plane", "performance", "reproduce", "tasks")
         ),
     ],
 )

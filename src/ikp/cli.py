@@ -118,6 +118,7 @@ class Train:
         episodes: use only the first ones of the data set.
         robot: ur5e, iiwa14, iiwa14_dual or a URDF or MJCF file; data of the simulated tasks need none.
         tips: names of the robot's tip links, where its leaves are not what is meant.
+        camera: models of cameras, where an action space has `+image` and the data hold none, as NAME=FILE (JSON).
         resume: continue the run in OUT.
         policy: what the policy is made of.
         train: budget and optimisation.
@@ -130,6 +131,7 @@ class Train:
     episodes: int | None = None
     robot: str | None = None
     tips: tuple[str, ...] = ()
+    camera: tuple[str, ...] = ()
     resume: bool = False
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -137,7 +139,7 @@ class Train:
     def run(self) -> None:
         from ikp.experiments.presets import preset
         from ikp.experiments.runs import train_policy
-        from ikp.kinematics import load_robot
+        from ikp.kinematics import Camera, load_robot
 
         preset(self.preset)  # an unknown name is an error here; its values are the defaults of --help
         result = train_policy(
@@ -148,6 +150,7 @@ class Train:
             train_config=self.train,
             episodes=self.episodes,
             robot=load_robot(self.robot, tips=self.tips or None) if self.robot else None,
+            cameras={name: Camera.load(path) for name, path in _options(self.camera, "--camera").items()},
             resume=self.resume,
         )
         print(f"{result.steps} steps in {result.seconds / 60:.1f} min; errors on held-out demonstrations:")
@@ -315,13 +318,14 @@ def _description(command: type, *, in_full: bool) -> str:
     return text if in_full else text.partition("\n")[0]
 
 
-def _options(pairs: Sequence[str]) -> dict[str, Any]:
+def _options(pairs: Sequence[str], option: str = "--env") -> dict[str, Any]:
     """`name=value` words as a dict; values that are JSON are read as such."""
     options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
-            raise ValueError(f"--env {pair!r}: write name=value, such as offset_seed=7 or observation=state")
+            example = "front=camera.json" if option == "--camera" else "offset_seed=7 or observation=state"
+            raise ValueError(f"{option} {pair!r}: write name=value, such as {example}")
         try:
             options[name] = None if text == "None" else json.loads(text)
         except ValueError:

@@ -16,6 +16,7 @@ import pytest
 import ikp.data.format as data_format
 from ikp.data import DatasetError, DatasetWriter, EpisodeRecorder, load_dataset
 from ikp.data.format import data_path
+from ikp.kinematics import Camera
 
 
 def folder_content(root: Path) -> dict[str, bytes]:
@@ -229,6 +230,21 @@ def test_frames_of_another_kind_are_refused(dataset, helpers):
         DatasetWriter(root, replace(helpers.spec, fps=20.0), robot_type="arm")
     with pytest.raises(DatasetError, match="robot_type is arm there and leg now"):
         DatasetWriter(root, helpers.spec, robot_type="leg")
+
+
+def test_camera_models_survive_and_older_data_continue_without_them(dataset, helpers, tmp_path):
+    camera = Camera.look_at((1.0, 0.0, 1.0), (0.0, 0.0, 0.0), fovy=30.0, width=16, height=12)
+    spec = replace(helpers.spec, cameras={"top": camera})
+    root, _ = dataset
+    with DatasetWriter(root, spec, robot_type="arm", task="lift") as writer:
+        helpers.add_episode(writer, seed=9, length=2)
+    assert load_dataset(root).spec.cameras == {}  # as it was described at first
+    with DatasetWriter(tmp_path / "new", spec, robot_type="arm", task="lift") as writer:
+        helpers.add_episode(writer, seed=9, length=2)
+    assert load_dataset(tmp_path / "new").spec == spec
+    assert load_dataset(tmp_path / "new", cameras=["wrist"]).spec.cameras == {}
+    with pytest.raises(DatasetError, match="cameras is"):
+        DatasetWriter(tmp_path / "new", helpers.spec, robot_type="arm", task="lift")
 
 
 def test_other_folders_are_refused(tmp_path, helpers, dataset):

@@ -1,9 +1,11 @@
 """The specification of a data set: checked when made, unchanged by JSON."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from ikp.kinematics import Camera
 from ikp.policies.spec import DataSpec
 
 SPEC = DataSpec(
@@ -20,6 +22,16 @@ SPEC = DataSpec(
 
 def test_json_round_trip():
     assert DataSpec.from_json(json.loads(json.dumps(SPEC.to_json()))) == SPEC
+
+
+def test_camera_models_round_trip_and_need_images():
+    camera = Camera.look_at((1.0, 0.2, 1.0), (0.0, 0.0, 0.0), fovy=40.0, width=128, height=96)
+    spec = replace(SPEC, cameras={"top": camera})
+    assert DataSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    without = {key: value for key, value in SPEC.to_json().items() if key != "cameras"}
+    assert DataSpec.from_json(without) == SPEC  # of before cameras were described
+    with pytest.raises(ValueError, match=r"cameras \['side'\] have a model but no images"):
+        replace(SPEC, cameras={"side": camera})
 
 
 def test_sizes():

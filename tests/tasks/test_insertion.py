@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
 import ikp.tasks
-from ikp.kinematics import forward_kinematics
+from ikp.kinematics import forward_kinematics, project
 from ikp.tasks import InsertionEnv, InsertionOracle
 from ikp.tasks.insertion import MIN_DISTANCE, PLACEMENT_RANGE, PLACEMENT_YAW, SUCTION_GAP
 from ikp.tasks.insertion_scene import BLOCK_HEIGHT, WORKSPACE_CENTER, block_boxes, fixture_walls
@@ -47,6 +48,37 @@ def move_tip(env: InsertionEnv, goal: np.ndarray, vacuum: float, steps: int = 12
         q = env.solve_tip(target, start.tip_yaw, q)
         *_, info = env.step(np.append(env.miscalibration.measured(q), vacuum))
     return info
+
+
+class DottedEnv(InsertionEnv):
+    """With a magenta dot that can be put anywhere."""
+
+    scene = "insertion-dotted"
+
+    def _build_spec(self) -> mujoco.MjSpec:
+        spec = super()._build_spec()
+        dot = spec.worldbody.add_body(name="dot", mocap=True)
+        dot.add_geom(size=[0.006, 0, 0], rgba=(1.0, 0.0, 1.0, 1.0), contype=0, conaffinity=0)
+        return spec
+
+
+@pytest.mark.parametrize("image_size", [96, 240])
+def test_camera_model_predicts_where_a_dot_is_rendered(image_size):
+    env = DottedEnv(image_size=image_size)
+    env.reset(seed=0)
+    camera = env.camera("front")
+    assert (camera.width, camera.height) == (image_size, image_size)
+    for p_world in np.array([(0.5, 0.0, 0.25), (0.42, -0.1, 0.2), (0.58, 0.12, 0.15), (0.6, -0.12, 0.3)]):
+        env.data.mocap_pos[1] = p_world
+        mujoco.mj_forward(env.model, env.data)
+        red, green, blue = np.moveaxis(env._observe()["image"].astype(float), -1, 0)
+        rows, columns = np.nonzero((red - green > 60) & (blue - green > 60))
+        seen = (columns.mean() + 0.5, rows.mean() + 0.5)
+        p_base = np.linalg.inv(env.T_world_base) @ (*p_world, 1.0)
+        predicted = project(camera.intrinsics(), camera.pose(), torch.tensor(p_base[:3]))
+        np.testing.assert_allclose(predicted, seen, atol=0.7)
+    with pytest.raises(ValueError, match="name must be one of 'front', 'overview'"):
+        env.camera("back")
 
 
 @pytest.mark.parametrize("observation", ["state", "pixels"])

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ikp.data import Demonstrations
-from ikp.kinematics import ur5e
+from ikp.kinematics import Camera, ur5e
 from ikp.nets import EncoderConfig
 from ikp.policies import DataSpec, Policy, PolicyConfig, load_policy, make_policy
 from ikp.training.augmentation import shift_images
@@ -247,3 +247,17 @@ def test_scales_of_the_inputs_are_recorded_and_a_tiny_one_is_warned_of(tmp_path)
     assert set(scales) == {"state", "environment_state", "front", "action", "observed poses", "link poses"}
     assert scales["state"] == pytest.approx(1.0, abs=0.2)
     assert scales["action"] == pytest.approx(1.0, abs=0.2)
+
+
+def test_shifted_images_are_refused_beside_an_image_plane(tmp_path):
+    data = tiny_demonstrations()
+    camera = Camera.look_at((-1.5, 0.0, 1.5), (-0.5, 0.0, 0.1), fovy=25.0, width=16, height=16)
+    spec = replace(data.spec, cameras={"front": camera})
+    config = replace(tiny_policy(data).config, action_space="joint+cartesian+image")
+    policy = make_policy(ur5e(), spec, config)
+    with pytest.raises(ValueError, match="image_shift is 2: shifted images do not fit the camera"):
+        train(policy, data, replace(CONFIG, image_shift=2), out=tmp_path / "shifted")
+    result = train(policy, data, replace(CONFIG, steps=3), out=tmp_path / "run")
+    assert result.steps == 3
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["input_scales"]["goal"] > 0

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from ikp.data.hindsight import next_events
 from ikp.policies.spec import DataSpec
 
 
@@ -44,6 +45,7 @@ class Demonstrations:
         starts = torch.nonzero(self.frame_index == 0).flatten()
         ends = torch.cat([starts[1:], starts.new_tensor([len(self.frame_index)])])
         object.__setattr__(self, "_bounds", torch.stack([starts, ends], dim=1).cpu())
+        object.__setattr__(self, "_goals", next_events(self))
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -59,12 +61,20 @@ class Demonstrations:
         """First frame of each episode and the frame after its last, on the CPU."""
         return self._bounds  # type: ignore[attr-defined]
 
-    def batch(self, indices: Int[Tensor, " batch"], history: int | None = None) -> dict[str, Any]:
+    @property
+    def goal_state(self) -> Float[Tensor, "frame state"]:
+        """The measured state at each frame's next gripper event (`ikp.data.hindsight`)."""
+        return self.state[self._goals]  # type: ignore[attr-defined]
+
+    def batch(
+        self, indices: Int[Tensor, " batch"], history: int | None = None, *, goals: bool = False
+    ) -> dict[str, Any]:
         """A training batch.
 
         Args:
             indices: frames, from 0 to len(self) - 1.
             history: frames per observation; the specification's if not given.
+            goals: add "goal_state" (batch, state_dim), see `goal_state`.
 
         Returns:
             "state" (batch, history, state_dim), "images" {camera: (batch, history, height, width, 3)},
@@ -77,6 +87,8 @@ class Demonstrations:
         batch["images"] = {camera: _gather(images, window) for camera, images in self.images.items()}
         if self.spec.environment_state_dim:
             batch["environment_state"] = self.environment_state[window]
+        if goals:
+            batch["goal_state"] = self.state[self._goals[indices]]  # type: ignore[attr-defined]
         return batch
 
     def window(

@@ -106,7 +106,10 @@ def check_description(root: Path, stored: Mapping[str, Any], given: Mapping[str,
         DatasetError: names what differs.
     """
     pairs = {key: (stored[key], given[key]) for key in ("robot_type", "units")}
-    fields = sorted((set(stored["spec"]) | set(given["spec"])) - {"history"})
+    fields = (set(stored["spec"]) | set(given["spec"])) - {"history"}
+    if not stored["spec"].get("cameras"):  # written before cameras were described, or without
+        fields -= {"cameras"}
+    fields = sorted(fields)
     pairs |= {key: (stored["spec"].get(key), given["spec"].get(key)) for key in fields}
     different = [f"{key} is {old} there and {new} now" for key, (old, new) in pairs.items() if old != new]
     if different:

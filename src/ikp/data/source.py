@@ -99,11 +99,12 @@ def read_spec(
     features = info["features"]
     if ACTION not in features:
         raise DatasetError(f"{root} has no feature {ACTION!r}: it holds {list(features)}")
-    actions = _dim_names(features, ACTION)
+    actions, known = _dim_names(features, ACTION), {}
     if (root / IKP_PATH).exists():
         stored = DataSpec.from_json(read_description(root)["spec"])
         joint_dims = stored.joint_dims if joint_dims is None else joint_dims
         discrete_dims = stored.discrete_dims if discrete_dims is None else discrete_dims
+        known = {name: camera for name, camera in stored.cameras.items() if name in shapes}
     discrete_dims = tuple(discrete_dims or ())
     if joint_dims is None:
         joint_dims = tuple(dim for dim in range(len(actions)) if dim not in discrete_dims)
@@ -116,6 +117,7 @@ def read_spec(
         joint_dims=tuple(joint_dims),
         discrete_dims=discrete_dims,
         history=history,
+        cameras=known,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ikp.data.folder import read_description
 from ikp.data.format import IKP_PATH
 from ikp.experiments.presets import check_method
 from ikp.experiments.summary import summarize
-from ikp.kinematics import Robot
+from ikp.kinematics import Camera, Robot
 from ikp.policies import PolicyConfig, load_policy, make_policy
 from ikp.policies.checkpoint import CONFIG_FILE
 from ikp.training.config import TrainConfig
@@ -44,6 +44,11 @@ class Task:
         """The task's nominal kinematic model."""
         with self._environment() as env:
             return env.robot
+
+    def cameras(self, names: Sequence[str]) -> dict[str, Camera]:
+        """Models of some of the task's cameras."""
+        with self._environment(observation="pixels") as env:
+            return {name: env.camera(name) for name in names}
 
     def true_offsets(self) -> list[float]:
         """The joint offsets of the simulated robot, q_true - q_measured [rad]."""
@@ -101,6 +106,7 @@ def train_policy(
     train_config: TrainConfig,
     episodes: int | None = None,
     robot: Robot | None = None,
+    cameras: Mapping[str, Camera] | None = None,
     resume: bool = False,
     callback: Callback | None = None,
 ) -> TrainResult:
@@ -113,6 +119,7 @@ def train_policy(
         policy, train_config: the recipe; `train_config.seed` also draws the weights.
         episodes: use only the first ones.
         robot: kinematic model of data from elsewhere; data of a simulated task bring their own.
+        cameras: models of cameras that the data set does not describe, or describes wrongly, by name.
         resume, callback: as in `ikp.train`.
 
     Raises:
@@ -126,10 +133,17 @@ def train_policy(
         )
     demonstrations = load_dataset(data, episodes=episodes)
     task = task_of_data(data)
+    spec = demonstrations.spec
+    if (
+        policy.has_image_plane and task is not None and not spec.cameras
+    ):  # collected before they were described
+        spec = replace(spec, cameras=task.cameras(spec.camera_names))
+    if cameras:
+        spec = replace(spec, cameras={**spec.cameras, **cameras})
     if robot is None and policy.action_space != "raw":
         robot = _robot_of(task, data)
     torch.manual_seed(train_config.seed)
-    new = make_policy(robot if policy.action_space != "raw" else None, demonstrations.spec, policy)
+    new = make_policy(robot if policy.action_space != "raw" else None, spec, policy)
     described = {
         "method": method,
         "data": {"folder": str(data), "episodes": demonstrations.episodes, "frames": len(demonstrations)},

@@ -10,6 +10,7 @@
 - `incremental`: poses of a link's far end over its own joint (`arcs`), for policies that choose joint by
   joint.
 - `jacobian`, `inverse`: the geometric Jacobian; batched inverse kinematics for one or several tips.
+- `camera`: a pinhole camera in the base frame, pixels to a plane and back.
 - `residual`: learned joint offsets, dense joint residuals and link corrections.
 
 Poses are ``T_base_link``, joint positions `q` in rad or m, limits and all inputs in the robot's joint order.
@@ -17,6 +18,7 @@ Poses are ``T_base_link``, joint positions `q` in rad or m, limits and all input
 
 from ikp.kinematics.arcs import JointArcs
 from ikp.kinematics.builtin import iiwa14, iiwa14_dual, ur5e, with_tool
+from ikp.kinematics.camera import Camera, back_project, project
 from ikp.kinematics.forward import forward_kinematics
 from ikp.kinematics.incremental import PrefixPose, far_end_poses, joint_arcs
 from ikp.kinematics.inverse import IKSolution, inverse_kinematics
@@ -27,6 +29,7 @@ from ikp.kinematics.residual import DenseJointResidual, JointOffset, LinkResidua
 from ikp.kinematics.robot import Robot
 
 __all__ = [
+    "Camera",
     "DenseJointResidual",
     "IKSolution",
     "Joint",
@@ -37,6 +40,7 @@ __all__ = [
     "Mimic",
     "PrefixPose",
     "Robot",
+    "back_project",
     "far_end_poses",
     "forward_kinematics",
     "iiwa14",
@@ -45,6 +49,7 @@ __all__ = [
     "jacobian",
     "joint_arcs",
     "load_robot",
+    "project",
     "ur5e",
     "with_tool",
 ]

@@ -2,6 +2,7 @@
 
 - `encoders`: uint8 camera frames to a feature vector at unit scale.
 - `dense`: the dense residual network of the explicit policies.
+- `goal`: where in the image a motion leads: a heatmap, a polar patch around it, a profile over headings.
 - `energies`: one energy network per action dimension, multiplied as one batched product.
 """
 

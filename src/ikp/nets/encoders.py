@@ -176,8 +176,16 @@ class KeypointTrunk(nn.Module):
         self.size = heads * (2 + seen)
 
     def forward(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch features"]:
+        return self.read(self.map(x))
+
+    def map(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch channels rows4 columns4"]:
+        """Both scales together, at a quarter of the resolution."""
         fine = self.fine(x)
-        merged = self._merged(torch.relu(self.lateral(fine) + self.coarse(fine)))
+        return self.lateral(fine) + self.coarse(fine)
+
+    def read(self, maps: Float[Tensor, "batch channels rows4 columns4"]) -> Float[Tensor, "batch features"]:
+        """The keypoints and what is seen there, from `map`."""
+        merged = self._merged(torch.relu(maps))
         positions, weights = self.softmax.weigh(merged[:, : self.heads])
         local = merged[:, self.heads :].float().flatten(2).transpose(1, 2)
         return torch.cat([positions, torch.bmm(weights, local).flatten(1)], 1)
@@ -226,14 +234,36 @@ class ImageEncoder(nn.Module):
     def forward(
         self, images: UInt8[Tensor, "batch frames rows columns 3"]
     ) -> Float[Tensor, "batch features"]:
+        x = self._stack(images)
+        with self._autocast(x):
+            x = self.trunk(x)
+        return self.norm(self.head(x.float()))
+
+    def with_map(
+        self, images: UInt8[Tensor, "batch frames rows columns 3"]
+    ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch channels rows4 columns4"]]:
+        """`forward`, and the feature map behind it (`KeypointTrunk.map`).
+
+        Of the kind `keypoint` only.
+        """
+        trunk = self.trunk
+        assert isinstance(trunk, KeypointTrunk)
+        x = self._stack(images)
+        with self._autocast(x):
+            maps = trunk.map(x)
+            x = trunk.read(maps)
+        return self.norm(self.head(x.float())), maps
+
+    def _stack(self, images: Tensor) -> Tensor:
+        """Frames on channels, -1 to 1."""
         batch, frames, rows, columns, _ = images.shape
         stacked = images.permute(0, 1, 4, 2, 3).reshape(batch, frames * 3, rows, columns)
         low = self.config.bfloat16 and self.training
         x = stacked.contiguous(memory_format=torch.channels_last).to(torch.bfloat16 if low else torch.float32)
-        x.mul_(1 / 127.5).sub_(1)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
-            x = self.trunk(x)
-        return self.norm(self.head(x.float()))
+        return x.mul_(1 / 127.5).sub_(1)
+
+    def _autocast(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=x.dtype == torch.bfloat16)
 
 
 def _grid(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -4,11 +4,12 @@
 - `spec`: what a data set holds.
 - `policy`: the base class; `implicit`, `explicit`: the two kinds; `inference`: search and Langevin.
 - `variables`, `features`, `observation`, `residual`, `normalizer`: what goes in and what comes out.
+- `image_plane`: the goal of the motion in a camera's image, and candidates against it.
 - `checkpoint`: make, save and load.
 """
 
 from ikp.policies.checkpoint import load_policy, make_policy, save_policy
-from ikp.policies.config import METHODS, PolicyConfig, method_config
+from ikp.policies.config import METHODS, ImagePlaneConfig, PolicyConfig, method_config
 from ikp.policies.explicit import ExplicitPolicy
 from ikp.policies.implicit import ImplicitPolicy
 from ikp.policies.policy import Policy
@@ -18,6 +19,7 @@ __all__ = [
     "METHODS",
     "DataSpec",
     "ExplicitPolicy",
+    "ImagePlaneConfig",
     "ImplicitPolicy",
     "Policy",
     "PolicyConfig",

@@ -9,12 +9,31 @@ from typing import Any
 from ikp.nets import EncoderConfig
 
 KINDS = ("implicit", "explicit")
-ACTION_SPACES = ("raw", "joint", "cartesian", "joint+cartesian")
+ACTION_SPACES = ("raw", "joint", "cartesian", "joint+cartesian", "joint+image", "joint+cartesian+image")
 LINKS = ("all", "tip")
 RESIDUALS = ("offset", "dense", "link")
 TARGETS = ("delta", "absolute")
 INFERENCES = ("search", "langevin")
 PROPOSALS = ("uniform", "learned")
+
+
+@dataclass(frozen=True)
+class ImagePlaneConfig:
+    """Choices of the image plane (`ikp.policies.image_plane`), used with an action space that has `image`.
+
+    The first three switch parts off, to measure what each is worth.
+
+    Attributes:
+        inputs: show the goal to the policy; without it its labels only teach the encoder.
+        labels: teach the goal by the demonstration's own later tool pose; without it by the policy's loss alone.
+        candidates: show the way of each candidate's tool from the goal (`joint+cartesian+image` only).
+        refine_camera: learn a correction of the camera's pose, from a rough guess.
+    """
+
+    inputs: bool = True
+    labels: bool = True
+    candidates: bool = True
+    refine_camera: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,7 +44,8 @@ class PolicyConfig:
         kind: `implicit` (argmin of an energy) or `explicit` (regression).
         action_space: the spaces in which the policy sees actions. `raw` needs no robot; `joint`;
             `cartesian` (the tip's pose, executed through inverse kinematics); `joint+cartesian` (the joints
-            and the pose of every link: IKP for an implicit policy, ExplicitFK for an explicit one).
+            and the pose of every link: IKP for an implicit policy, ExplicitFK for an explicit one). `+image`:
+            also where the motion leads in the image of a camera whose model is known, beyond the paper.
         links: whose pose is seen where poses are: `all`, the far end of every joint (paper, Eq. 2), or `tip`, that of
             the last joint of each arm alone, so that the other joints' energies see joints only.
         cartesian_observation: show the link poses of the measured joints too. None: when the action space
@@ -50,6 +70,7 @@ class PolicyConfig:
         inference: `search` (autoregressive grid) or `langevin` (gradients in joint space).
         fk_weight: lambda of the explicit policy's Cartesian loss (paper, Sec. IV-A.1).
         bfloat16: precision of the energies' inner layers while training.
+        image_plane: choices of the image plane.
     """
 
     kind: str = "implicit"
@@ -72,6 +93,7 @@ class PolicyConfig:
     inference: str = "search"
     fk_weight: float = 1.0
     bfloat16: bool = True
+    image_plane: ImagePlaneConfig = field(default_factory=ImagePlaneConfig)
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, KINDS)
@@ -113,14 +135,26 @@ class PolicyConfig:
     @property
     def has_kinematics(self) -> bool:
         """Whether link poses, and so a residual on the kinematics, are part of the policy."""
-        return self.action_space == "joint+cartesian"
+        return self.action_space.startswith("joint+cartesian")
+
+    @property
+    def has_image_plane(self) -> bool:
+        """Whether the goal in the image is part of the policy."""
+        return self.action_space.endswith("+image")
+
+    @property
+    def sees_candidates_from_goal(self) -> bool:
+        """Whether the tip features of `ikp.policies.image_plane` are part of the candidates."""
+        plane = self.image_plane
+        is_whole = self.kind == "implicit" and self.has_kinematics and self.has_image_plane
+        return is_whole and plane.inputs and plane.candidates
 
     @property
     def observes_poses(self) -> bool:
         """Whether link poses of the measured joints are part of the observation."""
         if self.cartesian_observation is not None:
             return self.cartesian_observation
-        return self.kind == "implicit" and self.action_space in ("cartesian", "joint+cartesian")
+        return self.kind == "implicit" and "cartesian" in self.action_space
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as a dict of plain JSON values."""
@@ -130,10 +164,12 @@ class PolicyConfig:
     def from_json(cls, values: Mapping[str, Any]) -> PolicyConfig:
         """Rebuild a configuration written by `to_json`; ValueError on an unknown key."""
         encoder = _known(EncoderConfig, values.get("encoder", {}))
-        rest = _known(cls, {key: value for key, value in values.items() if key != "encoder"})
+        plane = _known(ImagePlaneConfig, values.get("image_plane", {}))
+        rest = {key: value for key, value in values.items() if key not in ("encoder", "image_plane")}
+        rest = _known(cls, rest)
         if "residual" in rest:
             rest["residual"] = tuple(rest["residual"])
-        return cls(**rest, encoder=EncoderConfig(**encoder))
+        return cls(**rest, encoder=EncoderConfig(**encoder), image_plane=ImagePlaneConfig(**plane))
 
 
 METHODS: dict[str, dict[str, Any]] = {

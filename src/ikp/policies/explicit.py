@@ -27,14 +27,16 @@ class ExplicitPolicy(Policy):
 
     def loss(self, batch: Observation) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Mean squared error of the standardised variables, plus the Cartesian losses for ExplicitFK."""
-        context = self.context(batch)
+        context, goal = self.observe(batch)
         state, action = batch["state"][:, -1], batch["action"]
         expert = self.variables.encode(state, action)
         standard = self.regressor(context)
         joints = F.mse_loss(standard, self.scale(expert))
         gripper = self._gripper_loss(context, self._disturbed(expert), action)
+        hindsight = self._goal_losses(goal, batch)
         parts = {"mse": joints.detach(), "gripper": gripper.detach()}
-        total = joints + gripper
+        parts |= {name: value.detach() for name, value in hindsight.items()}
+        total = sum(hindsight.values(), joints + gripper)
         if self.poses is not None and self.config.has_kinematics:
             predicted = self.variables.decode(state, self._unscale(standard))
             cartesian = F.mse_loss(self._link_poses(predicted), self._link_poses(self._joints_of(action)))

@@ -49,7 +49,7 @@ def _feature_matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "
 class FeatureArcs:
     """Pose features of joints' far ends as functions of the joint: constant + cos cos(q) + sin sin(q) + slope q.
 
-    Tensors (..., 9); `slope` is None where no joint is prismatic.
+    Tensors (..., features); `slope` is None where no joint is prismatic.
     """
 
     constant: Tensor
@@ -69,13 +69,13 @@ class FeatureArcs:
         slope = None if self.slope is None else self.slope[rows]
         return FeatureArcs(self.constant[rows], self.cos[rows], self.sin[rows], slope)
 
-    def at(self, q: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 9"]:
+    def at(self, q: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch features"]:
         """Features at joint positions."""
         q = q[..., None]
         features = torch.addcmul(torch.addcmul(self.constant, self.cos, q.cos()), self.sin, q.sin())
         return features if self.slope is None else torch.addcmul(features, self.slope, q)
 
-    def around(self, q: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2 9"]:
+    def around(self, q: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2 features"]:
         """Features per unit of (cos r - 1, sin r), r the turn from `q`; the displacement in the second place."""
         cos, sin = q.cos()[..., None], q.sin()[..., None]
         turn_cos = torch.addcmul(self.cos * cos, self.sin, sin)
@@ -97,9 +97,9 @@ class LinkTerms:
     """
 
     q: Float[Tensor, "batch dof"]
-    base: Float[Tensor, "batch dof 18"]
-    slopes: Float[Tensor, "batch dof 2 18"]
-    prefix: Float[Tensor, "batch dof 18"]
+    base: Float[Tensor, "batch dof seen"]
+    slopes: Float[Tensor, "batch dof 2 seen"]
+    prefix: Float[Tensor, "batch dof seen"]
     observed: Float[Tensor, "batch features"]
 
 
@@ -224,13 +224,13 @@ class LinkWalk:
         link = poses.residual.link
         self.prefix = PrefixPose(poses.robot, (len(self.q),), self.q.dtype, self.q.device, link)
 
-    def terms(self, j: int) -> tuple[Float[Tensor, "rows 18"], Float[Tensor, "rows 2 18"]]:
+    def terms(self, j: int) -> tuple[Float[Tensor, "rows seen"], Float[Tensor, "rows 2 seen"]]:
         """`base` and `slopes` of joint j, given the committed joints."""
         arc, q = FeatureArcs.of(self.prefix.arc(j)), self.q[:, j]
         gain = self.gains[j]
         return _seen(arc.at(q), self.measured[:, j], self.center[j], gain), _both(arc.around(q), gain)
 
-    def commit(self, j: int, q_j: Float[Tensor, "rows"]) -> Float[Tensor, "rows 18"]:
+    def commit(self, j: int, q_j: Float[Tensor, "rows"]) -> Float[Tensor, "rows seen"]:
         """Fix joint j at corrected `q_j`; its features as a prefix."""
         arc = self.prefix.arc(j)
         self.prefix.commit(j, q_j)

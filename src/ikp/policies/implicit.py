@@ -17,6 +17,7 @@ from ikp.kinematics import Robot
 from ikp.nets import StackedEnergies
 from ikp.policies.config import PolicyConfig
 from ikp.policies.features import LINK_FEATURES, CandidateLayer, LinkTerms
+from ikp.policies.image_plane import TIP_FEATURES
 from ikp.policies.inference import Walk, langevin, search
 from ikp.policies.observation import Observation
 from ikp.policies.policy import Policy
@@ -36,6 +37,7 @@ class ImplicitPolicy(Policy):
     def __init__(self, robot: Robot | None, spec: DataSpec, config: PolicyConfig) -> None:
         super().__init__(robot, spec, config)
         links = LINK_FEATURES if config.has_kinematics else 0
+        links += TIP_FEATURES if config.sees_candidates_from_goal else 0
         self.first = CandidateLayer(self.dims, self.context_size, config.width, links=links)
         self.energies = StackedEnergies(self.dims, width=config.width, blocks=config.blocks)
         self.proposal = None
@@ -48,7 +50,8 @@ class ImplicitPolicy(Policy):
         expert = self.variables.encode(batch["state"][:, -1], action)
         prefix = self._disturbed(expert)
         terms = self._terms(joints, prefix)
-        context = self.context(batch, None if terms is None else terms.observed)
+        context, goal = self.observe(batch, None if terms is None else terms.observed)
+        hindsight = self._goal_losses(goal, batch)
         gripper = self._gripper_loss(context, prefix, action)
         near = None if self.proposal is None else self.proposal(context)
         low, high = self.scale(self.bounds.low), self.scale(self.bounds.high)
@@ -68,8 +71,8 @@ class ImplicitPolicy(Policy):
         per_dim = (torch.logsumexp(logits, -1) - logits[..., 0]).mean(0)
         names = [f"info_nce/{name}" for name in self.variables.names]
         parts = dict(zip(names, per_dim.detach(), strict=True))
-        parts |= {"info_nce": per_dim.sum(), "gripper": gripper, "proposal": regression}
-        total = per_dim.sum() + gripper + regression
+        parts |= {"info_nce": per_dim.sum(), "gripper": gripper, "proposal": regression, **hindsight}
+        total = sum(hindsight.values(), per_dim.sum() + gripper + regression)
         return total, {name: value.detach() for name, value in parts.items()}
 
     def given(
@@ -96,10 +99,21 @@ class ImplicitPolicy(Policy):
             return None
         return self.poses.terms(joints, prefix + self.shift(joints))
 
+    def _from_goal(
+        self, terms: LinkTerms | None, context: Tensor, joints: Tensor | None, prefix: Tensor
+    ) -> LinkTerms | None:
+        """The terms with the tip's way from the goal in the image, where candidates are seen from there."""
+        if not self.config.sees_candidates_from_goal or terms is None or joints is None:
+            return terms
+        assert self.plane is not None
+        assert self.poses is not None
+        return self.plane.extended(terms, self.poses, context, joints, prefix + self.shift(joints))
+
     def _energies(
         self, context: Tensor, prefix: Tensor, joints: Tensor | None, terms: LinkTerms | None
     ) -> Energies:
         poses, shift = self.poses, self.shift(joints)
+        terms = self._from_goal(terms, context, joints, prefix)
         base, slopes = self.first(context, self.scale(prefix), terms)
         low = torch.bfloat16 if self.config.bfloat16 and self.training else None
 

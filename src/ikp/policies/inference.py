@@ -21,7 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ikp.policies.config import PolicyConfig
-from ikp.policies.features import LINK_FEATURES, LinkWalk
+from ikp.policies.features import LinkWalk
+from ikp.policies.image_plane import TipWalk
 
 if TYPE_CHECKING:
     from ikp.policies.implicit import ImplicitPolicy
@@ -50,10 +51,12 @@ class Walk:
         self.observed = policy.first.observe(context)
         self.chosen = context.new_zeros(len(context), policy.dims)
         self.shift = policy.shift(joints).expand_as(self.chosen)
-        self.poses, self.links, own = None, None, 1
+        self.poses, self.links = None, None
         if policy.poses is not None and policy.config.has_kinematics and joints is not None:
-            self.poses, self.links, own = policy.poses, LinkWalk(policy.poses, joints), 1 + LINK_FEATURES
-        self.history = context.new_zeros(len(context), policy.dims, own)
+            self.poses, self.links = policy.poses, LinkWalk(policy.poses, joints)
+            if policy.plane is not None and policy.config.sees_candidates_from_goal:
+                self.links = TipWalk(policy.plane, policy.poses, joints, context)
+        self.history = context.new_zeros(len(context), policy.dims, 1 + self.first.links)
 
     def energies(self, j: int) -> Callable[[Tensor], Tensor]:
         """E_j of candidates (rows, n), in the variables' units, given the variables committed so far."""

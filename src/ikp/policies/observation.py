@@ -54,11 +54,30 @@ class ObservationEncoder(nn.Module):
 
     def parts(self, observation: Observation) -> dict[str, Tensor]:
         """The features by where they come from: `state`, `environment_state`, and each camera by its name."""
+        parts = self._vectors(observation)
+        for camera in self.spec.camera_names:
+            parts[camera] = self.images[_module_name(camera)](observation["images"][camera])
+        return parts
+
+    def with_map(
+        self, observation: Observation, camera: str
+    ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch channels rows4 columns4"]]:
+        """`forward`, and the feature map behind one camera's features."""
+        parts, maps = self._vectors(observation), None
+        for name in self.spec.camera_names:
+            encoder, images = self.images[_module_name(name)], observation["images"][name]
+            assert isinstance(encoder, ImageEncoder)
+            if name == camera:
+                parts[name], maps = encoder.with_map(images)
+            else:
+                parts[name] = encoder(images)
+        assert maps is not None
+        return torch.cat(list(parts.values()), -1), maps
+
+    def _vectors(self, observation: Observation) -> dict[str, Tensor]:
         parts = {"state": self.state(observation["state"]).flatten(1)}
         if self.spec.environment_state_dim:
             parts["environment_state"] = self.environment_state(observation["environment_state"]).flatten(1)
-        for camera in self.spec.camera_names:
-            parts[camera] = self.images[_module_name(camera)](observation["images"][camera])
         return parts
 
     def check(self, observation: Observation) -> None:

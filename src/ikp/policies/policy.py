@@ -14,6 +14,7 @@ from ikp.kinematics import Robot
 from ikp.nets import DenseResNet
 from ikp.policies.config import PolicyConfig
 from ikp.policies.features import LinkPoses
+from ikp.policies.image_plane import OBSERVED_FEATURES, Goal, ImagePlane
 from ikp.policies.normalizer import Bounds, Standardizer
 from ikp.policies.observation import Observation, ObservationEncoder
 from ikp.policies.residual import KinematicResidual
@@ -46,10 +47,14 @@ class Policy(nn.Module):
         self.scale = Standardizer(dims)
         self.encoder = ObservationEncoder(spec, config)
         self.poses = None
-        if robot is not None and (config.has_kinematics or config.observes_poses):
+        if robot is not None and (config.has_kinematics or config.observes_poses or config.has_image_plane):
             self.poses = LinkPoses(robot, KinematicResidual(robot, config.residual), config.links)
         observed = self.poses.observed_size if self.poses is not None and config.observes_poses else 0
         self.context_size = self.encoder.size + observed
+        self.plane = None
+        if robot is not None and config.has_image_plane:
+            self.plane = ImagePlane(robot, spec, config)
+            self.context_size += OBSERVED_FEATURES if config.image_plane.inputs else 0
         self.gripper = None
         if spec.discrete_dims:
             inputs, outputs = self.context_size + dims, len(spec.discrete_dims)
@@ -65,11 +70,21 @@ class Policy(nn.Module):
         state: Float[Tensor, "frames s"],
         action: Float[Tensor, "frames a"],
         environment_state: Float[Tensor, "frames e"] | None = None,
+        goal_state: Float[Tensor, "frames s"] | None = None,
     ) -> None:
-        """Take the scales of inputs and the bounds of actions from all frames of the demonstrations."""
+        """Take the scales of inputs and the bounds of actions from all frames of the demonstrations.
+
+        Raises:
+            ValueError: the policy has an image plane and `goal_state`, the measured state at each frame's next
+                gripper event, is missing.
+        """
         self.encoder.fit(state, environment_state)
         if self.poses is not None:
             self.poses.fit(state[:, list(self.spec.joint_dims)])
+        if self.plane is not None and self.poses is not None:
+            if goal_state is None:
+                raise ValueError("action_space with 'image' needs goal_state (`Demonstrations.goal_state`)")
+            self.plane.fit(self.poses, goal_state[:, list(self.spec.joint_dims)])
         values = self.variables.encode(state, action)
         self.bounds.fit(values)
         self.scale.fit(values)
@@ -83,12 +98,31 @@ class Policy(nn.Module):
             observation: what the policy sees.
             poses: `LinkPoses.observe` of the measured joints, where it is known already.
         """
-        features = self.encoder(observation)
-        if self.poses is None or not self.config.observes_poses:
-            return features
-        if poses is None:
-            poses = self.poses.observe(self.measured_joints(observation))
-        return torch.cat([features, poses], -1)
+        return self.observe(observation, poses)[0]
+
+    def observe(
+        self, observation: Observation, poses: Float[Tensor, "batch poses"] | None = None
+    ) -> tuple[Float[Tensor, "batch context"], Goal | None]:
+        """The `context`, and the goal in the image for a policy with an image plane."""
+        features, goal = self._encode(observation)
+        parts = [features]
+        if self.poses is not None and self.config.observes_poses:
+            shown = self.poses.observe(self.measured_joints(observation)) if poses is None else poses
+            parts.append(shown)
+        if goal is not None and self.config.image_plane.inputs:
+            assert self.plane is not None
+            assert self.poses is not None
+            tip = self.plane.tip(self.poses, self.measured_joints(observation))
+            parts.append(self.plane.observe(goal, tip))
+        return (torch.cat(parts, -1) if len(parts) > 1 else features), goal
+
+    def _encode(self, observation: Observation) -> tuple[Float[Tensor, "batch features"], Goal | None]:
+        """The encoder's features, and the goal that an image plane reads from its feature map."""
+        if self.plane is None:
+            return self.encoder(observation), None
+        features, maps = self.encoder.with_map(observation, self.plane.camera)
+        image, state = observation["images"][self.plane.camera][:, -1], observation["state"][:, -1]
+        return features, self.plane.estimate(maps, image, self.encoder.state(state))
 
     def measured_joints(self, observation: Observation) -> Float[Tensor, "batch joints"]:
         """The measured joints of the newest frame [rad or m]."""
@@ -126,6 +160,17 @@ class Policy(nn.Module):
             return action
         finally:
             self.train(was_training)
+
+    def _goal_losses(self, goal: Goal | None, batch: Observation) -> dict[str, Tensor]:
+        """What the demonstration's next gripper event says about the goal; nothing without an image plane."""
+        if self.plane is None or self.poses is None or goal is None or not self.config.image_plane.labels:
+            return {}
+        if "goal_state" not in batch:
+            raise ValueError(
+                "the batch lacks 'goal_state': take it with `Demonstrations.batch(..., goals=True)`"
+            )
+        tip = self.plane.tip(self.poses, batch["goal_state"][:, list(self.spec.joint_dims)])
+        return self.plane.losses(goal, tip)
 
     def _gripper_logits(self, context: Tensor, variables: Float[Tensor, "batch dims"]) -> Tensor:
         """Logits of the discrete dimensions, which come last and see the continuous ones chosen before them."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ikp.kinematics import Camera
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -22,6 +24,7 @@ class DataSpec:
             [rad or m]. Where a robot model is used, the same dimensions of the state are the measured joints.
         discrete_dims: the action dimensions that only take the values 0 and 1 (a gripper).
         history: frames per observation, oldest first.
+        cameras: camera name to its model in the robot's base frame, of the cameras where it is known.
 
     Raises:
         ValueError: a size, name, rate or dimension is not usable; the message names it.
@@ -35,6 +38,7 @@ class DataSpec:
     joint_dims: tuple[int, ...] = ()
     discrete_dims: tuple[int, ...] = ()
     history: int = 1
+    cameras: Mapping[str, Camera] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("action_names", "state_names", "environment_state_names"):
@@ -52,6 +56,12 @@ class DataSpec:
             raise ValueError(f"action dimensions {shared} are in joint_dims and in discrete_dims: choose one")
         if self.history < 1:
             raise ValueError(f"history is {self.history}: an observation holds at least 1 frame")
+        object.__setattr__(self, "cameras", dict(self.cameras))
+        unknown = sorted(set(self.cameras) - set(shapes))
+        if unknown:
+            raise ValueError(
+                f"cameras {unknown} have a model but no images: there are images of {sorted(shapes)}"
+            )
 
     @property
     def action_dim(self) -> int:
@@ -75,11 +85,12 @@ class DataSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The specification as a dict of plain JSON values."""
-        return {
-            key: {camera: list(shape) for camera, shape in value.items()} if isinstance(value, dict)
-            else list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-        }  # fmt: skip
+        plain = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
+        plain["image_shapes"] = {camera: list(shape) for camera, shape in self.image_shapes.items()}
+        plain["cameras"] = {name: camera.to_json() for name, camera in self.cameras.items()}
+        return plain
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DataSpec:
@@ -96,7 +107,9 @@ class DataSpec:
             raise ValueError("a data specification needs the key 'action_names'")
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         shapes = {camera: tuple(shape) for camera, shape in values.get("image_shapes", {}).items()}
-        return cls(**(values | {"image_shapes": shapes, "fps": float(values.get("fps", 10.0))}))
+        cameras = {name: Camera.from_json(camera) for name, camera in values.get("cameras", {}).items()}
+        changed = {"image_shapes": shapes, "cameras": cameras, "fps": float(values.get("fps", 10.0))}
+        return cls(**(values | changed))
 
 
 def _names(what: str, names: Sequence[str]) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ import mujoco
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ikp.kinematics import Robot
+from ikp.kinematics import Camera, Robot
 from ikp.tasks.miscalibration import Miscalibration
 from ikp.tasks.rendering import FAST, NICE, shared_renderer
+from ikp.tasks.scene import camera_matrices
 
 CONTROL_DT = 0.1
 READING_MARGIN = 0.1  # encoders with an offset can read this far beyond the joints' limits [rad]
@@ -55,6 +56,7 @@ class ArmTask(gymnasium.Env, abc.ABC):
     state_names: tuple[str, ...]
     environment_state_names: tuple[str, ...]
     joint_dims: tuple[int, ...]
+    T_world_base: ClassVar[np.ndarray] = np.eye(4)
 
     def __init__(
         self,
@@ -190,6 +192,19 @@ class ArmTask(gymnasium.Env, abc.ABC):
             renderer = shared_renderer(self.scene, self.model, self.image_size, self.image_size, FAST)
             return {"state": state, "image": renderer.render(self.data, "front")}
         return {"state": state, "environment_state": self._environment_state().astype(np.float32)}
+
+    def camera(self, name: str = "front") -> Camera:
+        """The model of a camera, for images of the observation's size, in the robot's base frame.
+
+        Raises:
+            ValueError: there is no such camera.
+        """
+        _check_choice("name", name, self.render_cameras)
+        size = self.image_size
+        K, T_world_camera = camera_matrices(self.model, name, size, size)
+        T = np.linalg.inv(self.T_world_base) @ T_world_camera
+        rows = tuple(tuple(row) for row in T.tolist())
+        return Camera(size, size, K[0, 0], K[1, 1], K[0, 2], K[1, 2], rows)
 
     def render(self) -> UInt8[np.ndarray, "height width 3"] | None:
         """An image (height, width, 3) uint8 of `render_camera` with shadows; None without render mode."""

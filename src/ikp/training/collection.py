@@ -324,4 +324,5 @@ def _spec_of(env: Any) -> DataSpec:
         fps=1.0 / base.control_dt,
         joint_dims=base.joint_dims,
         discrete_dims=base.discrete_dims,
+        cameras={name: base.camera(name) for name in shapes if hasattr(base, "camera")},
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from ikp.policies import ImplicitPolicy, Policy
+from ikp.policies.image_plane import OBSERVED_FEATURES
 
 SMALLEST, LARGEST = 0.05, 20.0
 """Root mean squares between which an input is fit to learn from: an image encoder that ended at 0.03 beside joints
@@ -24,7 +25,8 @@ def input_scales(policy: Policy, batch: Mapping) -> dict[str, float]:
 
     Returns:
         By name: `state`, `environment_state`, one per camera, `observed poses`, `action` (the standardised
-        variables), `link poses` (those of the demonstrated action); what the policy has of these.
+        variables), `link poses` (those of the demonstrated action), `goal` (in the image);
+        what the policy has of these.
     """
     parts = policy.encoder.parts(batch)
     expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
@@ -36,6 +38,8 @@ def input_scales(policy: Policy, batch: Mapping) -> dict[str, float]:
         parts["link poses"] = policy.poses.terms(joints, expert + policy.shift(joints)).prefix[
             :, policy.poses.shown
         ]
+    if policy.plane is not None and policy.config.image_plane.inputs:
+        parts["goal"] = policy.context(batch)[:, -OBSERVED_FEATURES:]
     return {name: float(value.square().mean().sqrt()) for name, value in parts.items()}
 
 

@@ -27,9 +27,8 @@ def make_optimizers(policy: Policy, config: TrainConfig) -> list[torch.optim.Opt
     matrices: list[nn.Parameter] = []
     others: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in policy.named_parameters():
-        kind = (
-            "residual" if ".residual." in name else "encoder" if name.startswith("encoder.images") else "head"
-        )
+        is_residual = ".residual." in name or name.endswith("camera_pose")
+        kind = "residual" if is_residual else "encoder" if name.startswith("encoder.images") else "head"
         if config.optimizer == "muon" and kind != "residual" and is_matrix(parameter):
             matrices.append(parameter)
         else:

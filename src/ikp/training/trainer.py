@@ -71,7 +71,7 @@ def train(
     Raises:
         FileExistsError: `out` holds a run and `resume` is off.
         FloatingPointError: the loss is no longer finite.
-        ValueError: too few episodes to hold some out.
+        ValueError: too few episodes to hold some out, or shifted images beside an image plane.
     """
     run = _Run(policy, dataset, config or TrainConfig(), Path(out), resume)
     return run.execute(callback, dict(origin or {}))
@@ -88,8 +88,14 @@ class _Run:
         self.device = _device(config.device)
         if not resume and (out / "state").exists():
             raise FileExistsError(f"{out} holds a run already: resume it (--resume) or choose another folder")
+        if config.image_shift and policy.config.has_image_plane:
+            raise ValueError(
+                f"image_shift is {config.image_shift}: shifted images do not fit the camera of the image plane; set it "
+                "to 0, or leave '+image' out of the action space"
+            )
         out.mkdir(parents=True, exist_ok=True)
-        policy.fit_scales(dataset.state, dataset.action, dataset.environment_state)
+        goals = dataset.goal_state if policy.config.has_image_plane else None
+        policy.fit_scales(dataset.state, dataset.action, dataset.environment_state, goals)
         self.policy = policy.to(self.device)
         self.averaged = copy.deepcopy(policy).eval()
         self.dataset = dataset
@@ -148,7 +154,9 @@ class _Run:
         # Each step's randomness comes from (seed, step) alone, so a resumed run repeats it.
         torch.manual_seed(config.seed * 1_000_003 + step)
         frames = batch_indices(self.training, config.batch_size, step, config.seed)
-        batch = batch_to(self.dataset.batch(frames, self.policy.config.history), self.device)
+        policy = self.policy.config
+        batch = self.dataset.batch(frames, policy.history, goals=policy.has_image_plane)
+        batch = batch_to(batch, self.device)
         if config.image_shift:
             batch["images"] = {k: shift_images(v, config.image_shift) for k, v in batch["images"].items()}
         factor = schedule(self._fraction(), config.warmup)
