@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ikp.experiments.linearity import PIECES, linearity
 from ikp.experiments.matrix import VARIANTS
 from ikp.experiments.plots import COLORS, figure, styled
 from ikp.experiments.tables import CellRecords
@@ -22,7 +23,10 @@ CURVES = (("miss", "Large misses on held-out frames", "share of frames [%]", 100
 
 @styled
 def expert_figure(title: str, recorded: Mapping[str, Any]) -> Figure:
-    """An expert's motion in joint and in Cartesian space: one episode in full colour, further ones behind it."""
+    """An expert's motion in joint and in Cartesian space: one episode in full colour, further ones behind it.
+
+    The titles say how far it is from a few straight pieces in each space (`ikp.experiments.linearity`).
+    """
     made, axes = figure(10.5, 4.3, 1, 2)
     made.suptitle(title, x=0.01, ha="left", fontsize=12)
     joint_ax, tip_ax = axes[0]
@@ -31,6 +35,9 @@ def expert_figure(title: str, recorded: Mapping[str, Any]) -> Figure:
         _joints(joint_ax, recorded, episode, "-", strong)
         _tips(tip_ax, recorded, episode, "position_true", "-", strong)
     _finish(joint_ax, tip_ax)
+    left = linearity(recorded)
+    joint_ax.set_title(f"Joints: {100 * left['joints']:.0f} % off {PIECES} straight pieces")
+    tip_ax.set_title(f"Tip: {100 * left['tip']:.0f} % off {PIECES} straight pieces")
     return made
 
 
