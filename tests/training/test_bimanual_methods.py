@@ -55,8 +55,9 @@ def test_method_trains_and_acts(collected, method, tmp_path):
     observation, _ = env.reset(seed=0)
     action = policy.act(stack_observations([[observation]], policy))
     assert action.shape == (1, 14)
-    # Hardly trained, it still stays within the steps of the demonstrations.
-    assert (action[0] - torch.from_numpy(observation["state"])).abs().max() < 0.6
+    # Hardly trained, it still stays within the steps of the demonstrations; those of the tips leave the elbows free.
+    furthest = 0.9 if method == "implicit-cartesian" else 0.6
+    assert (action[0] - torch.from_numpy(observation["state"])).abs().max() < furthest
 
 
 def test_two_tips_are_twelve_variables(collected):
