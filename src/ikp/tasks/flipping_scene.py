@@ -28,8 +28,8 @@ BASE_Y = 0.20  # the bases stand at y = +-this, side by side, both facing +x [m]
 
 # The elbow surface: a bumper with a round end on link 4 along its joint's axis, which presses on the box. Friction
 # carries the box's weight twice over, but its resistance to turning (a length [m]: the torque over the pressing force)
-# holds a weight no more than some 3 cm off the line between both ends: gripped farther from its middle, the box turns.
-PAD_RADIUS, PAD_REACH, PAD_FRICTION, PAD_TURNING = 0.030, 0.100, 0.35, 0.006
+# holds a weight no more than some 2 cm off the line between both ends: gripped farther from its middle, the box turns.
+PAD_RADIUS, PAD_REACH, PAD_FRICTION, PAD_TURNING = 0.030, 0.100, 0.35, 0.0045
 STAND_FRICTION = 1.2
 
 BOX_SIDE, BOX_MASS = 0.20, 4.0
