@@ -22,6 +22,9 @@ from ikp.tasks.scene import (
 )
 
 SIM_DT = 0.004
+IMPRATIO = (
+    10.0  # stiffer friction: at MuJoCo's 1 a box that is held creeps down a centimetre while it is carried
+)
 SIDES = ("left", "right")
 SHOULDER_HEIGHT, UPPER_ARM = 0.36, 0.42  # of the iiwa 14 [m]
 BASE_Y = 0.20  # the bases stand at y = +-this, side by side, both facing +x [m]
@@ -29,7 +32,7 @@ BASE_Y = 0.20  # the bases stand at y = +-this, side by side, both facing +x [m]
 # The elbow surface: a bumper with a round end on link 4 along its joint's axis, which presses on the box. Friction
 # carries the box's weight twice over, but its resistance to turning (a length [m]: the torque over the pressing force)
 # holds a weight no more than some 2 cm off the line between both ends: gripped farther from its middle, the box turns.
-PAD_RADIUS, PAD_REACH, PAD_FRICTION, PAD_TURNING = 0.030, 0.100, 0.35, 0.0045
+PAD_RADIUS, PAD_REACH, PAD_FRICTION, PAD_TURNING = 0.030, 0.100, 0.35, 0.002
 STAND_FRICTION = 1.2
 
 BOX_SIDE, BOX_MASS = 0.20, 4.0
@@ -57,6 +60,7 @@ def flipping_robot() -> Robot:
 def build_flipping_spec() -> mujoco.MjSpec:
     """The whole scene, not compiled; after the arms' joints come those of `box`, then the particles'."""
     spec = make_spec(SIM_DT)
+    spec.option.impratio = IMPRATIO
     spec.stat.center, spec.stat.extent = (0.25, 0.0, 0.25), 1.2
     add_surroundings(spec, table_size=(1.3, 1.4), table_center=(0.30, 0.0))
     add_arm(spec, flipping_robot(), {**iiwa14_bodies("left_"), **iiwa14_bodies("right_")})
