@@ -62,12 +62,18 @@ class JointTargets(nn.Module):
         return state[:, self.action_dims] + variables if self.delta else variables
 
 
+LARGEST_STEP = 1.5
+"""Of a joint found by inverse kinematics, in units of what its speed limit allows between two frames. More than 1 since
+the measured joints lag behind the commanded ones."""
+
+
 class TipPoses(nn.Module):
     """The variables are the tips' target poses: position [m] and rotation vector [rad] in the base frame.
 
     Labels are nominal forward kinematics of the commanded joints; execution is nominal, generic inverse
     kinematics from the measured joints (paper, Sec. V-A). As differences: p_target - p_measured, and the
-    rotation vector of R_target R_measured^T.
+    rotation vector of R_target R_measured^T. Near a straight elbow a small step of the tips may be a large one of the
+    joints: a step that some joint cannot do is shortened as a whole.
 
     Args:
         spec: the data; `joint_dims` are the joints.
@@ -80,6 +86,7 @@ class TipPoses(nn.Module):
         check_joint_dims(spec, robot)
         self.action_dims = list(spec.joint_dims)
         self.robot, self.delta = robot, delta
+        self.largest_step = (LARGEST_STEP / spec.fps) * robot.velocity  # infinite where the limit is unknown
         self.names = [
             f"{tip}.{axis}" for tip in robot.tip_names for axis in ("x", "y", "z", "rx", "ry", "rz")
         ]
@@ -107,7 +114,11 @@ class TipPoses(nn.Module):
             R = R @ measured[..., :3, :3]
         T = torch.eye(4, dtype=q.dtype, device=q.device).repeat(*p.shape[:-1], 1, 1)
         T[..., :3, :3], T[..., :3, 3] = R, p
-        return inverse_kinematics(self.robot, T, q, iterations=20, restarts=0).q
+        return q + self._shortened(inverse_kinematics(self.robot, T, q, iterations=20, restarts=0).q - q)
+
+    def _shortened(self, step: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch joints"]:
+        excess = (step.abs() / self.largest_step.to(step)).amax(-1, keepdim=True)
+        return step / excess.clamp_min(1.0)
 
     def poses(self, q: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch tips 4 4"]:
         """Nominal T_base_tip of every tip."""
