@@ -79,7 +79,11 @@ class Collect:
 
         env_id = task_id(self.task)
         offset = task_options(env_id) if self.offset_seed == "task" else {"offset_seed": self.offset_seed}
-        kwargs = {"observation": self.observation, **offset, **_options(self.env)}
+        kwargs = {
+            "observation": self.observation,
+            **offset,
+            **_options(self.env, "--env", "offset_seed=7 or observation=state"),
+        }
         report = collect(
             env_id,
             self.out,
@@ -150,7 +154,10 @@ class Train:
             train_config=self.train,
             episodes=self.episodes,
             robot=load_robot(self.robot, tips=self.tips or None) if self.robot else None,
-            cameras={name: Camera.load(path) for name, path in _options(self.camera, "--camera").items()},
+            cameras={
+                name: Camera.load(path)
+                for name, path in _options(self.camera, "--camera", "front=camera.json").items()
+            },
             resume=self.resume,
         )
         print(f"{result.steps} steps in {result.seconds / 60:.1f} min; errors on held-out demonstrations:")
@@ -197,7 +204,7 @@ class Evaluate:
             episodes=self.episodes,
             seed=self.seed,
             task=self.task,
-            env_kwargs=_options(self.env),
+            env_kwargs=_options(self.env, "--env", "offset_seed=7 or observation=state"),
             video=self.video,
             video_episodes=self.video_episodes,
             out=self.out,
@@ -318,13 +325,12 @@ def _description(command: type, *, in_full: bool) -> str:
     return text if in_full else text.partition("\n")[0]
 
 
-def _options(pairs: Sequence[str], option: str = "--env") -> dict[str, Any]:
+def _options(pairs: Sequence[str], option: str, example: str) -> dict[str, Any]:
     """`name=value` words as a dict; values that are JSON are read as such."""
     options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
-            example = "front=camera.json" if option == "--camera" else "offset_seed=7 or observation=state"
             raise ValueError(f"{option} {pair!r}: write name=value, such as {example}")
         try:
             options[name] = None if text == "None" else json.loads(text)

@@ -7,7 +7,8 @@ import torch
 
 from ikp.kinematics import Robot, ur5e
 from ikp.nets import EncoderConfig
-from ikp.policies import DataSpec, Policy, PolicyConfig, make_policy, method_config
+from ikp.policies import DataSpec, ImplicitPolicy, Policy, PolicyConfig, make_policy, method_config
+from ikp.policies.proposal import uniform_negatives
 
 JOINTS = tuple(f"joint_{i}" for i in range(6))
 
@@ -66,3 +67,24 @@ def fitted(robot: Robot, method: str, *, pixels: bool = False, **changes: object
         batch["state"][:, -1], batch["action"], None if environment is None else environment[:, -1]
     )
     return policy, batch
+
+
+@torch.no_grad()
+def assert_walk_equals_all_at_once(policy: ImplicitPolicy, batch: dict) -> None:
+    """The energies that a search asks for one by one are the teacher-forced ones, residuals and kept rows included."""
+    for name, parameter in policy.named_parameters():
+        if ".residual." in name:
+            parameter.add_(0.03 * torch.randn_like(parameter))
+    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
+    context, joints = policy.context(batch), policy._joints(batch)
+    together = policy.given(context, joints, expert)(candidates)
+    walk = policy.walk(context, joints)
+    rows = torch.tensor([3, 3, 0, 7])
+    for j in range(policy.dims):
+        alone = walk.energies(j)(candidates[:, j])
+        torch.testing.assert_close(alone, together[:, j], atol=1e-5, rtol=1e-4)
+        if j == 2:
+            walk.keep(rows)
+            expert, candidates, together = expert[rows], candidates[rows], together[rows]
+        walk.commit(j, expert[:, j])

@@ -20,9 +20,8 @@ from ikp.policies import (
 )
 from ikp.policies.features import LINK_FEATURES, LINK_GAIN
 from ikp.policies.image_plane import ERROR_SCALE, OBSERVED_FEATURES
-from ikp.policies.proposal import uniform_negatives
 
-from .conftest import small_batch, small_config, small_spec
+from .conftest import assert_walk_equals_all_at_once, small_batch, small_config, small_spec
 
 CAMERA = Camera.look_at((-1.5, 0.0, 1.5), (-0.5, 0.0, 0.1), fovy=25.0, width=64, height=64)
 """It sees where the arms of `small_batch` work."""
@@ -46,23 +45,7 @@ def imaged(
 @pytest.mark.parametrize("residual", [(), ("offset", "dense", "link")])
 def test_a_walk_equals_all_dimensions_at_once(robot, residual):
     policy, batch = imaged(robot, residual=residual)
-    with torch.no_grad():
-        for name, parameter in policy.named_parameters():
-            if ".residual." in name:
-                parameter.add_(0.03 * torch.randn_like(parameter))
-        expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
-        candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
-        context, joints = policy.context(batch), policy._joints(batch)
-        together = policy.given(context, joints, expert)(candidates)
-        walk = policy.walk(context, joints)
-        rows = torch.tensor([3, 3, 0, 7])
-        for j in range(policy.dims):
-            alone = walk.energies(j)(candidates[:, j])
-            torch.testing.assert_close(alone, together[:, j], atol=1e-5, rtol=1e-4)
-            if j == 2:
-                walk.keep(rows)
-                expert, candidates, together = expert[rows], candidates[rows], together[rows]
-            walk.commit(j, expert[:, j])
+    assert_walk_equals_all_at_once(policy, batch)
 
 
 def test_tip_features_are_those_of_forward_kinematics(robot):

@@ -14,7 +14,7 @@ from ikp.policies.inference import Walk, joint_log_density, langevin, search
 from ikp.policies.normalizer import Bounds
 from ikp.policies.proposal import scale_gradient, uniform_negatives
 
-from .conftest import fitted, small_config
+from .conftest import assert_walk_equals_all_at_once, fitted, small_config
 
 
 def decision(policy: ImplicitPolicy, batch: dict) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -26,24 +26,7 @@ def decision(policy: ImplicitPolicy, batch: dict) -> tuple[torch.Tensor, torch.T
 @pytest.mark.parametrize("residual", [(), ("offset",), ("offset", "dense", "link")])
 def test_a_walk_equals_all_dimensions_at_once(robot, residual, links):
     policy, batch = fitted(robot, "ikp", residual=residual, links=links)
-    with torch.no_grad():
-        for name, parameter in policy.named_parameters():
-            if ".residual." in name:
-                parameter.add_(0.03 * torch.randn_like(parameter))
-    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
-    candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
-    context, joints = decision(policy, batch)
-    rows = torch.tensor([3, 3, 0, 7])
-    with torch.no_grad():
-        together = policy.given(context, joints, expert)(candidates)
-        walk = policy.walk(context, joints)
-        for j in range(policy.dims):
-            alone = walk.energies(j)(candidates[:, j])
-            torch.testing.assert_close(alone, together[:, j], atol=1e-5, rtol=1e-4)
-            if j == 2:
-                walk.keep(rows)
-                expert, candidates, together = expert[rows], candidates[rows], together[rows]
-            walk.commit(j, expert[:, j])
+    assert_walk_equals_all_at_once(policy, batch)
 
 
 def test_only_the_tips_energy_sees_a_pose_where_only_the_tip_is_shown(robot):

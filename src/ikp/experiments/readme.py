@@ -12,21 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ikp.experiments.bench_table import headlines, speed_tables
-from ikp.experiments.matrix import SWEEPING, TABLES, VARIANTS
+from ikp.experiments.matrix import INSERTION_1000, SWEEPING, TABLES, VARIANTS
 from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.summary import TOLERANCES, count_of, percent, tolerance_name
-from ikp.experiments.tables import cell_records, markdown
+from ikp.experiments.tables import cell_records, markdown, published
 from ikp.policies.checkpoint import replaced_atomically
 
-PAPER = {
-    "explicit": "74.2 ± 2.5",
-    "explicit-fk": "75.4 ± 2.8",
-    "implicit-cartesian": "0.0 ± 0.0",
-    "implicit-joint": "85.2 ± 3.1",
-    "ikp": "92.4 ± 2.6",
-}
-"""The paper's Table II, miscalibrated insertion from pixels with 1000 demonstrations, mean and std over 3 seeds [%]."""
-DEMO, STATE_PRESET = "insertion_pixels", "standard"
+DEMO, PRESET = "insertion_pixels", "standard"
 
 
 def results_table(root: Path | str) -> str:
@@ -55,14 +47,15 @@ def _demo_row(result: Mapping[str, Any]) -> list[str]:
     within = [summary["within"][tolerance_name(tolerance)] for tolerance in TOLERANCES]
     count, episodes = str(trained["data"]["episodes"]), str(summary["episodes"])
     method = trained["method"]
-    return [METHOD_TITLES[method], count, _budget([trained]), *map(percent, within), episodes, PAPER[method]]
+    paper = published(TABLES["table2"].cell(INSERTION_1000, method))
+    return [METHOD_TITLES[method], count, _budget([trained]), *map(percent, within), episodes, paper]
 
 
 def _state_rows(root: Path) -> list[list[str]]:
     """Equal steps first, then equal time; the episodes of all seeds together."""
     table, rows = TABLES["state"], []
     for cell in table.cells:
-        records = list(cell_records(cell, root, STATE_PRESET).records.values())
+        records = list(cell_records(cell, root, PRESET).records.values())
         if not records:
             continue
         episodes = [len(record["episodes"]["success"]) for record in records]
@@ -78,9 +71,9 @@ def _state_rows(root: Path) -> list[list[str]]:
 
 
 def _sweeping(root: Path) -> str:
-    rows, published = [], TABLES["table1"]
+    rows = []
     for cell in TABLES["sweeping"].cells:
-        records = list(cell_records(cell, root, STATE_PRESET).records.values())
+        records = list(cell_records(cell, root, PRESET).records.values())
         if not records:
             continue
         budget = _budget([record["training"] for record in records])
@@ -88,11 +81,10 @@ def _sweeping(root: Path) -> str:
         low, high = (100 * bound for bound in records[0]["score"]["interval_95"])
         if len(records) == 1:
             moved += f" ({low:.0f} to {high:.0f} %)"
-        paper = published.cell(SWEEPING, cell.variant).published
+        paper = published(TABLES["table1"].cell(SWEEPING, cell.variant))
         seen = str(len(records[0]["episodes"]["score"]))
-        of_paper = "" if paper is None else f"{paper[0]} ± {paper[1]}"
         title = VARIANTS[cell.variant].title
-        rows.append([title, str(cell.column.demonstrations), budget, moved, seen, of_paper])
+        rows.append([title, str(cell.column.demonstrations), budget, moved, seen, paper])
     head = ["method", "demonstrations", "training", "particles in the bowls", "unseen episodes"]
     table = markdown([[*head, "paper, its simulator [%]"], *rows]) if rows else "not run"
     return f"**Bimanual sweeping from 96x96 pixels**: two iiwa 14\n\n{table}"
