@@ -30,6 +30,8 @@ MAIN = "ikp"
 COMPARED = ("implicit-joint", "explicit")
 CURVE_SHARES = (0.1, 0.25, 0.5, 0.75)
 """Shares of the training at which the averaged policy is kept, to be evaluated afterwards."""
+VALIDATE_EVERY = 200
+"""Steps between checks, at which policies for the curve can be kept: a few seconds each, and the demo is short."""
 RENDER_SIZE = (320, 320)
 SECONDS_PER_DEMONSTRATION = 0.08
 """On two cores, for the announcement."""
@@ -56,7 +58,8 @@ class DemoConfig:
         chosen = preset(self.preset)
         minutes = chosen.minutes if self.minutes is None else self.minutes
         count = chosen.demonstrations if self.demonstrations is None else self.demonstrations
-        train = replace(chosen.train, minutes=minutes, seed=self.seed)
+        every = min(VALIDATE_EVERY, chosen.train.validate_every)
+        train = replace(chosen.train, minutes=minutes, seed=self.seed, validate_every=every)
         return replace(chosen, train=train, demonstrations=count, minutes=minutes)
 
     @property
