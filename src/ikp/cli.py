@@ -161,7 +161,7 @@ class Train:
             resume=self.resume,
         )
         print(f"{result.steps} steps in {result.seconds / 60:.1f} min; errors on held-out demonstrations:")
-        for name, value in result.validation["held_out"].items():
+        for name, value in (result.validation["held_out"] | result.probe).items():
             print(f"  {name:18s} {value:.3f}")
         print(f"next: ikp evaluate --policy {self.out}")
 

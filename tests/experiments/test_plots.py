@@ -32,7 +32,7 @@ def test_what_a_killed_run_wrote_beyond_its_state_is_left_out(tmp_path):
 def test_learning_curves_have_units(tmp_path):
     made = learning_curves(read_metrics(metrics_file(tmp_path, range(1, 60))))
     labels = [ax.get_ylabel() for ax in made.axes]
-    assert labels == ["loss [nat]", "largest joint [deg]", "distance [mm]", "share of frames [%]"]
+    assert labels == ["loss [nat]", "largest joint [deg]", "distance [mm]", "share [%]"]
     path = save_figure(made, tmp_path / "new" / "curves.png")
     assert path.read_bytes().startswith(b"\x89PNG")
 

@@ -43,7 +43,8 @@ def test_rows_hold_what_was_measured(tmp_path):
 
 
 def test_seeds_of_a_setting_are_one_row(tmp_path):
-    cell = TABLES["state"].cells[0]
+    table = TABLES["state"]
+    cell = table.cell(table.columns[1], "explicit")
     for seed, errors_mm in enumerate(([1.0, 3.0], [1.0, 50.0])):
         run = resolve(cell, "standard", seed)
         episodes = [

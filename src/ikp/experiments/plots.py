@@ -85,19 +85,22 @@ def read_metrics(path: Path | str) -> list[dict[str, Any]]:
 
 @styled
 def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss, error of the chosen actions in degrees and millimetres, and the share of large misses, over minutes."""
+    """Loss, errors of the chosen actions, and the shares of large misses and of joints that stay, over minutes."""
     made, axes = figure(10.5, 6.4, 2, 2)
     _loss(axes[0, 0], metrics)
     _errors(axes[0, 1], metrics, "joint_deg", "Joint error of the chosen action", "largest joint [deg]")
     _errors(axes[1, 0], metrics, "tip_mm", "Tool-tip error of the chosen action", "distance [mm]")
     ax = axes[1, 1]
     for name, color, label in (
-        ("training", "#9aa1a9", "training frames"),
-        ("held_out", COLORS["ikp"], "held-out frames"),
+        ("training", "#9aa1a9", "training"),
+        ("held_out", COLORS["ikp"], "held-out"),
     ):
-        minutes, values = _series(metrics, name, "miss")
-        ax.plot(minutes, 100 * values, color=color, label=label, marker="o", markersize=3)
-    ax.set(title="Large misses (over 10 mm or 5 deg)", ylabel="share of frames [%]", ylim=(0, None))
+        for key, style, words in (("miss", "-", "misses"), ("stay", "--", "staying")):
+            minutes, values = _series(metrics, name, key)
+            ax.plot(
+                minutes, 100 * values, style, color=color, label=f"{label}, {words}", marker="o", markersize=3
+            )
+    ax.set(title="Misses over 10 mm or 5 deg; joints that wrongly stay", ylabel="share [%]", ylim=(0, None))
     ax.legend()
     for ax in axes[1]:
         ax.set_xlabel("training time [min]")

@@ -54,8 +54,14 @@ def record_of(
         "settings": run.settings(),
         "origin": evaluation["origin"],
         "curve": _curve(metrics),
+        "probe": {key: _rounded(value) for key, value in last_probe(read_metrics(metrics)).items()},
         "episodes": _columns(evaluation["episodes"]),
     }
+
+
+def last_probe(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What the training's perception probe found at the end; empty where there is none."""
+    return next((line["probe"] for line in reversed(metrics) if "probe" in line), {})
 
 
 def score_of(metric: str, episodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

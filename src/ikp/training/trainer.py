@@ -23,6 +23,7 @@ from ikp.training.config import TrainConfig
 from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.memory import reuse_freed_memory
 from ikp.training.optimization import MovingAverage, make_optimizers, schedule
+from ikp.training.probe import perception_probe
 from ikp.training.state import Progress, load_state, save_state
 from ikp.training.validation import action_errors
 
@@ -39,12 +40,14 @@ class TrainResult:
         steps: optimiser steps done.
         seconds: time spent in steps, validation not counted.
         validation: action errors at the end (see `ikp.training.validation`).
+        probe: what the encoder sees at the end (see `ikp.training.probe`).
     """
 
     policy: Policy
     steps: int
     seconds: float
     validation: dict[str, dict[str, float]]
+    probe: dict[str, float]
 
 
 def train(
@@ -123,13 +126,15 @@ class _Run:
                 if step % config.checkpoint_every == 0:
                     save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
         self._validate(callback)
+        probe = perception_probe(self.averaged, self.dataset, self.training, self.held_out)
+        self._record({"probe": probe})
         save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
         self.averaged.to("cpu")
         done = {"steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
         origin = {**origin, "train": config.to_json(), **done}
         save_policy(self.averaged, self.out / "policy", origin=origin)
         self.writer.close()
-        return TrainResult(self.averaged, self.progress.step, self.progress.seconds, self.validation)
+        return TrainResult(self.averaged, self.progress.step, self.progress.seconds, self.validation, probe)
 
     def _check_scales(self) -> None:
         frames = self.training[torch.linspace(0, len(self.training) - 1, VALIDATION_FRAMES).long()]

@@ -15,6 +15,10 @@ from ikp.policies import Policy
 MISS_DEGREES = 5.0
 MISS_METRES = 0.010
 """A chosen action whose tip pose is off by more than either of these is a large miss."""
+MOVES_DEGREES = 1.0
+"""A demonstrated motion of a joint above this is one that a policy should not answer with staying."""
+STAYS = 0.1
+"""A chosen motion below this share of the demonstrated one, whatever its direction, is staying."""
 
 
 def action_errors(policy: Policy, batch: Mapping) -> dict[str, float]:
@@ -22,8 +26,9 @@ def action_errors(policy: Policy, batch: Mapping) -> dict[str, float]:
 
     Returns:
         Medians and 90th percentiles of the joint error [deg, largest joint], the tip's position [mm] and
-        orientation [deg] by nominal kinematics, the share of large misses and of wrong discrete values;
-        without a robot the action error in units of the demonstrations' spread.
+        orientation [deg] by nominal kinematics, the share of large misses (`miss`), that of joints which stay where
+        the demonstration moves them (`stay`), and that of wrong discrete values; without a robot the action error
+        in units of the demonstrations' spread.
     """
     action, chosen = batch["action"], policy.act(batch)
     errors: dict[str, float] = {}
@@ -33,14 +38,33 @@ def action_errors(policy: Policy, batch: Mapping) -> dict[str, float]:
     if policy.robot is None:
         state = batch["state"][:, -1]
         difference = policy.variables.encode(state, action) - policy.variables.encode(state, chosen)
-        return errors | _quantiles("action", (difference / policy.scale.std).norm(dim=-1))
+        return errors | quantiles("action", (difference / policy.scale.std).norm(dim=-1))
     joints = list(policy.spec.joint_dims)
     difference = (action[:, joints] - chosen[:, joints]).abs().amax(-1)
     position, angle = tip_distance(policy, action[:, joints], chosen[:, joints])
     miss = (position > MISS_METRES) | (angle > math.radians(MISS_DEGREES))
-    errors |= _quantiles("joint_deg", difference.rad2deg())
-    errors |= _quantiles("tip_mm", position * 1e3) | _quantiles("tip_deg", angle.rad2deg())
-    return errors | {"miss": float(miss.float().mean())}
+    errors |= quantiles("joint_deg", difference.rad2deg())
+    errors |= quantiles("tip_mm", position * 1e3) | quantiles("tip_deg", angle.rad2deg())
+    stay = stay_share(policy.measured_joints(batch), action[:, joints], chosen[:, joints])
+    return errors | {"miss": float(miss.float().mean()), "stay": stay}
+
+
+def stay_share(
+    measured: Float[Tensor, "batch joints"],
+    demonstrated: Float[Tensor, "batch joints"],
+    chosen: Float[Tensor, "batch joints"],
+) -> float:
+    """Share of the demonstrated joint motions above `MOVES_DEGREES` that the choice hardly makes; 0 if there are none.
+
+    Where demonstrations often rest, "stay" is a narrow peak of the density that draws an uncertain policy.
+
+    Args:
+        measured, demonstrated, chosen: joint positions [rad].
+    """
+    motion = (demonstrated - measured).abs()
+    moves = motion > math.radians(MOVES_DEGREES)
+    stays = (chosen - measured).abs() < STAYS * motion
+    return float((moves & stays).sum() / moves.sum().clamp(min=1))
 
 
 def tip_distance(
@@ -50,6 +74,13 @@ def tip_distance(
     assert policy.robot is not None
     tips = list(policy.robot.tip_indices)
     a, b = (forward_kinematics(policy.robot, q)[:, tips] for q in (q_a, q_b))
+    return pose_distance(a, b)
+
+
+def pose_distance(
+    a: Float[Tensor, "batch tips 4 4"], b: Float[Tensor, "batch tips 4 4"]
+) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch"]]:
+    """Largest distance [m] and angle [rad] over the tips between two sets of poses."""
     distance = (a[..., :3, 3] - b[..., :3, 3]).norm(dim=-1)
     # |Ra - Rb|_F = 2 sqrt(2) sin(angle / 2), which is accurate for small angles where acos of the trace is not
     chord = (a[..., :3, :3] - b[..., :3, :3]).flatten(-2).norm(dim=-1)
@@ -57,5 +88,6 @@ def tip_distance(
     return distance.amax(-1), angle.amax(-1)
 
 
-def _quantiles(name: str, values: Tensor) -> dict[str, float]:
+def quantiles(name: str, values: Tensor) -> dict[str, float]:
+    """Median and 90th percentile as `NAME_median` and `NAME_p90`."""
     return {f"{name}_median": float(values.median()), f"{name}_p90": float(values.quantile(0.9))}
