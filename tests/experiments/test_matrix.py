@@ -6,10 +6,12 @@ import pytest
 
 from ikp.data import load_dataset
 from ikp.experiments import runs
-from ikp.experiments.matrix import TABLES, TARGETS, TASK_ENTRIES, VARIANTS, Cell, Column, check_target
+from ikp.experiments.execution import rough_cameras
+from ikp.experiments.matrix import TABLES, TARGETS, TASK_ENTRIES, Cell, Column, check_target
 from ikp.experiments.planning import data_sets, missing_tasks, plan, resolve
 from ikp.experiments.presets import METHOD_NAMES, PRESETS, preset
 from ikp.experiments.runs import task_of_data
+from ikp.experiments.variants import ROUGH_METRES, VARIANTS
 from ikp.policies import make_policy
 from ikp.policies.policy import batch_to
 
@@ -81,7 +83,9 @@ def test_a_variant_that_the_preset_has_anyway_shares_its_runs():
 
 
 def test_budgets_of_steps_and_of_time_replace_the_presets(all_tasks):
-    by_steps, by_time = (resolve(Cell(column, "ikp"), "standard", 0) for column in TABLES["state"].columns[1:])
+    by_steps, by_time = (
+        resolve(Cell(column, "ikp"), "standard", 0) for column in TABLES["state"].columns[1:]
+    )
     assert (by_steps.train.steps, by_steps.train.minutes) == (2000, None)
     assert by_time.train.minutes == 2
     assert by_steps.task.env_kwargs["observation"] == "state"
@@ -134,6 +138,25 @@ def test_settings_that_do_not_change_the_outcome_do_not_count():
     faster = replace(run, train=replace(run.train, device="cpu", threads=3, checkpoint_every=7))
     assert faster.settings() == run.settings()
     assert replace(run, train=replace(run.train, batch_size=7)).settings() != run.settings()
+
+
+def test_the_image_planes_rows_differ_from_their_method_in_the_plane_alone():
+    column, rows = TABLES["image"].columns[0], [v for v in TABLES["image"].variants if "image" in v]
+    for row in rows:
+        run, plain = (resolve(Cell(column, name), "standard", 0) for name in (row, row.split("-image")[0]))
+        assert run.policy.action_space == plain.policy.action_space + "+image"
+        same = {"action_space": plain.policy.action_space, "image_plane": plain.policy.image_plane}
+        assert replace(run.policy, **same) == plain.policy
+        assert (run.train, run.demonstrations) == (plain.train, plain.demonstrations)
+    settings = [str(resolve(Cell(column, row), "standard", 0).settings()) for row in rows]
+    assert len(set(settings)) == len(rows)
+
+
+def test_a_rough_camera_is_two_centimetres_off():
+    task = resolve(Cell(TABLES["image"].columns[0], "ikp-image-rough"), "standard", 0).task
+    (right,), (rough,) = task.cameras().values(), rough_cameras(task).values()
+    moved = (rough.pose() - right.pose())[:3, 3].norm().item()
+    assert moved == pytest.approx(sum(x * x for x in ROUGH_METRES) ** 0.5)
 
 
 def test_unknown_targets_and_presets_are_refused():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
 from ikp.kinematics import Camera, back_project, project
+from ikp.kinematics.rotations import inverse_pose
 
 CAMERA = Camera.look_at((1.2, -0.4, 1.1), (0.4, 0.1, 0.05), fovy=30.0, width=120, height=80)
 
@@ -74,6 +76,17 @@ def test_a_resized_camera_sees_the_same():
     p = points()
     full = project(CAMERA.intrinsics(), CAMERA.pose(), p)
     torch.testing.assert_close(project(half.intrinsics(), half.pose(), p), full / 2)
+
+
+def test_a_displaced_camera_moves_along_and_turns_about_its_own_axes():
+    moved = CAMERA.displaced((0.1, 0.0, 0.02), (0.0, 0.0, math.pi / 2))
+    # the camera's own x axis seen from where it was: turned to y; its origin 10 cm to the right, 2 cm ahead
+    relative = inverse_pose(CAMERA.pose()) @ moved.pose()
+    expected = torch.tensor(
+        [[0, -1, 0, 0.1], [1, 0, 0, 0], [0, 0, 1, 0.02], [0, 0, 0, 1]], dtype=torch.float64
+    )
+    torch.testing.assert_close(relative, expected)
+    assert moved.intrinsics().equal(CAMERA.intrinsics())
 
 
 def test_files(tmp_path):

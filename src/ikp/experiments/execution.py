@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from ikp.data.format import read_info
 from ikp.experiments.locks import is_locked, lock
 from ikp.experiments.planning import Places, Run
 from ikp.experiments.records import check_record, read_record, record_of
-from ikp.experiments.runs import evaluate_policy, train_policy
+from ikp.experiments.runs import Task, evaluate_policy, train_policy
 from ikp.experiments.stages import Stage, Stages
+from ikp.experiments.variants import ROUGH_DEGREES, ROUGH_METRES
+from ikp.kinematics import Camera
 from ikp.training.collection import collect
 from ikp.training.origin import write_json
 
@@ -58,6 +61,7 @@ def _execute(run: Run, places: Places, share: dict[str, Any]) -> None:
             policy=run.policy,
             train_config=run.train,
             episodes=run.demonstrations,
+            cameras=rough_cameras(run.task) if run.rough_camera else None,
             resume=True,
         )
 
@@ -67,6 +71,12 @@ def _execute(run: Run, places: Places, share: dict[str, Any]) -> None:
     evaluation = evaluate_policy(work, episodes=run.episodes)
     made_in = {"machine_share": share, "starts": stages.done["train"]["runs"]}
     write_json(places.result(run), record_of(run, evaluation, work / METRICS, made_in))
+
+
+def rough_cameras(task: Task) -> dict[str, Camera]:
+    """The task's cameras, each as wrong as one that was set up by hand (`ikp.experiments.variants`)."""
+    turned = [math.radians(angle) for angle in ROUGH_DEGREES]
+    return {name: camera.displaced(ROUGH_METRES, turned) for name, camera in task.cameras().items()}
 
 
 def ensure_data(run: Run, places: Places, workers: int | None = None) -> None:

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ikp.experiments.linearity import PIECES, linearity
-from ikp.experiments.matrix import VARIANTS
 from ikp.experiments.plots import COLORS, figure, styled
 from ikp.experiments.tables import CellRecords
+from ikp.experiments.variants import VARIANTS
 
 PALETTE = ("#1668a8", "#d9730d", "#3f8f5f", "#8d6cab", "#e0a526", "#b0578d", "#6b6f76")
 CURVES = (("miss", "Large misses on held-out frames", "share of frames [%]", 100.0),

@@ -7,12 +7,10 @@ depends on a recipe: `ikp.experiments.planning` joins a cell with a preset.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from ikp.experiments.presets import METHOD_TITLES
-from ikp.policies.config import METHODS, PolicyConfig
-from ikp.training.config import TrainConfig
+from ikp.policies.config import METHODS
 
 PAPER = "Ganapathi et al., Implicit Kinematic Policies, ICRA 2022"
 Figure = tuple[float, float]
@@ -48,50 +46,6 @@ TASK_ENTRIES: dict[str, TaskEntry] = {
 
 
 @dataclass(frozen=True)
-class Variant:
-    """A row of a table: a method, and what is changed in its recipe.
-
-    Attributes:
-        title: for the table.
-        method: one of `ikp.experiments.presets.METHOD_NAMES`.
-        policy, encoder, train: fields of `PolicyConfig`, its `EncoderConfig` and `TrainConfig` that differ from the
-            method's in the preset.
-    """
-
-    title: str
-    method: str
-    policy: Mapping[str, Any] = field(default_factory=dict)
-    encoder: Mapping[str, Any] = field(default_factory=dict)
-    train: Mapping[str, Any] = field(default_factory=dict)
-
-    def applied(self, policy: PolicyConfig, train: TrainConfig) -> tuple[PolicyConfig, TrainConfig]:
-        """The recipe of the method with these changes."""
-        encoder = replace(policy.encoder, **self.encoder)
-        return replace(policy, **{"encoder": encoder, **self.policy}), replace(train, **self.train)
-
-
-VARIANTS: dict[str, Variant] = {
-    **{method: Variant(title, method) for method, title in METHOD_TITLES.items()},
-    "ikp-residual-none": Variant("IKP, no residual", "ikp", {"residual": ()}),
-    "ikp-residual-offset": Variant("IKP, constant offsets", "ikp", {"residual": ("offset",)}),
-    "ikp-residual-dense": Variant("IKP, dense residual", "ikp", {"residual": ("dense",)}),
-    "ikp-no-observed-poses": Variant(
-        "IKP, no link poses in the observation", "ikp", {"cartesian_observation": False}
-    ),
-    "ikp-tip-only": Variant("IKP, the tip's pose alone", "ikp", {"links": "tip"}),
-    "ikp-adamw": Variant("IKP, AdamW alone", "ikp", train={"optimizer": "adamw"}),
-    "explicit-adamw": Variant("Explicit, AdamW alone", "explicit", train={"optimizer": "adamw"}),
-    "ikp-uniform-negatives": Variant("IKP, uniform negatives alone", "ikp", {"proposal": "uniform"}),
-    "ikp-exact-prefix": Variant("IKP, no noise on the prefix", "ikp", {"prefix_noise": 0.0}),
-    "ikp-wide": Variant("IKP, width 256, 32 negatives", "ikp", {"width": 256, "negatives": 32}),
-    "ikp-slim-encoder": Variant("IKP, encoder with 32 channels", "ikp", encoder={"channels": 32}),
-    "ikp-pool-encoder": Variant("IKP, Implicit BC's light encoder", "ikp", encoder={"kind": "pool"}),
-    "ikp-plain-features": Variant("IKP, image features as they come", "ikp", encoder={"normalize": False}),
-    "ikp-shifts": Variant("IKP, images shifted at random by 4 pixels", "ikp", train={"image_shift": 4}),
-}
-
-
-@dataclass(frozen=True)
 class Column:
     """One setting in which all methods of a table are compared.
 
@@ -119,7 +73,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of a table; `variant` is a key of `VARIANTS`."""
+    """One figure of a table; `variant` is a key of `ikp.experiments.variants.VARIANTS`."""
 
     column: Column
     variant: str
@@ -213,6 +167,24 @@ TABLES: dict[str, Table] = {
             "implicit-joint",
             "explicit",
             "explicit-adamw",
+        ),
+    ),
+    "image": Table(
+        "The image plane as a further action space: insertion after 1500 steps",
+        "",
+        (Column("insertion", 100, steps=1500), Column("insertion", 1000, steps=1500)),
+        (
+            "explicit",
+            "implicit-joint",
+            "ikp",
+            "explicit-image",
+            "implicit-joint-image",
+            "ikp-image",
+            "ikp-image-labels-only",
+            "ikp-image-no-labels",
+            "ikp-image-goal-only",
+            "ikp-image-rough",
+            "ikp-image-rough-learned",
         ),
     ),
     "ablations": Table(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ikp.experiments import runs
-from ikp.experiments.matrix import TASK_ENTRIES, VARIANTS, Cell, Column, Table
+from ikp.experiments.matrix import TASK_ENTRIES, Cell, Column, Table
 from ikp.experiments.presets import policy_for, preset
 from ikp.experiments.runs import Task
+from ikp.experiments.variants import VARIANTS
 from ikp.policies import PolicyConfig
 from ikp.training.config import TrainConfig
 
@@ -34,6 +35,7 @@ class Run:
         demonstrations: how many it is trained on, the first ones of the data set.
         perturbation: disturbance of the executed actions in them.
         episodes: unseen episodes of the evaluation, the same for all runs.
+        rough_camera: whether the image plane's camera is given wrongly (`ikp.experiments.variants`).
     """
 
     name: str
@@ -48,6 +50,7 @@ class Run:
     demonstrations: int
     perturbation: float
     episodes: int
+    rough_camera: bool = False
 
     @property
     def data_name(self) -> str:
@@ -57,6 +60,7 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What the outcome depends on, as plain JSON values."""
         train = {k: v for k, v in self.train.to_json().items() if k not in NOT_IN_THE_OUTCOME}
+        rough = {"rough_camera": True} if self.rough_camera else {}
         return {
             "task": {"env_id": self.task.env_id, "env_kwargs": dict(self.task.env_kwargs)},
             "metric": self.metric,
@@ -66,6 +70,7 @@ class Run:
             "demonstrations": self.demonstrations,
             "perturbation": self.perturbation,
             "episodes": self.episodes,
+            **rough,
         }
 
 
@@ -127,13 +132,14 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
     if column.steps is not None:
         budget = replace(budget, steps=column.steps, minutes=column.minutes)
     policy, train = variant.applied(plain, budget)
+    # a variant that the preset has by itself is the method, and shares its runs
+    is_method = (policy, train) == (plain, budget) and not variant.rough_camera
     count = min(column.demonstrations, recipe.demonstrations)
     name = "-".join(filter(None, (column.task, column.observation, str(count), column.budget)))
     entry = TASK_ENTRIES[column.task]
     env_kwargs = {"observation": column.observation, **entry.options}
     return Run(
-        # a variant that the preset has by itself is the method, and shares its runs
-        name=f"{name}-{variant.method if (policy, train) == (plain, budget) else cell.variant}-seed{seed}",
+        name=f"{name}-{variant.method if is_method else cell.variant}-seed{seed}",
         preset=preset_name,
         column=column,
         method=variant.method,
@@ -145,6 +151,7 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
         demonstrations=count,
         perturbation=recipe.perturbation if entry.disturbed else 0.0,
         episodes=recipe.episodes if episodes is None else episodes,
+        rough_camera=variant.rough_camera,
     )
 
 

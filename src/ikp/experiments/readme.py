@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ikp.experiments.bench_table import headlines, speed_tables
-from ikp.experiments.matrix import INSERTION_1000, SWEEPING, TABLES, VARIANTS
+from ikp.experiments.matrix import INSERTION_1000, SWEEPING, TABLES
 from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.summary import TOLERANCES, count_of, percent, tolerance_name
 from ikp.experiments.tables import cell_records, markdown, published
+from ikp.experiments.variants import VARIANTS
 from ikp.policies.checkpoint import replaced_atomically
 
 DEMO, PRESET = "insertion_pixels", "standard"

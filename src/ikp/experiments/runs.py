@@ -45,10 +45,10 @@ class Task:
         with self._environment() as env:
             return env.robot
 
-    def cameras(self, names: Sequence[str]) -> dict[str, Camera]:
-        """Models of some of the task's cameras."""
+    def cameras(self, names: Sequence[str] | None = None) -> dict[str, Camera]:
+        """Models of some of the task's cameras, those of the observation if not given."""
         with self._environment(observation="pixels") as env:
-            return {name: env.camera(name) for name in names}
+            return {name: env.camera(name) for name in names or env.camera_names}
 
     def true_offsets(self) -> list[float]:
         """The joint offsets of the simulated robot, q_true - q_measured [rad]."""

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ikp.experiments.matrix import TABLES, TASK_ENTRIES, VARIANTS, Cell, Column, Table
+from ikp.experiments.matrix import TABLES, TASK_ENTRIES, Cell, Column, Table
 from ikp.experiments.planning import resolve, result_path, task_exists
 from ikp.experiments.presets import PRESETS, preset
 from ikp.experiments.records import read_record, values_of
 from ikp.experiments.stages import differences
+from ikp.experiments.variants import VARIANTS
 from ikp.training.statistics import bootstrap_interval
 
 SINGLE_SPACE = ("explicit", "implicit-cartesian", "implicit-joint")

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikp.kinematics.rotations import inverse_pose
+from ikp.kinematics.rotations import exp_rotation, inverse_pose
 
 NEAREST = 1e-3
 """Depth at which points closer to the camera, or behind it, are projected [m]."""
@@ -103,6 +103,13 @@ class Camera:
         return replace(
             self, width=width, height=height, fx=self.fx * x, cx=self.cx * x, fy=self.fy * y, cy=self.cy * y
         )
+
+    def displaced(self, translation: Sequence[float], rotation: Sequence[float]) -> Camera:
+        """The camera moved along its own axes [m], then turned about them by a rotation vector [rad]."""
+        T = torch.eye(4, dtype=torch.float64)
+        T[:3, :3] = exp_rotation(torch.as_tensor(rotation, dtype=torch.float64))
+        T[:3, 3] = torch.as_tensor(translation, dtype=torch.float64)
+        return replace(self, T_base_camera=_rows(self.pose() @ T))
 
     def intrinsics(self) -> Float[Tensor, "3 3"]:
         """K, float64: [u, v, 1] ~ K p_camera."""

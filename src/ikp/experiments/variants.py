@@ -1,0 +1,78 @@
+"""Rows of tables: the methods, and methods with one choice changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ikp.experiments.presets import METHOD_TITLES, policy_for
+from ikp.policies.config import ImagePlaneConfig, PolicyConfig
+from ikp.training.config import TrainConfig
+
+ROUGH_METRES = (0.02, -0.02, 0.02)
+ROUGH_DEGREES = (1.5, -1.5, 1.5)
+"""How a rough camera's pose is wrong, along and about its own axes: as set up by hand, without calibration."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table: a method, and what is changed in its recipe.
+
+    Attributes:
+        title: for the table.
+        method: one of `ikp.experiments.presets.METHOD_NAMES`.
+        policy, encoder, train: fields of `PolicyConfig`, its `EncoderConfig` and `TrainConfig` that differ from the
+            method's in the preset.
+        rough_camera: give the image plane a camera whose pose is wrong by `ROUGH_METRES` and `ROUGH_DEGREES`.
+    """
+
+    title: str
+    method: str
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    rough_camera: bool = False
+
+    def applied(self, policy: PolicyConfig, train: TrainConfig) -> tuple[PolicyConfig, TrainConfig]:
+        """The recipe of the method with these changes."""
+        encoder = replace(policy.encoder, **self.encoder)
+        return replace(policy, **{"encoder": encoder, **self.policy}), replace(train, **self.train)
+
+
+def _image(method: str, title: str, *, rough: bool = False, **choices: bool) -> Variant:
+    """A method that also sees the image plane (`ImagePlaneConfig` for the choices)."""
+    space = policy_for(method, PolicyConfig()).action_space + "+image"
+    policy = {"action_space": space, "image_plane": ImagePlaneConfig(**choices)}
+    return Variant(title, method, policy, rough_camera=rough)
+
+
+VARIANTS: dict[str, Variant] = {
+    **{method: Variant(title, method) for method, title in METHOD_TITLES.items()},
+    "ikp-residual-none": Variant("IKP, no residual", "ikp", {"residual": ()}),
+    "ikp-residual-offset": Variant("IKP, constant offsets", "ikp", {"residual": ("offset",)}),
+    "ikp-residual-dense": Variant("IKP, dense residual", "ikp", {"residual": ("dense",)}),
+    "ikp-no-observed-poses": Variant(
+        "IKP, no link poses in the observation", "ikp", {"cartesian_observation": False}
+    ),
+    "ikp-tip-only": Variant("IKP, the tip's pose alone", "ikp", {"links": "tip"}),
+    "ikp-adamw": Variant("IKP, AdamW alone", "ikp", train={"optimizer": "adamw"}),
+    "explicit-adamw": Variant("Explicit, AdamW alone", "explicit", train={"optimizer": "adamw"}),
+    "ikp-uniform-negatives": Variant("IKP, uniform negatives alone", "ikp", {"proposal": "uniform"}),
+    "ikp-exact-prefix": Variant("IKP, no noise on the prefix", "ikp", {"prefix_noise": 0.0}),
+    "ikp-wide": Variant("IKP, width 256, 32 negatives", "ikp", {"width": 256, "negatives": 32}),
+    "ikp-slim-encoder": Variant("IKP, encoder with 32 channels", "ikp", encoder={"channels": 32}),
+    "ikp-pool-encoder": Variant("IKP, Implicit BC's light encoder", "ikp", encoder={"kind": "pool"}),
+    "ikp-plain-features": Variant("IKP, image features as they come", "ikp", encoder={"normalize": False}),
+    "ikp-shifts": Variant("IKP, images shifted at random by 4 pixels", "ikp", train={"image_shift": 4}),
+    "ikp-image": _image("ikp", "IKP + image plane"),
+    "ikp-image-labels-only": _image("ikp", "IKP + image plane, its labels alone", inputs=False),
+    "ikp-image-no-labels": _image("ikp", "IKP + image plane, without labels", labels=False),
+    "ikp-image-goal-only": _image("ikp", "IKP + image plane, the goal an input alone", candidates=False),
+    "ikp-image-rough": _image("ikp", "IKP + image plane, a rough camera", rough=True),
+    "ikp-image-rough-learned": _image(
+        "ikp", "IKP + image plane, a rough camera corrected", rough=True, refine_camera=True
+    ),
+    "implicit-joint-image": _image("implicit-joint", "Implicit (joints) + image plane"),
+    "explicit-image": _image("explicit", "Explicit (joints) + image plane"),
+}
