@@ -9,7 +9,7 @@ import pytest
 
 from ikp.experiments.matrix import TABLES
 from ikp.experiments.planning import resolve, result_path
-from ikp.experiments.readme import results_table, update
+from ikp.experiments.readme import results_table, sections, update
 from ikp.experiments.summary import summarize
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def test_rows_hold_what_was_measured(tmp_path):
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1:3] == ["7", "2.0 min, 4000 steps"]
     assert [cell.split()[0] for cell in cells[3:6]] == ["75", "75", "50"]
-    assert "not run" in table.split("**From object poses")[1]
+    assert "not run" in table.split("from object poses")[1]
 
 
 def test_seeds_of_a_setting_are_one_row(tmp_path):
@@ -66,24 +66,26 @@ def test_seeds_of_a_setting_are_one_row(tmp_path):
 
 
 def test_pages_are_rewritten_between_their_markers(tmp_path):
-    def section(name):
+    def marked(name):
         return f"<!-- {name}:begin - note -->\nold\n<!-- {name}:end -->\n"
 
-    readme, performance = tmp_path / "README.md", tmp_path / "performance.md"
-    whole = "top\n" + section("results") + section("speed") + "bottom\n"
-    readme.write_text(whole)
-    performance.write_text(section("benchmarks"))
-    assert update(readme, performance, tmp_path)
-    assert "old" not in readme.read_text() + performance.read_text()
-    assert readme.read_text().startswith("top\n")
-    assert readme.read_text().endswith("bottom\n")
-    assert not update(readme, performance, tmp_path)
-    for page, name in ((readme, "results"), (readme, "speed"), (performance, "benchmarks")):
-        kept = page.read_text()
-        page.write_text(kept.replace(f"{name}:begin", "other"))
-        with pytest.raises(ValueError, match=f"{name}:begin"):
-            update(readme, performance, tmp_path)
-        page.write_text(kept)
+    pages = {tmp_path / page: list(tables) for page, tables in sections(tmp_path).items()}
+    for page, names in pages.items():
+        page.parent.mkdir(exist_ok=True)
+        page.write_text("top\n" + "".join(map(marked, names)) + "bottom\n")
+    assert update(tmp_path, tmp_path)
+    for page in pages:
+        assert "old" not in page.read_text()
+        assert page.read_text().startswith("top\n")
+        assert page.read_text().endswith("bottom\n")
+    assert not update(tmp_path, tmp_path)
+    for page, names in pages.items():
+        for name in names:
+            kept = page.read_text()
+            page.write_text(kept.replace(f"{name}:begin", "other"))
+            with pytest.raises(ValueError, match=f"{name}:begin"):
+                update(tmp_path, tmp_path)
+            page.write_text(kept)
 
 
 def test_other_files_are_refused(tmp_path):
@@ -94,8 +96,8 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_these_pages_are_up_to_date(tmp_path):
-    copies = []
-    for page in ("README.md", "docs/performance.md"):
-        copies.append(tmp_path / Path(page).name)
-        copies[-1].write_text((REPOSITORY / page).read_text())
-    assert not update(*copies, REPOSITORY / "results")
+    for page in sections(tmp_path):
+        copy = tmp_path / page
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text((REPOSITORY / page).read_text())
+    assert not update(tmp_path, REPOSITORY / "results")

@@ -1,4 +1,4 @@
-"""The tables of the README and of docs/performance.md, rebuilt from `results/*/*.json`: no figure is typed.
+"""The tables of the README and of the pages in docs/, rebuilt from `results/*/*.json`: no figure is typed.
 
 python -m ikp.experiments.readme [--check]
 """
@@ -12,35 +12,40 @@ from pathlib import Path
 from typing import Any
 
 from ikp.experiments.bench_table import headlines, speed_tables
-from ikp.experiments.matrix import INSERTION_1000, SWEEPING, TABLES
+from ikp.experiments.matrix import INSERTION_100, INSERTION_1000, SWEEPING, TABLES, Cell
 from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.summary import TOLERANCES, count_of, percent, tolerance_name
-from ikp.experiments.tables import cell_records, markdown, published
+from ikp.experiments.tables import cell_records, markdown, published, reproduction_tables
 from ikp.experiments.variants import VARIANTS
 from ikp.policies.checkpoint import replaced_atomically
 
 DEMO, PRESET = "insertion_pixels", "standard"
+PAPER = "paper, its simulator [%]"
 
 
 def results_table(root: Path | str) -> str:
-    """Markdown tables of the demo and of `ikp reproduce state | sweeping`, from their files below `root`.
+    """Markdown tables of the demo and of `ikp reproduce table2 | state | sweeping`, from their files below `root`.
 
     Raises:
         ValueError: a file that is no result of `ikp evaluate` or of `ikp reproduce`.
     """
-    demo = [_read(path) for path in sorted((Path(root) / DEMO).glob("*.json"))]
+    root = Path(root)
+    demo = [_read(path) for path in sorted((root / DEMO).glob("*.json"))]
     demo.sort(key=_rank)
+    pixels = [cell for cell in TABLES["table2"].cells if cell.column in (INSERTION_100, INSERTION_1000)]
     tables = {
-        "From 96x96 pixels": ([_demo_row(result) for result in demo], ["paper, its simulator [%]"]),
-        "From object poses (state)": (_state_rows(Path(root)), []),
+        "Block insertion from 96x96 pixels, equal steps": (_rows(pixels, root), [PAPER]),
+        "Block insertion from 96x96 pixels, equal time (the demo)": ([_demo_row(x) for x in demo], [PAPER]),
+        "Block insertion from object poses (state)": (_rows(TABLES["state"].cells, root, paper=False), []),
     }
-    parts = []
-    for title, (rows, further) in tables.items():
-        tolerances = [f"within {mm:g} mm, {deg:g}°" for mm, deg in TOLERANCES]
-        head = ["method", "demonstrations", "training", *tolerances, "unseen episodes", *further]
-        table = markdown([head, *rows]) if rows else "not run"
-        parts.append(f"**{title}**: miscalibrated UR5e, block insertion\n\n{table}")
-    return "\n\n".join([*parts, _sweeping(Path(root))])
+    parts = [f"**{title}**: miscalibrated UR5e\n\n{_insertion(*entry)}" for title, entry in tables.items()]
+    return "\n\n".join([*parts, _sweeping(root)])
+
+
+def _insertion(rows: Sequence[Sequence[str]], further: Sequence[str] = ()) -> str:
+    tolerances = [f"within {mm:g} mm, {deg:g}°" for mm, deg in TOLERANCES]
+    head = ["method", "demonstrations", "training", *tolerances, "unseen episodes", *further]
+    return markdown([head, *rows]) if rows else "not run"
 
 
 def _demo_row(result: Mapping[str, Any]) -> list[str]:
@@ -52,10 +57,10 @@ def _demo_row(result: Mapping[str, Any]) -> list[str]:
     return [METHOD_TITLES[method], count, _budget([trained]), *map(percent, within), episodes, paper]
 
 
-def _state_rows(root: Path) -> list[list[str]]:
-    """Equal steps first, then equal time; the episodes of all seeds together."""
-    table, rows = TABLES["state"], []
-    for cell in table.cells:
+def _rows(cells: Sequence[Cell], root: Path, *, paper: bool = True) -> list[list[str]]:
+    """What is finished of some cells of insertion; the episodes of all seeds together."""
+    rows = []
+    for cell in cells:
         records = list(cell_records(cell, root, PRESET).records.values())
         if not records:
             continue
@@ -67,7 +72,8 @@ def _state_rows(root: Path) -> list[list[str]]:
         budget = _budget([record["training"] for record in records])
         seen = f"{len(records)} x {episodes[0]}" if len(records) > 1 else str(episodes[0])
         title = VARIANTS[cell.variant].title
-        rows.append([title, str(cell.column.demonstrations), budget, *map(percent, within), seen])
+        row = [title, str(cell.column.demonstrations), budget, *map(percent, within), seen]
+        rows.append([*row, published(cell)] if paper else row)
     return rows
 
 
@@ -86,8 +92,8 @@ def _sweeping(root: Path) -> str:
         seen = str(len(records[0]["episodes"]["score"]))
         title = VARIANTS[cell.variant].title
         rows.append([title, str(cell.column.demonstrations), budget, moved, seen, paper])
-    head = ["method", "demonstrations", "training", "particles in the bowls", "unseen episodes"]
-    table = markdown([[*head, "paper, its simulator [%]"], *rows]) if rows else "not run"
+    head = ["method", "demonstrations", "training", "particles in the bowls", "unseen episodes", PAPER]
+    table = markdown([head, *rows]) if rows else "not run"
     return f"**Bimanual sweeping from 96x96 pixels**: two iiwa 14\n\n{table}"
 
 
@@ -109,21 +115,34 @@ def _rank(result: Mapping[str, Any]) -> int:
     return -list(METHOD_TITLES).index(result["policy"]["method"])
 
 
-def update(readme: Path | str, performance: Path | str, results: Path | str) -> bool:
-    """Put the tables between the markers of both pages; whether that changed one.
+def sections(results: Path | str) -> dict[str, dict[str, str]]:
+    """Page, from the repository's root, to the text between each of its markers."""
+    bench = Path(results) / "bench"
+    return {
+        "README.md": {"results": results_table(results), "speed": headlines(bench)},
+        "docs/performance.md": {"benchmarks": speed_tables(bench)},
+        "docs/reproduce.md": {"quick": reproduction_tables(results, "quick", ["table2"])},
+        "docs/image_plane.md": {
+            "image": _insertion(_rows(TABLES["image"].cells, Path(results), paper=False))
+        },
+    }
+
+
+def update(root: Path | str, results: Path | str) -> bool:
+    """Put the tables between the markers of all pages; whether that changed one.
+
+    Args:
+        root: the repository, or a copy of its pages.
+        results: folder of the result files.
 
     Raises:
         ValueError: a page lacks markers.
     """
-    bench = Path(results) / "bench"
-    pages: dict[Path, dict[str, str]] = {
-        Path(readme): {"results": results_table(results), "speed": headlines(bench)},
-        Path(performance): {"benchmarks": speed_tables(bench)},
-    }
     changed = False
-    for page, sections in pages.items():
+    for name, tables in sections(results).items():
+        page = Path(root) / name
         text = fresh = page.read_text()
-        for section, table in sections.items():
+        for section, table in tables.items():
             fresh = _between(fresh, section, table, page)
         if fresh != text:
             changed = True
@@ -142,6 +161,6 @@ def _between(text: str, section: str, table: str, page: Path) -> str:
 
 
 if __name__ == "__main__":
-    changed = update("README.md", "docs/performance.md", "results")
+    changed = update(".", "results")
     if changed and "--check" in sys.argv:
         sys.exit("a table was behind results/: it is rebuilt now, commit it")
