@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ikp.nets.dense import check_width
-from ikp.nets.fused import linear_add, linear_relu, mask_, relu
+from ikp.nets.fused import FEW_ROWS, linear_add, linear_relu, mask_, relu
 
 
 class StackedLinear(nn.Module):
@@ -91,8 +91,12 @@ class StackedEnergies(nn.Module):
 
     def unstacked(self) -> list[SingleEnergy]:
         """Each dimension's energy as a function of its own, without a gradient; cheap to call many times."""
-        weights = _per_dimension(self._stack(), self.head.weight.dtype)
-        return [SingleEnergy(w) for w in weights]
+        parameters = self._stack()
+        layers = [p.unbind(0) for p in parameters]
+        by_dimension = zip(
+            _per_dimension(parameters, self.head.weight.dtype), zip(*layers, strict=True), strict=True
+        )
+        return [SingleEnergy(weights, stored) for weights, stored in by_dimension]
 
     def _stack(self) -> list[Tensor]:
         layers = [m for m in self.modules() if isinstance(m, StackedLinear)]  # in order, the head last
@@ -105,13 +109,32 @@ Weights = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class SingleEnergy:
-    """The energy of one dimension: `StackedEnergies.forward` without the leading dimension of its arguments."""
+    """The energy of one dimension: `StackedEnergies.forward` without the leading dimension of its arguments.
+
+    Attributes:
+        weights: of its layers.
+        stored: the same as they are stored, weight (inputs, outputs) and bias (1, outputs) in turn, the head last.
+    """
 
     weights: Weights
+    stored: tuple[Tensor, ...]
 
-    @torch.no_grad()
     def __call__(self, base: Tensor, basis: Tensor, slopes: Tensor) -> Float[Tensor, "batch candidates"]:
-        return _forward(base, basis, slopes, self.weights)[0]
+        """Energies without a gradient; to be called where none is recorded."""
+        batch, candidates = basis.shape[:2]
+        if batch * candidates > FEW_ROWS:
+            return _forward(base, basis, slopes, self.weights)[0]
+        return self._few(torch.baddbmm(base[:, None], basis, slopes).flatten(0, 1)).view(batch, candidates)
+
+    def _few(self, h: Float[Tensor, "rows width"]) -> Float[Tensor, "rows 1"]:
+        """As few calls as possible: with few rows a call costs more than its numbers."""
+        *blocks, head, head_bias = self.stored
+        for i in range(0, len(blocks), 6):
+            narrow, narrow_bias, inner, inner_bias, wide, wide_bias = blocks[i : i + 6]
+            x = torch.addmm(narrow_bias, h.relu(), narrow).relu_()
+            x = torch.addmm(inner_bias, x, inner).relu_()
+            h = h.addmm_(x, wide).add_(wide_bias)
+        return torch.addmm(head_bias, h.relu_(), head)
 
 
 def _per_dimension(parameters: list[Tensor], dtype: torch.dtype) -> list[Weights]:

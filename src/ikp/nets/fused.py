@@ -13,7 +13,7 @@ from torch import Tensor
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ONEDNN_DTYPES = (torch.float32, torch.bfloat16)
-_FEW_ROWS = 256  # where the call itself costs more than the passes that it saves
+FEW_ROWS = 256  # where the call itself costs more than the passes that it saves
 
 
 def linear_relu(
@@ -59,5 +59,5 @@ def _bits(x: Tensor) -> Tensor:
 
 
 def _pays_onednn(x: Tensor) -> bool:
-    fits = x.device.type == "cpu" and x.dtype in _ONEDNN_DTYPES and len(x) > _FEW_ROWS
+    fits = x.device.type == "cpu" and x.dtype in _ONEDNN_DTYPES and len(x) > FEW_ROWS
     return fits and torch.backends.mkldnn.is_available()

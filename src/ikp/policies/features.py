@@ -75,12 +75,18 @@ class FeatureArcs:
         features = torch.addcmul(torch.addcmul(self.constant, self.cos, q.cos()), self.sin, q.sin())
         return features if self.slope is None else torch.addcmul(features, self.slope, q)
 
-    def around(self, q: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2 features"]:
-        """Features per unit of (cos r - 1, sin r), r the turn from `q`; the displacement in the second place."""
-        cos, sin = q.cos()[..., None], q.sin()[..., None]
+    def around(
+        self, q: Float[Tensor, "*batch"]
+    ) -> tuple[Float[Tensor, "*batch features"], Float[Tensor, "*batch 2 features"]]:
+        """Features at `q`, and per unit of (cos r - 1, sin r), r the turn from it; a slide in the second place."""
+        q = q[..., None]
+        cos, sin = q.cos(), q.sin()
         turn_cos = torch.addcmul(self.cos * cos, self.sin, sin)
         turn_sin = torch.addcmul(self.sin * cos, self.cos, sin, value=-1)
-        return torch.stack([turn_cos, turn_sin if self.slope is None else turn_sin + self.slope], -2)
+        at = self.constant + turn_cos
+        if self.slope is None:
+            return at, torch.stack([turn_cos, turn_sin], -2)
+        return torch.addcmul(at, self.slope, q), torch.stack([turn_cos, turn_sin + self.slope], -2)
 
 
 @dataclass(frozen=True)
@@ -186,27 +192,34 @@ class LinkPoses(nn.Module):
         measured, target = arcs.at(both).split(batch)
         q, arcs = both[:batch], arcs.rows(slice(batch, None))
         gain = self.gain[:, None]
+        still, turns = arcs.around(q)
         return LinkTerms(
             q=q,
-            base=_seen(arcs.at(q), measured, self.center, gain),
-            slopes=_both(arcs.around(q), gain[..., None]),
+            base=_seen(still, measured, self.center, gain),
+            slopes=_both(turns, gain[..., None]),
             prefix=_seen(target, measured, self.center, gain),
             observed=self._observed(measured),
         )
 
     def basis(
         self,
-        q: Float[Tensor, "batch dims"],
-        corrected: Float[Tensor, "batch dims n"],
+        standard: Float[Tensor, "*batch n"],
+        r: Float[Tensor, "*batch n"],
         dims: slice = slice(None),
-    ) -> Float[Tensor, "batch dims n 2"]:
-        """(cos r - 1, sin r) of corrected candidates, r their rotation from the corrected measured joints `q`."""
-        r = corrected - q[..., None]
-        turns = torch.stack([r.cos() - 1, r.sin()], -1)
-        if self.all_revolute:
-            return turns
-        slides = torch.stack([torch.zeros_like(r), r], -1)
-        return torch.where(self.revolute[dims][:, None, None], turns, slides)
+    ) -> Float[Tensor, "*batch n 3"]:
+        """What multiplies the first layer's slopes: the standardised value, cos r - 1 and sin r.
+
+        Args:
+            standard: candidates of some joints (batch, dims, n) or of one (batch, n), standardised.
+            r: their rotations from the corrected measured joints; a prismatic joint's displacement is in place of
+                the sine.
+            dims: which joints.
+        """
+        cos, sin = r.cos() - 1, r.sin()
+        if not self.all_revolute:
+            turns = self.revolute[dims][:, None]
+            cos, sin = torch.where(turns, cos, 0.0), torch.where(turns, sin, r)
+        return torch.stack([standard, cos, sin], -1)
 
 
 class LinkWalk:
@@ -218,27 +231,34 @@ class LinkWalk:
     """
 
     def __init__(self, poses: LinkPoses, q_measured: Float[Tensor, "rows dof"]) -> None:
-        self.residual, self.center, self.gains = poses.residual, poses.center, poses.gain.unbind()
+        self.residual, self.center, self.gains = poses.residual, poses.center.unbind(), poses.gain.unbind()
         self.q = poses.residual(q_measured)
         self.measured = poses.features(self.q)
+        self.reached: tuple[int, FeatureArcs] | None = None
         link = poses.residual.link
         self.prefix = PrefixPose(poses.robot, (len(self.q),), self.q.dtype, self.q.device, link)
 
     def terms(self, j: int) -> tuple[Float[Tensor, "rows seen"], Float[Tensor, "rows 2 seen"]]:
         """`base` and `slopes` of joint j, given the committed joints."""
-        arc, q = FeatureArcs.of(self.prefix.arc(j)), self.q[:, j]
+        arcs = self._arcs(j)
+        still, turns = arcs.around(self.q[:, j])
         gain = self.gains[j]
-        return _seen(arc.at(q), self.measured[:, j], self.center[j], gain), _both(arc.around(q), gain)
+        return _seen(still, self.measured[:, j], self.center[j], gain), _both(turns, gain)
 
     def commit(self, j: int, q_j: Float[Tensor, "rows"]) -> Float[Tensor, "rows seen"]:
         """Fix joint j at corrected `q_j`; its features as a prefix."""
-        arc = self.prefix.arc(j)
+        arcs = self._arcs(j)
         self.prefix.commit(j, q_j)
-        return _seen(pose_features(arc.at(q_j)), self.measured[:, j], self.center[j], self.gains[j])
+        return _seen(arcs.at(q_j), self.measured[:, j], self.center[j], self.gains[j])
+
+    def _arcs(self, j: int) -> FeatureArcs:
+        if self.reached is None or self.reached[0] != j:
+            self.reached = (j, FeatureArcs.of(self.prefix.arc(j)))
+        return self.reached[1]
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Go on with these rows, as a beam search does."""
-        self.q, self.measured = self.q[rows], self.measured[rows]
+        self.q, self.measured, self.reached = self.q[rows], self.measured[rows], None
         self.prefix.select(rows)
 
 
@@ -307,8 +327,8 @@ class CandidateLayer(nn.Module):
         slopes = own[:1].expand(len(base), -1, -1)
         if link is None:
             return base, slopes
-        of_base, of_turns = link
-        return base + of_base @ own[1:], torch.cat([slopes, of_turns @ own[1:]], 1)
+        (of_base, of_turns), of_links = link, own[1:]
+        return torch.addmm(base, of_base, of_links), torch.cat([slopes, of_turns @ of_links], 1)
 
 
 def _seen(

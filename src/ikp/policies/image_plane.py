@@ -265,11 +265,11 @@ class ImagePlane(nn.Module):
         arcs = self.arcs(
             joint_arcs(poses.robot, target, link_residual=link), point, axis, self.shown(context)
         )
-        mask = self.on_chain
+        (still, turns), mask = arcs.around(q), self.on_chain
         return LinkTerms(
             q=terms.q,
-            base=torch.cat([terms.base, mask * arcs.at(q)], -1),
-            slopes=torch.cat([terms.slopes, mask[:, None] * arcs.around(q)], -1),
+            base=torch.cat([terms.base, mask * still], -1),
+            slopes=torch.cat([terms.slopes, mask[:, None] * turns], -1),
             prefix=torch.cat([terms.prefix, mask * arcs.at(target)], -1),
             observed=terms.observed,
         )
@@ -293,11 +293,11 @@ class TipWalk(LinkWalk):
 
     def terms(self, j: int) -> tuple[Float[Tensor, "rows seen"], Float[Tensor, "rows 2 seen"]]:
         base, slopes = super().terms(j)
-        arcs, q, mask = self._arcs(j), self.q[:, j], self.plane.on_chain[j]
-        return torch.cat([base, mask * arcs.at(q)], -1), torch.cat([slopes, mask * arcs.around(q)], -1)
+        (still, turns), mask = self._goal_arcs(j).around(self.q[:, j]), self.plane.on_chain[j]
+        return torch.cat([base, mask * still], -1), torch.cat([slopes, mask * turns], -1)
 
     def commit(self, j: int, q_j: Float[Tensor, "rows"]) -> Float[Tensor, "rows seen"]:
-        tip = self.plane.on_chain[j] * self._arcs(j).at(q_j)
+        tip = self.plane.on_chain[j] * self._goal_arcs(j).at(q_j)
         return torch.cat([super().commit(j, q_j), tip], -1)
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
@@ -305,7 +305,7 @@ class TipWalk(LinkWalk):
         self.goal = (self.goal[0][rows], self.goal[1][rows])
         self.point, self.axis = self.point[rows], self.axis[rows]
 
-    def _arcs(self, j: int) -> FeatureArcs:
+    def _goal_arcs(self, j: int) -> FeatureArcs:
         return self.plane.arcs(self.prefix.arc(j), self.point[:, j], self.axis[:, j], self.goal)
 
 

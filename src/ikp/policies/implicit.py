@@ -118,11 +118,13 @@ class ImplicitPolicy(Policy):
         low = torch.bfloat16 if self.config.bfloat16 and self.training else None
 
         def energies(candidates: Tensor) -> Tensor:
-            basis = ((candidates - self.scale.mean[:, None]) / self.scale.std[:, None])[..., None]
-            if poses is not None and terms is not None:
+            standard = (candidates - self.scale.mean[:, None]) / self.scale.std[:, None]
+            if poses is None or terms is None:
+                basis = standard[..., None]
+            else:
                 absolute = candidates + shift[..., None]
                 corrected = poses.residual.candidates(prefix + shift, absolute, slice(None))
-                basis = torch.cat([basis, poses.basis(terms.q, corrected)], -1)
+                basis = poses.basis(standard, corrected - terms.q[..., None])
             return self.energies(base, basis.transpose(0, 1), slopes, dtype=low).transpose(0, 1)
 
         return energies

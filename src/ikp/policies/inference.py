@@ -14,6 +14,7 @@ through the kinematics keeps both action spaces consistent (the paper's footnote
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,7 +48,8 @@ class Walk:
     def __init__(
         self, policy: ImplicitPolicy, context: Float[Tensor, "rows context"], joints: Tensor | None
     ) -> None:
-        self.first, self.scale, self.singles = policy.first, policy.scale, policy.energies.unstacked()
+        self.first, self.singles = policy.first, policy.energies.unstacked()
+        self.mean, self.std = policy.scale.mean.tolist(), policy.scale.std.tolist()
         self.observed = policy.first.observe(context)
         self.chosen = context.new_zeros(len(context), policy.dims)
         self.shift = policy.shift(joints).expand_as(self.chosen)
@@ -56,28 +58,30 @@ class Walk:
             self.poses, self.links = policy.poses, LinkWalk(policy.poses, joints)
             if policy.plane is not None and policy.config.sees_candidates_from_goal:
                 self.links = TipWalk(policy.plane, policy.poses, joints, context)
+            self.constant = policy.poses.residual.constant
         self.history = context.new_zeros(len(context), policy.dims, 1 + self.first.links)
 
     def energies(self, j: int) -> Callable[[Tensor], Tensor]:
         """E_j of candidates (rows, n), in the variables' units, given the variables committed so far."""
         link = None if self.links is None else self.links.terms(j)
         base, slopes = self.first.single(j, self.observed[j], self.history[:, :j], link)
-        energy, mean, std = self.singles[j], self.scale.mean[j], self.scale.std[j]
+        energy, turn = self.singles[j], None
+        if self.links is not None and self.constant is not None:  # from a candidate to its turn, once for all
+            turn = (self.shift[:, j] + self.constant[j] - self.links.q[:, j])[:, None]
 
         def of(candidates: Tensor) -> Tensor:
-            basis = ((candidates - mean) / std)[..., None]
-            if self.poses is not None and self.links is not None:
-                q, corrected = self.links.q[:, j : j + 1], self._corrected(j, candidates)
-                turns = self.poses.basis(q, corrected[:, None], slice(j, j + 1))[:, 0]
-                basis = torch.cat([basis, turns], -1)
-            return energy(base, basis, slopes)
+            standard = (candidates - self.mean[j]) / self.std[j]
+            if self.poses is None or self.links is None:
+                return energy(base, standard[..., None], slopes)
+            r = self._turn(j, candidates) if turn is None else candidates + turn
+            return energy(base, self.poses.basis(standard, r, slice(j, j + 1)), slopes)
 
         return of
 
     def commit(self, j: int, values: Float[Tensor, "rows"]) -> None:
         """Fix variable j; those before it are fixed already."""
         self.chosen[:, j] = values
-        self.history[:, j, 0] = (values - self.scale.mean[j]) / self.scale.std[j]
+        self.history[:, j, 0] = (values - self.mean[j]) / self.std[j]
         if self.links is not None:
             self.history[:, j, 1:] = self.links.commit(j, self._corrected(j, values[:, None])[:, 0])
 
@@ -88,10 +92,18 @@ class Walk:
         if self.links is not None:
             self.links.keep(rows)
 
+    def _turn(self, j: int, candidates: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
+        """Rotations from the corrected measured joint."""
+        assert self.links is not None
+        return self._corrected(j, candidates) - self.links.q[:, j, None]
+
     def _corrected(self, j: int, candidates: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
         """Joint targets of candidates, with the residual."""
         assert self.poses is not None
-        targets, prefix = candidates + self.shift[:, j, None], self.chosen + self.shift
+        targets = candidates + self.shift[:, j, None]
+        if self.constant is not None:
+            return targets + self.constant[j]
+        prefix = self.chosen + self.shift
         return self.poses.residual.candidates(prefix, targets[:, None], slice(j, j + 1))[:, 0]
 
 
@@ -111,7 +123,7 @@ def search(
         values, log_density = _best_of_dimension(
             policy.config, walk.energies(j), low, high, len(walk.chosen), score
         )
-        if beam == 1:
+        if log_density is None:
             walk.commit(j, values[:, 0])
             continue
         kept, width = score.shape[1], values.shape[1]
@@ -129,68 +141,89 @@ def _best_of_dimension(
     high: float,
     rows: int,
     like: Tensor,
-) -> tuple[Float[Tensor, "rows kept"], Float[Tensor, "rows kept"]]:
-    """The best values between two bounds and their log-densities -E - log Z, best first; `beam` of them."""
-    grid = torch.linspace(low, high, config.grid, device=like.device, dtype=like.dtype).expand(rows, -1)
-    energy = energies(grid)
-    log_partition = torch.logsumexp(-energy, 1, keepdim=True)
+) -> tuple[Float[Tensor, "rows kept"], Float[Tensor, "rows kept"] | None]:
+    """The best values between two bounds, best first; with a beam as many as it keeps, and their log-densities."""
+    unit = _unit_grid(config.grid, like.dtype, like.device)
+    grid = 0.5 * (low + high) + 0.5 * (high - low) * unit
     cell = (high - low) / (config.grid - 1)
+    energy = energies(grid.expand(rows, -1))
+    lowest = _smoothed(energy, config.window * (config.grid - 1)) if config.window else energy
+    index, exists = _local_minima(lowest, config.beam)
+    best, reach = grid[index], cell
     if config.window:
-        refine, reach = _weighted_mean, 2 * config.window * (high - low)
-        smooth = _smoothed(energy, config.window * (config.grid - 1))
-        index, exists = _local_minima(smooth, config.beam)
-        best, least = grid.gather(1, index) + cell * _vertex(smooth, index), smooth.gather(1, index)
-    else:
-        refine, reach = _lowest, cell
-        index, exists = _local_minima(energy, config.beam)
-        best, least = grid.gather(1, index), energy.gather(1, index)
+        best, reach = best + cell * _vertex(lowest, index), 2 * config.window * (high - low)
+    unit, fine = _unit_grid(config.fine_points, like.dtype, like.device), None
     for _ in range(config.refinements):
-        offsets = torch.linspace(-reach, reach, config.fine_points, device=like.device, dtype=like.dtype)
-        fine = (best[..., None] + offsets).clamp(low, high)
-        fine_energy = energies(fine.flatten(1)).reshape(fine.shape)
-        best, least = refine(fine, fine_energy, offsets)
-        reach = reach if config.window else 2 * reach / (len(offsets) - 1)
-    return best, torch.where(exists, -least - log_partition, -torch.inf)
+        values = (best[..., None] + reach * unit).clamp(low, high)
+        fine = energies(values.flatten(1)).reshape(values.shape)
+        best = _weighted_mean(values, fine, unit) if config.window else _lowest(values, fine)
+        reach = reach if config.window else 2 * reach / (config.fine_points - 1)
+    if exists is None:
+        return best, None
+    partition = torch.logsumexp(-energy, 1, keepdim=True)
+    if fine is None:
+        found = -lowest.gather(1, index) - (0.0 if config.window else partition)
+    else:
+        found = (torch.logsumexp(_near(fine, unit), -1) if config.window else -fine.amin(-1)) - partition
+    return best, torch.where(exists, found, -torch.inf)
+
+
+@lru_cache(maxsize=8)
+def _unit_grid(points: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, " n"]:
+    return torch.linspace(-1, 1, points, dtype=dtype, device=device)
 
 
 def _vertex(energy: Float[Tensor, "rows n"], index: Int[Tensor, "rows k"]) -> Float[Tensor, "rows k"]:
     """Where the parabola through a minimum and its neighbours is least, in cells from the minimum; 0 at the ends."""
     last = energy.shape[1] - 1
-    before, at, after = (energy.gather(1, (index + k).clamp(0, last)) for k in (-1, 0, 1))
+    if last < 2:
+        return torch.zeros_like(index, dtype=energy.dtype)
+    inner = index.clamp(1, last - 1)
+    before, at, after = (energy.gather(1, place) for place in (inner - 1, inner, inner + 1))
     curvature = (before - 2 * at + after).clamp_min(1e-6)
-    inside = (index > 0) & (index < last)
-    return torch.where(inside, 0.5 * (before - after) / curvature, 0.0).clamp(-0.5, 0.5)
+    return torch.where(inner == index, (before - after) / (2 * curvature), 0.0).clamp(-0.5, 0.5)
 
 
 def _smoothed(energy: Float[Tensor, "rows n"], cells: float) -> Float[Tensor, "rows n"]:
     """-log of the probability near each grid point: the density under a Gaussian of `cells` grid cells."""
-    reach = max(1, round(3 * cells))
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=energy.device) / cells) ** 2).to(
-        energy.dtype
-    )
+    kernel = _gaussian(cells, energy.dtype, energy.device)
     density = torch.softmax(-energy, 1)[:, None]
-    near = torch.nn.functional.conv1d(density, (kernel / kernel.sum())[None, None], padding=reach)[:, 0]
-    return -near.clamp_min(1e-30).log() - torch.logsumexp(-energy, 1, keepdim=True)
+    near = torch.nn.functional.conv1d(density, kernel, padding=kernel.shape[-1] // 2)[:, 0]
+    return -near.clamp_min(1e-30).log()
 
 
-def _lowest(values: Tensor, energy: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """The candidate of least energy, and that energy."""
-    least, at = energy.min(-1)
-    return values.gather(-1, at[..., None])[..., 0], least
+@lru_cache(maxsize=64)
+def _gaussian(cells: float, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "1 1 n"]:
+    """A Gaussian of `cells` grid cells out to three of them, of sum 1."""
+    reach = max(1, round(3 * cells))
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / cells) ** 2)
+    return (kernel / kernel.sum()).to(device, dtype)[None, None]
 
 
-def _weighted_mean(values: Tensor, energy: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """One mean-shift step: the mean under the density times a Gaussian of half the reach, and -log of its mass."""
-    logits = -energy - 2 * (offsets / offsets.abs().amax()) ** 2
-    weights = torch.softmax(logits, -1)
-    return (weights * values).sum(-1), -torch.logsumexp(logits, -1)
+def _lowest(values: Float[Tensor, "rows k n"], energy: Tensor) -> Float[Tensor, "rows k"]:
+    """The candidates of least energy."""
+    return values.gather(-1, energy.argmin(-1, keepdim=True))[..., 0]
 
 
-def _local_minima(energy: Float[Tensor, "rows n"], count: int) -> tuple[Tensor, Tensor]:
-    """Indices of the `count` lowest grid points that no neighbour undercuts, lowest first, and which of them exist."""
+def _weighted_mean(
+    values: Float[Tensor, "rows k n"], energy: Tensor, unit: Tensor
+) -> Float[Tensor, "rows k"]:
+    """One mean-shift step: the mean under the density times a Gaussian of half the reach."""
+    return (torch.softmax(_near(energy, unit), -1) * values).sum(-1)
+
+
+def _near(energy: Float[Tensor, "rows k n"], unit: Float[Tensor, " n"]) -> Float[Tensor, "rows k n"]:
+    """The log-density, up to a constant, times that Gaussian."""
+    return -energy - 2 * unit**2
+
+
+def _local_minima(energy: Float[Tensor, "rows n"], count: int) -> tuple[Tensor, Tensor | None]:
+    """Indices of the `count` lowest grid points that no neighbour undercuts, lowest first, and which of them exist.
+
+    A single one always exists.
+    """
     if count == 1:
-        index = energy.argmin(1, keepdim=True)
-        return index, torch.ones_like(index, dtype=torch.bool)
+        return energy.argmin(1, keepdim=True), None
     padded = torch.nn.functional.pad(energy, (1, 1), value=torch.inf)
     is_minimum = (energy <= padded[:, :-2]) & (energy <= padded[:, 2:])
     ranked = torch.where(is_minimum, energy, torch.inf)

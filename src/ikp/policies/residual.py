@@ -20,11 +20,14 @@ class KinematicResidual(nn.Module):
         kinds: any of `offset`, `dense`, `link`; none is the nominal kinematics.
     """
 
+    zero: Tensor
+
     def __init__(self, robot: Robot, kinds: tuple[str, ...]) -> None:
         super().__init__()
         self.offset = JointOffset(robot.dof) if "offset" in kinds else None
         self.dense = DenseJointResidual(robot.dof) if "dense" in kinds else None
         self.links = LinkResidual(robot) if "link" in kinds else None
+        self.register_buffer("zero", torch.zeros(robot.dof), persistent=False)
 
     @property
     def link(self) -> Tensor | None:
@@ -35,6 +38,13 @@ class KinematicResidual(nn.Module):
         """Corrected joints q + Delta(q) [rad or m]."""
         corrected = q if self.dense is None else self.dense(q)
         return corrected if self.offset is None else self.offset(corrected)
+
+    @property
+    def constant(self) -> Tensor | None:
+        """What is added to every candidate, (dof,) [rad or m]; None where the other joints have a say in it."""
+        if self.dense is not None:
+            return None
+        return self.zero if self.offset is None else self.offset.value
 
     def candidates(
         self, prefix: Float[Tensor, "batch dof"], candidates: Float[Tensor, "batch dims n"], dims: slice
