@@ -15,7 +15,13 @@ from ikp.experiments.bench_table import headlines, speed_tables
 from ikp.experiments.matrix import INSERTION_100, INSERTION_1000, SWEEPING, TABLES, Cell
 from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.summary import TOLERANCES, count_of, percent, tolerance_name
-from ikp.experiments.tables import cell_records, markdown, published, reproduction_tables
+from ikp.experiments.tables import (
+    cell_records,
+    markdown,
+    presets_with_results,
+    published,
+    reproduction_tables,
+)
 from ikp.experiments.variants import VARIANTS
 from ikp.policies.checkpoint import replaced_atomically
 
@@ -77,6 +83,44 @@ def _rows(cells: Sequence[Cell], root: Path, *, paper: bool = True) -> list[list
     return rows
 
 
+def _perception(root: Path) -> str:
+    """What the encoders of insertion see (`ikp.training.probe`) beside what their policies reach."""
+    rows, blind, columns = [], [], (INSERTION_100, INSERTION_1000)
+    for name in presets_with_results(root):
+        for cell in (cell for cell in TABLES["table2"].cells if cell.column in columns):
+            for record in cell_records(cell, root, name).records.values():
+                if record.get("probe"):
+                    blind.append(record["probe"]["blind_mm_median"])
+                    rows.append([VARIANTS[cell.variant].title, *_seen(record)])
+    head = [
+        "method",
+        "demonstrations",
+        "steps",
+        "probe, median",
+        "probe, 90 %",
+        "joints that wrongly stay",
+        "large misses",
+        "within 10 mm, 15°",
+    ]
+    if not rows:
+        return "not run"
+    guess = (
+        f"Without the image the best guess is off by {min(blind):.0f} to {max(blind):.0f} mm at the median."
+    )
+    return f"{markdown([head, *rows])}\n\n{guess}"
+
+
+def _seen(record: Mapping[str, Any]) -> list[str]:
+    probe, curve = record["probe"], record["curve"]
+    return [
+        str(record["settings"]["demonstrations"]),
+        str(record["training"]["steps"]),
+        *(f"{probe[f'probe_mm_{q}']:.0f} mm, {probe[f'probe_deg_{q}']:.0f}°" for q in ("median", "p90")),
+        *(f"{100 * curve[key][-1]:.1f} %" for key in ("stay", "miss")),
+        percent(record["summary"]["within"][tolerance_name(TOLERANCES[0])]),
+    ]
+
+
 def _sweeping(root: Path) -> str:
     rows = []
     for cell in TABLES["sweeping"].cells:
@@ -117,14 +161,14 @@ def _rank(result: Mapping[str, Any]) -> int:
 
 def sections(results: Path | str) -> dict[str, dict[str, str]]:
     """Page, from the repository's root, to the text between each of its markers."""
-    bench = Path(results) / "bench"
+    bench, root = Path(results) / "bench", Path(results)
+    image, recipe = (_insertion(_rows(TABLES[name].cells, root, paper=False)) for name in ("image", "recipe"))
     return {
         "README.md": {"results": results_table(results), "speed": headlines(bench)},
         "docs/performance.md": {"benchmarks": speed_tables(bench)},
         "docs/reproduce.md": {"quick": reproduction_tables(results, "quick", ["table2"])},
-        "docs/image_plane.md": {
-            "image": _insertion(_rows(TABLES["image"].cells, Path(results), paper=False))
-        },
+        "docs/image_plane.md": {"image": image},
+        "docs/pixels.md": {"recipe": recipe, "perception": _perception(root)},
     }
 
 
