@@ -187,6 +187,21 @@ TABLES: dict[str, Table] = {
             "ikp-image-rough-learned",
         ),
     ),
+    "turned": Table(
+        "Turned scenes as further demonstrations: insertion from 100 of them after 1500 steps",
+        "",
+        (Column("insertion", 100, steps=1500),),
+        (
+            "explicit",
+            "explicit-turned",
+            "implicit-joint",
+            "implicit-joint-turned",
+            "ikp",
+            "ikp-turned",
+            "ikp-image",
+            "ikp-image-turned",
+        ),
+    ),
     "ablations": Table(
         "Ablations: the residual, the observed poses and whose poses",
         "",

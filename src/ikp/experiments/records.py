@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ikp.experiments.planning import Run
+from ikp.experiments.planning import NOT_IN_THE_OUTCOME, Run
 from ikp.experiments.plots import read_metrics
 from ikp.experiments.stages import differences
 from ikp.experiments.summary import summarize
 from ikp.policies import PolicyConfig
+from ikp.training.config import TrainConfig
 from ikp.training.statistics import bootstrap_interval, wilson_interval
 
 CURVE_POINTS = 60
@@ -119,7 +120,7 @@ def values_of(record: Mapping[str, Any]) -> np.ndarray:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A finished run's record; None if it has none.
 
-    Choices of the policy that did not exist then are at their defaults, as in a checkpoint.
+    Choices of policy and training that did not exist then are at their defaults, as in a checkpoint.
 
     Raises:
         ValueError: the file is no such record.
@@ -139,6 +140,8 @@ def read_record(path: Path) -> dict[str, Any] | None:
         )
     settings = record["settings"]
     settings["policy"] = PolicyConfig().to_json() | settings.get("policy", {})
+    train = {key: value for key, value in TrainConfig().to_json().items() if key not in NOT_IN_THE_OUTCOME}
+    settings["train"] = train | settings.get("train", {})
     return record
 
 

@@ -134,9 +134,8 @@ def train_policy(
     demonstrations = load_dataset(data, episodes=episodes)
     task = task_of_data(data)
     spec = demonstrations.spec
-    if (
-        policy.has_image_plane and task is not None and not spec.cameras
-    ):  # collected before they were described
+    needs_cameras = policy.has_image_plane or train_config.scene_turn > 0
+    if needs_cameras and task is not None and not spec.cameras:  # collected before they were described
         spec = replace(spec, cameras=task.cameras(spec.camera_names))
     if cameras:
         spec = replace(spec, cameras={**spec.cameras, **cameras})

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ikp.experiments.presets import METHOD_TITLES, policy_for
-from ikp.policies.config import ImagePlaneConfig, PolicyConfig
+from ikp.policies.config import METHODS, ImagePlaneConfig, PolicyConfig
 from ikp.training.config import TrainConfig
 
 ROUGH_METRES = (0.02, -0.02, 0.02)
 ROUGH_DEGREES = (1.5, -1.5, 1.5)
 """How a rough camera's pose is wrong, along and about its own axes: as set up by hand, without calibration."""
+TURN = 8.0
+"""Largest turn of a scene [deg] (`TrainConfig.scene_turn`)."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,16 @@ VARIANTS: dict[str, Variant] = {
     "ikp-pool-encoder": Variant("IKP, Implicit BC's light encoder", "ikp", encoder={"kind": "pool"}),
     "ikp-plain-features": Variant("IKP, image features as they come", "ikp", encoder={"normalize": False}),
     "ikp-shifts": Variant("IKP, images shifted at random by 4 pixels", "ikp", train={"image_shift": 4}),
+    **{
+        f"{method}-turned": Variant(
+            f"{METHOD_TITLES[method]}, turned scenes", method, train={"scene_turn": TURN}
+        )
+        for method in METHODS
+    },
     "ikp-image": _image("ikp", "IKP + image plane"),
+    "ikp-image-turned": replace(
+        _image("ikp", "IKP + image plane, turned scenes"), train={"scene_turn": TURN}
+    ),
     "ikp-image-labels-only": _image("ikp", "IKP + image plane, its labels alone", inputs=False),
     "ikp-image-no-labels": _image("ikp", "IKP + image plane, without labels", labels=False),
     "ikp-image-goal-only": _image("ikp", "IKP + image plane, the goal an input alone", candidates=False),

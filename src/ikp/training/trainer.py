@@ -24,6 +24,7 @@ from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.memory import reuse_freed_memory
 from ikp.training.optimization import MovingAverage, make_optimizers, schedule
 from ikp.training.probe import perception_probe
+from ikp.training.scene_turn import SceneTurn, working_height
 from ikp.training.state import Progress, load_state, save_state
 from ikp.training.validation import action_errors
 
@@ -74,7 +75,7 @@ def train(
     Raises:
         FileExistsError: `out` holds a run and `resume` is off.
         FloatingPointError: the loss is no longer finite.
-        ValueError: too few episodes to hold some out, or shifted images beside an image plane.
+        ValueError: too few episodes to hold some out, or an augmentation that does not fit policy or data.
     """
     run = _Run(policy, dataset, config or TrainConfig(), Path(out), resume)
     return run.execute(callback, dict(origin or {}))
@@ -96,6 +97,10 @@ class _Run:
                 f"image_shift is {config.image_shift}: shifted images do not fit the camera of the image plane; set it "
                 "to 0, or leave '+image' out of the action space"
             )
+        self.turn = None
+        if config.scene_turn:
+            height = 0.0 if policy.robot is None else working_height(policy.robot, dataset)
+            self.turn = SceneTurn(policy.robot, policy.spec, config.scene_turn, height)
         out.mkdir(parents=True, exist_ok=True)
         goals = dataset.goal_state if policy.config.has_image_plane else None
         policy.fit_scales(dataset.state, dataset.action, dataset.environment_state, goals)
@@ -164,6 +169,8 @@ class _Run:
         batch = batch_to(batch, self.device)
         if config.image_shift:
             batch["images"] = {k: shift_images(v, config.image_shift) for k, v in batch["images"].items()}
+        if self.turn is not None:
+            batch = self.turn(batch)
         factor = schedule(self._fraction(), config.warmup)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
