@@ -187,19 +187,20 @@ TABLES: dict[str, Table] = {
             "ikp-image-rough-learned",
         ),
     ),
-    "turned": Table(
-        "Turned scenes as further demonstrations: insertion from 100 of them after 1500 steps",
+    "moved": Table(
+        "Moved scenes as further demonstrations: insertion from 100 of them after 1500 steps",
         "",
         (Column("insertion", 100, steps=1500),),
         (
             "explicit",
-            "explicit-turned",
+            "explicit-moved",
             "implicit-joint",
-            "implicit-joint-turned",
+            "implicit-joint-moved",
             "ikp",
             "ikp-turned",
+            "ikp-moved",
             "ikp-image",
-            "ikp-image-turned",
+            "ikp-image-moved",
         ),
     ),
     "ablations": Table(

@@ -162,15 +162,15 @@ def _rank(result: Mapping[str, Any]) -> int:
 def sections(results: Path | str) -> dict[str, dict[str, str]]:
     """Page, from the repository's root, to the text between each of its markers."""
     bench, root = Path(results) / "bench", Path(results)
-    image, recipe, turned = (
-        _insertion(_rows(TABLES[name].cells, root, paper=False)) for name in ("image", "recipe", "turned")
+    image, recipe, moved = (
+        _insertion(_rows(TABLES[name].cells, root, paper=False)) for name in ("image", "recipe", "moved")
     )
     return {
         "README.md": {"results": results_table(results), "speed": headlines(bench)},
         "docs/performance.md": {"benchmarks": speed_tables(bench)},
         "docs/reproduce.md": {"quick": reproduction_tables(results, "quick", ["table2"])},
         "docs/image_plane.md": {"image": image},
-        "docs/pixels.md": {"recipe": recipe, "turned": turned, "perception": _perception(root)},
+        "docs/pixels.md": {"recipe": recipe, "moved": moved, "perception": _perception(root)},
     }
 
 

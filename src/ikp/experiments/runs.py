@@ -134,7 +134,7 @@ def train_policy(
     demonstrations = load_dataset(data, episodes=episodes)
     task = task_of_data(data)
     spec = demonstrations.spec
-    needs_cameras = policy.has_image_plane or train_config.scene_turn > 0
+    needs_cameras = policy.has_image_plane or train_config.moves_scenes
     if needs_cameras and task is not None and not spec.cameras:  # collected before they were described
         spec = replace(spec, cameras=task.cameras(spec.camera_names))
     if cameras:

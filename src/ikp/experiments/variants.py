@@ -13,8 +13,8 @@ from ikp.training.config import TrainConfig
 ROUGH_METRES = (0.02, -0.02, 0.02)
 ROUGH_DEGREES = (1.5, -1.5, 1.5)
 """How a rough camera's pose is wrong, along and about its own axes: as set up by hand, without calibration."""
-TURN = 8.0
-"""Largest turn of a scene [deg] (`TrainConfig.scene_turn`)."""
+MOVED = {"scene_turn": 8.0, "scene_shift": 0.03}
+"""Motions of scenes in training [deg, m]."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,12 @@ VARIANTS: dict[str, Variant] = {
     "ikp-plain-features": Variant("IKP, image features as they come", "ikp", encoder={"normalize": False}),
     "ikp-shifts": Variant("IKP, images shifted at random by 4 pixels", "ikp", train={"image_shift": 4}),
     **{
-        f"{method}-turned": Variant(
-            f"{METHOD_TITLES[method]}, turned scenes", method, train={"scene_turn": TURN}
-        )
+        f"{method}-moved": Variant(f"{METHOD_TITLES[method]}, moved scenes", method, train=MOVED)
         for method in METHODS
     },
+    "ikp-turned": Variant("IKP, turned scenes", "ikp", train={"scene_turn": MOVED["scene_turn"]}),
     "ikp-image": _image("ikp", "IKP + image plane"),
-    "ikp-image-turned": replace(
-        _image("ikp", "IKP + image plane, turned scenes"), train={"scene_turn": TURN}
-    ),
+    "ikp-image-moved": replace(_image("ikp", "IKP + image plane, moved scenes"), train=MOVED),
     "ikp-image-labels-only": _image("ikp", "IKP + image plane, its labels alone", inputs=False),
     "ikp-image-no-labels": _image("ikp", "IKP + image plane, without labels", labels=False),
     "ikp-image-goal-only": _image("ikp", "IKP + image plane, the goal an input alone", candidates=False),

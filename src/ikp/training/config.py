@@ -27,8 +27,9 @@ class TrainConfig:
         ema: decay of the weights' moving average, which is what is evaluated and saved.
         clip: largest gradient norm.
         image_shift: random shift of the images by up to this many pixels, 0 for none.
-        scene_turn: turn each example's scene, joints and images, about the axis of the robot's base by up to this
-            many degrees (`ikp.training.scene_turn`), 0 for not; for few demonstrations.
+        scene_turn: turn scenes, joints and images, about the axis of the robot's base by up to this many degrees;
+            for few demonstrations (`ikp.training.scene_motion`).
+        scene_shift: shift them along the table by up to this many metres.
         held_out: share of the episodes kept for validation.
         validate_every: steps between validations.
         checkpoint_every: steps between states to resume from.
@@ -52,6 +53,7 @@ class TrainConfig:
     clip: float = 5.0
     image_shift: int = 0
     scene_turn: float = 0.0
+    scene_shift: float = 0.0
     held_out: float = 0.05
     validate_every: int = 1000
     checkpoint_every: int = 1000
@@ -69,13 +71,17 @@ class TrainConfig:
         for name in ("muon_learning_rate", "learning_rate", "encoder_learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be positive")
-        for name, top in (("ema", 1.0), ("held_out", 1.0), ("warmup", 1.0)):
+        tops = {"ema": 1.0, "held_out": 1.0, "warmup": 1.0, "scene_turn": 90.0, "scene_shift": 1.0}
+        for name, top in tops.items():
             if not 0 <= getattr(self, name) < top:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 0 and below {top}")
-        if not 0 <= self.scene_turn < 90:
-            raise ValueError(f"scene_turn is {self.scene_turn}: it must be 0 to 90 degrees")
         if self.minutes is not None and not self.minutes > 0:
             raise ValueError(f"minutes is {self.minutes}: it must be positive, or left out")
+
+    @property
+    def moves_scenes(self) -> bool:
+        """Whether `ikp.training.scene_motion` is used."""
+        return self.scene_turn > 0 or self.scene_shift > 0
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as a dict of plain JSON values."""

@@ -24,7 +24,7 @@ from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.memory import reuse_freed_memory
 from ikp.training.optimization import MovingAverage, make_optimizers, schedule
 from ikp.training.probe import perception_probe
-from ikp.training.scene_turn import SceneTurn, working_height
+from ikp.training.scene_motion import SceneMotion, working_height
 from ikp.training.state import Progress, load_state, save_state
 from ikp.training.validation import action_errors
 
@@ -97,10 +97,7 @@ class _Run:
                 f"image_shift is {config.image_shift}: shifted images do not fit the camera of the image plane; set it "
                 "to 0, or leave '+image' out of the action space"
             )
-        self.turn = None
-        if config.scene_turn:
-            height = 0.0 if policy.robot is None else working_height(policy.robot, dataset)
-            self.turn = SceneTurn(policy.robot, policy.spec, config.scene_turn, height)
+        self.motion = _scene_motion(policy, dataset, config) if config.moves_scenes else None
         out.mkdir(parents=True, exist_ok=True)
         goals = dataset.goal_state if policy.config.has_image_plane else None
         policy.fit_scales(dataset.state, dataset.action, dataset.environment_state, goals)
@@ -169,8 +166,8 @@ class _Run:
         batch = batch_to(batch, self.device)
         if config.image_shift:
             batch["images"] = {k: shift_images(v, config.image_shift) for k, v in batch["images"].items()}
-        if self.turn is not None:
-            batch = self.turn(batch)
+        if self.motion is not None:
+            batch = self.motion(batch)
         factor = schedule(self._fraction(), config.warmup)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -221,6 +218,13 @@ class _Run:
         line = {"step": self.progress.step, "seconds": round(self.progress.seconds, 2), **values}
         with (self.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _scene_motion(policy: Policy, dataset: Demonstrations, config: TrainConfig) -> SceneMotion:
+    height = 0.0 if policy.robot is None else working_height(policy.robot, dataset)
+    return SceneMotion(
+        policy.robot, policy.spec, degrees=config.scene_turn, metres=config.scene_shift, height=height
+    )
 
 
 def batch_indices(pool: torch.Tensor, size: int, step: int, seed: int) -> torch.Tensor:

@@ -1,0 +1,185 @@
+"""More demonstrations out of few: the same scene, turned and shifted on its table.
+
+A task on a table stays the same task when everything, arm and objects, is turned about the axis of the robot's base
+or shifted along the table. Tips follow the motion, joints through kinematics: a turn is taken by the base's joint
+where there is one, exactly and whatever the encoders' offsets; a shift by inverse kinematics near where the joints
+are (an encoder offset of 0.03 rad then costs about a millimetre at 3 cm). What a camera at a known place would have
+seen of things near the table is a plane's homography away from what it saw (Hartley and Zisserman, Multiple View
+Geometry, 2nd ed., 13.1); things high above the plane, such as the arm, are only about where they should be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from ikp.data import Demonstrations
+from ikp.kinematics import Camera, Robot, forward_kinematics, inverse_kinematics
+from ikp.kinematics.rotations import inverse_pose
+from ikp.policies.spec import DataSpec
+
+MOVED = 0.5
+"""Share of a batch that is moved; the rest keeps its sharp images, which are what the policy will meet."""
+IK_STEPS = 6
+LARGEST_ERROR = 5e-4
+"""Examples that inverse kinematics cannot move this exactly [m] stay where they are."""
+CHECK_ANGLE = 0.3
+
+
+def base_joint(robot: Robot) -> tuple[int, float] | None:
+    """The joint that turns every tip about the z axis of the base, and +1 or -1 for its direction; None without one."""
+    q = torch.zeros(robot.dof, dtype=torch.float64)
+    tips = list(robot.tip_indices)
+    before = forward_kinematics(robot, q)[tips]
+    for j in range(robot.dof):
+        turned = q.clone()
+        turned[j] = CHECK_ANGLE
+        after = forward_kinematics(robot, turned)[tips]
+        for sign in (1.0, -1.0):
+            if torch.allclose(
+                after, about_z(torch.tensor(sign * CHECK_ANGLE, dtype=q.dtype)) @ before, atol=1e-9
+            ):
+                return j, sign
+    return None
+
+
+def about_z(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 4 4"]:
+    """Turns about z [rad]."""
+    T = torch.eye(4, dtype=angle.dtype, device=angle.device).repeat(*angle.shape, 1, 1)
+    cos, sin = angle.cos(), angle.sin()
+    T[..., 0, 0], T[..., 0, 1], T[..., 1, 0], T[..., 1, 1] = cos, -sin, sin, cos
+    return T
+
+
+def planar_motions(
+    angle: Float[Tensor, " batch"], shift: Float[Tensor, "batch 2"]
+) -> Float[Tensor, "batch 4 4"]:
+    """Turns about the base's z axis by `angle` [rad], then shifts along x and y [m]."""
+    T = about_z(angle)
+    T[:, :2, 3] = shift
+    return T
+
+
+def move_images(
+    images: UInt8[Tensor, "batch frames rows columns 3"],
+    motion: Float[Tensor, "batch 4 4"],
+    camera: Camera,
+    height: float,
+) -> UInt8[Tensor, "batch frames rows columns 3"]:
+    """Images as they would be with the plane z = `height` of the base frame moved; edges repeated.
+
+    Args:
+        images: all frames of an example are moved alike.
+        motion: of the plane in itself (`planar_motions`).
+        camera: its pose in the base frame.
+        height: of the plane in the base frame [m].
+    """
+    batch, frames, rows, columns, _ = images.shape
+    seen = camera.resized(rows, columns)
+    P = seen.intrinsics() @ inverse_pose(seen.pose())[:3]
+    H = torch.stack([P[:, 0], P[:, 1], P[:, 2] * height + P[:, 3]], 1)  # (x, y, 1) of the plane to pixels
+    backwards = inverse_pose(motion.double().cpu())[:, [0, 1, 3]][:, :, [0, 1, 3]]
+    to_source = (H @ backwards @ torch.linalg.inv(H)).to(images.device, torch.float32)
+    centres = [torch.arange(n, dtype=torch.float32, device=images.device) + 0.5 for n in (rows, columns)]
+    v, u = torch.meshgrid(*centres, indexing="ij")
+    pixels = torch.stack([u, v, torch.ones_like(u)], -1).reshape(-1, 3)
+    source = pixels @ to_source.transpose(1, 2)
+    grid = 2 * source[..., :2] / source[..., 2:] / pixels.new_tensor([columns, rows]) - 1
+    stacked = images.permute(0, 1, 4, 2, 3).reshape(batch, frames * 3, rows, columns).float()
+    moved = F.grid_sample(
+        stacked, grid.reshape(batch, rows, columns, 2), padding_mode="border", align_corners=False
+    )
+    return moved.round_().to(torch.uint8).reshape(batch, frames, 3, rows, columns).permute(0, 1, 3, 4, 2)
+
+
+class SceneMotion:
+    """Moves the scenes of some examples of a batch, each by a motion of its own.
+
+    Args:
+        robot: the kinematic model.
+        spec: of the data; every camera needs its model, and there must be no `environment_state`.
+        degrees: largest turn about the base's z axis.
+        metres: largest shift along x and along y.
+        height: of the plane on which the objects lie in the base frame [m] (`working_height`).
+
+    Raises:
+        ValueError: robot or data do not allow it; the message says why.
+    """
+
+    def __init__(
+        self, robot: Robot | None, spec: DataSpec, *, degrees: float, metres: float, height: float
+    ) -> None:
+        wish = f"scene_turn is {degrees:g} degrees and scene_shift {metres:g} m"
+        if robot is None:
+            raise ValueError(
+                f"{wish}: they need a robot, to move its joints along; give one, or set both to 0"
+            )
+        if spec.environment_state_dim:
+            raise ValueError(
+                f"{wish}, and the observation has an environment_state ({', '.join(spec.environment_state_names[:3])}, "
+                "...) that cannot be moved along: set both to 0, or train from images"
+            )
+        unknown = [name for name in spec.camera_names if name not in spec.cameras]
+        if unknown:
+            raise ValueError(
+                f"{wish}, and the place of the cameras {', '.join(unknown)} is not known: give their models "
+                "(--camera NAME=camera.json), or set both to 0"
+            )
+        self.robot, self.spec, self.height = robot, spec, height
+        self.most_turn, self.most_shift = math.radians(degrees), metres
+        self.base = base_joint(robot)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """A batch as `Demonstrations.batch` gives it, its first half moved; draws from torch's global random state."""
+        count = math.ceil(MOVED * len(batch["state"]))
+        device = batch["state"].device
+        angle = self.most_turn * (2 * torch.rand(count, device=device) - 1)
+        shift = self.most_shift * (2 * torch.rand(count, 2, device=device) - 1)
+        names = [name for name in ("state", "action", "goal_state") if name in batch]
+        moved = {name: batch[name].clone() for name in names}
+        joints = [
+            moved[name][:count, ..., list(self.spec.joint_dims)].reshape(count, -1, self.robot.dof)
+            for name in names
+        ]
+        q, reached = self.move_joints(torch.cat(joints, 1), angle, shift)
+        angle, shift = angle * reached, shift * reached[:, None]
+        for name, part in zip(names, q.split([each.shape[1] for each in joints], 1), strict=True):
+            place = moved[name][:count]
+            place[..., list(self.spec.joint_dims)] = part.reshape(*place.shape[:-1], -1).to(place)
+        motion = planar_motions(angle, shift)
+        images = {
+            name: torch.cat(
+                [move_images(each[:count], motion, self.spec.cameras[name], self.height), each[count:]]
+            )
+            for name, each in batch["images"].items()
+        }
+        return {**batch, **moved, "images": images}
+
+    def move_joints(
+        self, q: Float[Tensor, "batch n dof"], angle: Float[Tensor, " batch"], shift: Float[Tensor, "batch 2"]
+    ) -> tuple[Float[Tensor, "batch n dof"], Bool[Tensor, " batch"]]:
+        """Joints whose tips have moved, and for which examples that was possible; the others are as they were."""
+        tips = list(self.robot.tip_indices)
+        target = planar_motions(angle, shift)[:, None, None] @ forward_kinematics(self.robot, q)[:, :, tips]
+        start = q.clone()
+        if self.base is not None:
+            joint, sign = self.base
+            start[..., joint] += sign * angle[:, None]
+            if not self.most_shift:
+                return start, torch.ones_like(angle, dtype=torch.bool)
+        found = inverse_kinematics(self.robot, target, start, iterations=IK_STEPS, restarts=0)
+        reached = (found.position_error < LARGEST_ERROR).all(1)
+        return torch.where(reached[:, None, None], found.q, q), reached
+
+
+def working_height(robot: Robot, demonstrations: Demonstrations) -> float:
+    """Median height of the tips above the base where the demonstrations switch a gripper, or end [m]."""
+    joints = demonstrations.goal_state[:, list(demonstrations.spec.joint_dims)].cpu()
+    tips = forward_kinematics(robot, joints)[:, list(robot.tip_indices)]
+    return float(tips[..., 2, 3].median())
