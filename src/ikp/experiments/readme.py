@@ -42,6 +42,10 @@ def results_table(root: Path | str) -> str:
     tables = {
         "Block insertion from 96x96 pixels, equal steps": (_rows(pixels, root), [PAPER]),
         "Block insertion from 96x96 pixels, equal time (the demo)": ([_demo_row(x) for x in demo], [PAPER]),
+        "Block insertion from 96x96 pixels, few demonstrations, with and without moved scenes": (
+            _rows(TABLES["moved"].cells, root, paper=False),
+            [],
+        ),
         "Block insertion from object poses (state)": (_rows(TABLES["state"].cells, root, paper=False), []),
     }
     parts = [f"**{title}**: miscalibrated UR5e\n\n{_insertion(*entry)}" for title, entry in tables.items()]
