@@ -200,6 +200,8 @@ TABLES: dict[str, Table] = {
             "ikp-turned",
             "ikp-moved",
             "ikp-image",
+            "explicit-image-moved",
+            "implicit-joint-image-moved",
             "ikp-image-moved",
         ),
     ),

@@ -73,7 +73,6 @@ VARIANTS: dict[str, Variant] = {
     },
     "ikp-turned": Variant("IKP, turned scenes", "ikp", train={"scene_turn": MOVED["scene_turn"]}),
     "ikp-image": _image("ikp", "IKP + image plane"),
-    "ikp-image-moved": replace(_image("ikp", "IKP + image plane, moved scenes"), train=MOVED),
     "ikp-image-labels-only": _image("ikp", "IKP + image plane, its labels alone", inputs=False),
     "ikp-image-no-labels": _image("ikp", "IKP + image plane, without labels", labels=False),
     "ikp-image-goal-only": _image("ikp", "IKP + image plane, the goal an input alone", candidates=False),
@@ -83,4 +82,11 @@ VARIANTS: dict[str, Variant] = {
     ),
     "implicit-joint-image": _image("implicit-joint", "Implicit (joints) + image plane"),
     "explicit-image": _image("explicit", "Explicit (joints) + image plane"),
+    "ikp-image-moved": replace(_image("ikp", "IKP + image plane, moved scenes"), train=MOVED),
+    "implicit-joint-image-moved": replace(
+        _image("implicit-joint", "Implicit (joints) + image plane, moved scenes"), train=MOVED
+    ),
+    "explicit-image-moved": replace(
+        _image("explicit", "Explicit (joints) + image plane, moved scenes"), train=MOVED
+    ),
 }
