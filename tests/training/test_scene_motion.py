@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import ikp.tasks  # noqa: F401  (registers the environments)
-from ikp.kinematics import forward_kinematics, iiwa14, iiwa14_dual, ur5e
+from ikp.kinematics import forward_kinematics, iiwa14, iiwa14_dual, load_robot, ur5e
 from ikp.policies import DataSpec
 from ikp.training.scene_motion import SceneMotion, base_joint, move_images, planar_motions, working_height
 
@@ -112,6 +112,20 @@ def test_the_first_joint_turns_the_arm(robot):
     )
     torch.testing.assert_close(forward_kinematics(robot, turned)[:, tips], expected)
     assert base_joint(iiwa14_dual()) is None
+
+
+def test_a_wrist_that_turns_about_z_in_one_posture_is_no_base(tmp_path):
+    model = tmp_path / "upright.xml"
+    model.write_text("""<mujoco><worldbody><body name="upper"><joint name="shoulder" axis="0 1 0"/><geom size="0.1"/>
+      <body name="hand" pos="0 0 0.5"><joint name="wrist" axis="0 0 1"/><geom size="0.1"/></body>
+    </body></worldbody></mujoco>""")
+    robot = load_robot(model, tips=["hand"])
+    q = torch.zeros(2, 2, dtype=torch.float64)
+    q[1, 1] = ANGLE
+    straight, turned = forward_kinematics(robot, q)[:, robot.tip_indices[0]]
+    only_turn = planar_motions(MOTION.new_tensor([ANGLE]), MOTION.new_zeros(1, 2))[0]
+    torch.testing.assert_close(turned, only_turn @ straight)  # in this posture it looks like one
+    assert base_joint(robot) is None
 
 
 def test_tips_follow_the_motion_of_two_arms_too(toy):

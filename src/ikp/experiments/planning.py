@@ -60,7 +60,6 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What the outcome depends on, as plain JSON values."""
         train = {k: v for k, v in self.train.to_json().items() if k not in NOT_IN_THE_OUTCOME}
-        rough = {"rough_camera": True} if self.rough_camera else {}
         return {
             "task": {"env_id": self.task.env_id, "env_kwargs": dict(self.task.env_kwargs)},
             "metric": self.metric,
@@ -70,7 +69,7 @@ class Run:
             "demonstrations": self.demonstrations,
             "perturbation": self.perturbation,
             "episodes": self.episodes,
-            **rough,
+            "rough_camera": self.rough_camera,
         }
 
 

@@ -120,7 +120,7 @@ def values_of(record: Mapping[str, Any]) -> np.ndarray:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A finished run's record; None if it has none.
 
-    Choices of policy and training that did not exist then are at their defaults, as in a checkpoint.
+    Choices of policy, training and camera that did not exist then are at their defaults, as in a checkpoint.
 
     Raises:
         ValueError: the file is no such record.
@@ -142,6 +142,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     settings["policy"] = PolicyConfig().to_json() | settings.get("policy", {})
     train = {key: value for key, value in TrainConfig().to_json().items() if key not in NOT_IN_THE_OUTCOME}
     settings["train"] = train | settings.get("train", {})
+    settings.setdefault("rough_camera", False)
     return record
 
 

@@ -163,6 +163,14 @@ def project(
     return homogeneous[..., :2] / homogeneous[..., 2:].clamp_min(NEAREST)
 
 
+def plane_homography(
+    K: Float[Tensor, "3 3"], T_base_camera: Float[Tensor, "4 4"], height: Float[Tensor, ""] | float
+) -> Float[Tensor, "3 3"]:
+    """H of the plane z = `height` of the base frame [m]: [u, v, 1] ~ H [x, y, 1]."""
+    P = K @ inverse_pose(T_base_camera)[:3]
+    return torch.stack([P[:, 0], P[:, 1], P[:, 2] * height + P[:, 3]], 1)
+
+
 def back_project(
     K: Float[Tensor, "3 3"],
     T_base_camera: Float[Tensor, "4 4"],
@@ -174,10 +182,7 @@ def back_project(
     Exact inverse of `project` on that plane; above the horizon the result lies behind the camera. The plane must
     not contain the camera.
     """
-    T = T_base_camera
-    # A point (x, y, height) of the plane maps to H [x, y, 1], so the inverse of H maps back.
-    P = K @ inverse_pose(T)[:3]
-    H = torch.stack([P[:, 0], P[:, 1], P[:, 2] * height + P[:, 3]], 1)
+    H = plane_homography(K, T_base_camera, height)
     ray = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1) @ torch.linalg.inv(H).T
     return ray[..., :2] / ray[..., 2:]
 

@@ -53,7 +53,7 @@ class Walk:
         self.observed = policy.first.observe(context)
         self.chosen = context.new_zeros(len(context), policy.dims)
         self.shift = policy.shift(joints).expand_as(self.chosen)
-        self.poses, self.links = None, None
+        self.poses, self.links, self.constant = None, None, None
         if policy.poses is not None and policy.config.has_kinematics and joints is not None:
             self.poses, self.links = policy.poses, LinkWalk(policy.poses, joints)
             if policy.plane is not None and policy.config.sees_candidates_from_goal:

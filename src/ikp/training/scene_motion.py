@@ -21,26 +21,28 @@ from torch.nn import functional as F
 
 from ikp.data import Demonstrations
 from ikp.kinematics import Camera, Robot, forward_kinematics, inverse_kinematics
+from ikp.kinematics.camera import plane_homography
 from ikp.kinematics.rotations import inverse_pose
 from ikp.policies.spec import DataSpec
 
 MOVED = 0.5
 """Share of a batch that is moved; the rest keeps its sharp images, which are what the policy will meet."""
 IK_STEPS = 6
-LARGEST_ERROR = 5e-4
-"""Examples that inverse kinematics cannot move this exactly [m] stay where they are."""
-CHECK_ANGLE = 0.3
+LARGEST_ERROR, LARGEST_TURN_ERROR = 5e-4, 2e-3
+"""Examples that inverse kinematics cannot move this exactly [m, rad] stay where they are."""
+CHECK_ANGLE, CHECKED = 0.3, 3
 
 
 def base_joint(robot: Robot) -> tuple[int, float] | None:
     """The joint that turns every tip about the z axis of the base, and +1 or -1 for its direction; None without one."""
-    q = torch.zeros(robot.dof, dtype=torch.float64)
+    # at random configurations: at zero the wrist of an arm that stands upright turns its tip about z as well
+    q = robot.random_q((CHECKED,), generator=torch.Generator().manual_seed(0)).double()
     tips = list(robot.tip_indices)
-    before = forward_kinematics(robot, q)[tips]
+    before = forward_kinematics(robot, q)[:, tips]
     for j in range(robot.dof):
         turned = q.clone()
-        turned[j] = CHECK_ANGLE
-        after = forward_kinematics(robot, turned)[tips]
+        turned[:, j] += CHECK_ANGLE
+        after = forward_kinematics(robot, turned)[:, tips]
         for sign in (1.0, -1.0):
             if torch.allclose(
                 after, about_z(torch.tensor(sign * CHECK_ANGLE, dtype=q.dtype)) @ before, atol=1e-9
@@ -82,8 +84,7 @@ def move_images(
     """
     batch, frames, rows, columns, _ = images.shape
     seen = camera.resized(rows, columns)
-    P = seen.intrinsics() @ inverse_pose(seen.pose())[:3]
-    H = torch.stack([P[:, 0], P[:, 1], P[:, 2] * height + P[:, 3]], 1)  # (x, y, 1) of the plane to pixels
+    H = plane_homography(seen.intrinsics(), seen.pose(), height)
     backwards = inverse_pose(motion.double().cpu())[:, [0, 1, 3]][:, :, [0, 1, 3]]
     to_source = (H @ backwards @ torch.linalg.inv(H)).to(images.device, torch.float32)
     centres = [torch.arange(n, dtype=torch.float32, device=images.device) + 0.5 for n in (rows, columns)]
@@ -165,16 +166,17 @@ class SceneMotion:
         self, q: Float[Tensor, "batch n dof"], angle: Float[Tensor, " batch"], shift: Float[Tensor, "batch 2"]
     ) -> tuple[Float[Tensor, "batch n dof"], Bool[Tensor, " batch"]]:
         """Joints whose tips have moved, and for which examples that was possible; the others are as they were."""
-        tips = list(self.robot.tip_indices)
-        target = planar_motions(angle, shift)[:, None, None] @ forward_kinematics(self.robot, q)[:, :, tips]
         start = q.clone()
         if self.base is not None:
             joint, sign = self.base
             start[..., joint] += sign * angle[:, None]
             if not self.most_shift:
                 return start, torch.ones_like(angle, dtype=torch.bool)
+        tips = forward_kinematics(self.robot, q)[:, :, list(self.robot.tip_indices)]
+        target = planar_motions(angle, shift)[:, None, None] @ tips
         found = inverse_kinematics(self.robot, target, start, iterations=IK_STEPS, restarts=0)
-        reached = (found.position_error < LARGEST_ERROR).all(1)
+        is_exact = (found.position_error < LARGEST_ERROR) & (found.rotation_error < LARGEST_TURN_ERROR)
+        reached = is_exact.all(1)
         return torch.where(reached[:, None, None], found.q, q), reached
 
 

@@ -92,10 +92,10 @@ class _Run:
         self.device = _device(config.device)
         if not resume and (out / "state").exists():
             raise FileExistsError(f"{out} holds a run already: resume it (--resume) or choose another folder")
-        if config.image_shift and policy.config.has_image_plane:
+        if config.image_shift and (policy.config.has_image_plane or config.moves_scenes):
             raise ValueError(
-                f"image_shift is {config.image_shift}: shifted images do not fit the camera of the image plane; set it "
-                "to 0, or leave '+image' out of the action space"
+                f"image_shift is {config.image_shift}: shifted images do not fit the camera that the image plane and "
+                "moved scenes know; set it to 0, or leave '+image', scene_turn and scene_shift out"
             )
         self.motion = _scene_motion(policy, dataset, config) if config.moves_scenes else None
         out.mkdir(parents=True, exist_ok=True)
@@ -128,9 +128,9 @@ class _Run:
                 if step % config.checkpoint_every == 0:
                     save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
         self._validate(callback)
+        save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
         probe = perception_probe(self.averaged, self.dataset, self.training, self.held_out)
         self._record({"probe": probe})
-        save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
         self.averaged.to("cpu")
         done = {"steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
         origin = {**origin, "train": config.to_json(), **done}
