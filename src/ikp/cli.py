@@ -235,7 +235,7 @@ class Demo:
         demonstrations: how many to collect; the preset's if not given.
         episodes: unseen configurations in the final evaluation.
         curve_episodes: configurations for each point of the curve of success over training time.
-        compare: also train implicit-joint and explicit on the same data and budget.
+        compare: also train IKP without the image plane, implicit-joint and explicit on the same data and budget.
         offset_seed: draws the robot's joint offsets.
         seed: of demonstrations and weights.
         workers: processes that collect; all cores if not given.

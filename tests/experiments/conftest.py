@@ -16,7 +16,7 @@ TINY = Preset(
         negatives=4,
         grid=8,
         refinements=1,
-        encoder=EncoderConfig(kind="pool", channels=4, features=8),
+        encoder=EncoderConfig(channels=4, heads=2, seen=2, layers=0, features=8),
     ),
     train=TrainConfig(steps=20, batch_size=8, validate_every=2, checkpoint_every=4, log_every=1, threads=1),
     demonstrations=4,

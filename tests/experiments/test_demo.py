@@ -83,16 +83,16 @@ def test_the_page_and_the_result_say_the_same(finished):
     text = (config.out / "index.html").read_text()
     assert f"<b>{result['summary']['success']['count']} of 2</b>" in text
     assert "correlation" in text
-    assert stored["stages"]["evaluate-ikp"]["runs"] == 2
+    assert stored["stages"]["evaluate-ikp-image"]["runs"] == 2
     assert all(stage["finished"] for stage in stored["stages"].values())
-    minutes = [point["minutes"] for point in stored["curves"]["ikp"]]
+    minutes = [point["minutes"] for point in stored["curves"]["ikp-image"]]
     assert len(minutes) == 1 + len(demo.CURVE_SHARES)
     assert minutes == sorted(minutes)
 
 
 def test_the_policy_remembers_where_it_comes_from(finished):
     config, _ = finished
-    folder = config.out / "runs" / "ikp" / "policy"
+    folder = config.out / "runs" / "ikp-image" / "policy"
     origin = json.loads((folder / "config.json").read_text())["origin"]
     assert origin["method"] == "ikp"
     assert origin["task"] == {"env_id": "ikp/Insertion-v0", "env_kwargs": config.task.env_kwargs}
@@ -103,7 +103,7 @@ def test_the_policy_remembers_where_it_comes_from(finished):
 def test_the_decision_is_the_policys_own(finished):
     config, _ = finished
     decision = Decision.load(config.out / "decision.npz")
-    policy = load_policy(config.out / "runs" / "ikp" / "policy")
+    policy = load_policy(config.out / "runs" / "ikp-image" / "policy")
     dof, points = decision.targets.shape
     assert decision.energies.shape == (dof, points)
     width = policy.bounds.high - policy.bounds.low
@@ -139,7 +139,7 @@ def test_a_comparison_can_be_added_to_a_finished_demo(finished, monkeypatch):
     config, result = finished
     monkeypatch.setattr(gymnasium.registry["ikp/Insertion-v0"], "max_episode_steps", 10)
     compared = run_demo(replace(config, compare=True))
-    assert list(compared["methods"]) == ["ikp", "implicit-joint", "explicit"]
+    assert list(compared["methods"]) == ["ikp-image", "ikp", "implicit-joint", "explicit"]
     assert compared["summary"] == result["summary"]
     text = (config.out / "index.html").read_text()
     assert "<td>Explicit (joints)</td>" in text
@@ -147,7 +147,7 @@ def test_a_comparison_can_be_added_to_a_finished_demo(finished, monkeypatch):
 
 def test_policies_kept_by_a_killed_branch_of_a_run_are_dropped(finished, tmp_path, tiny):
     config, _ = finished
-    policy = load_policy(config.out / "runs" / "ikp" / "policy")
+    policy = load_policy(config.out / "runs" / "ikp-image" / "policy")
     train = replace(tiny.train, steps=100)
     killed = demo.snapshots(tmp_path / "kept", train)
     for step in (10, 30, 60):

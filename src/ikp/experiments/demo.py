@@ -13,21 +13,24 @@ from typing import Any
 
 from ikp.data import load_dataset
 from ikp.experiments.decision import record_decision
+from ikp.experiments.matrix import TASK_ENTRIES
 from ikp.experiments.offsets import compare_offsets
-from ikp.experiments.presets import METHOD_TITLES, Preset, policy_for, preset
+from ikp.experiments.presets import Preset, policy_for, preset
 from ikp.experiments.report import PAGE, write_report
 from ikp.experiments.runs import TASKS, Task, evaluate_policy, policy_origin, train_policy
 from ikp.experiments.stages import Stage, Stages
 from ikp.experiments.summary import percent
-from ikp.policies import ImplicitPolicy, Policy, load_policy, save_policy
+from ikp.experiments.variants import VARIANTS
+from ikp.policies import ImplicitPolicy, Policy, PolicyConfig, load_policy, save_policy
 from ikp.policies.checkpoint import WEIGHTS_FILE
 from ikp.training.collection import collect
 from ikp.training.config import TrainConfig
 from ikp.training.origin import write_json
 from ikp.training.trainer import Callback
 
-MAIN = "ikp"
-COMPARED = ("implicit-joint", "explicit")
+COMPARED = ("ikp-image", "ikp", "implicit-joint", "explicit")
+"""Rows of `ikp.experiments.variants.VARIANTS`; the first one that a preset's encoder allows is the main one."""
+OBSERVATION = "pixels"
 CURVE_SHARES = (0.1, 0.25, 0.5, 0.75)
 """Shares of the training at which the averaged policy is kept, to be evaluated afterwards."""
 VALIDATE_EVERY = 200
@@ -59,18 +62,27 @@ class DemoConfig:
         minutes = chosen.minutes if self.minutes is None else self.minutes
         count = chosen.demonstrations if self.demonstrations is None else self.demonstrations
         every = min(VALIDATE_EVERY, chosen.train.validate_every)
-        train = replace(chosen.train, minutes=minutes, seed=self.seed, validate_every=every)
+        movable = TASK_ENTRIES["insertion"].is_movable(OBSERVATION)
+        train = chosen.train_for(movable=movable)
+        train = replace(train, minutes=minutes, seed=self.seed, validate_every=every)
         return replace(chosen, train=train, demonstrations=count, minutes=minutes)
 
     @property
-    def methods(self) -> tuple[str, ...]:
-        """The methods to train, the main one first."""
-        return (MAIN, *COMPARED) if self.compare else (MAIN,)
+    def variants(self) -> tuple[str, ...]:
+        """What to train, the main one first."""
+        has_map = self.recipe.policy.encoder.kind == "keypoint"  # the image plane needs the encoder's map
+        possible = [name for name in COMPARED if has_map or "image" not in name]
+        return tuple(possible if self.compare else possible[:1])
+
+    @property
+    def main(self) -> str:
+        """The one that the report is about."""
+        return self.variants[0]
 
     @property
     def task(self) -> Task:
         """Insertion from pixels on the miscalibrated robot."""
-        return Task(TASKS["insertion"], {"observation": "pixels", "offset_seed": self.offset_seed})
+        return Task(TASKS["insertion"], {"observation": OBSERVATION, "offset_seed": self.offset_seed})
 
 
 def run_demo(config: DemoConfig) -> dict[str, Any]:
@@ -118,21 +130,20 @@ class _Demo:
         )
         expected = _minutes(recipe.demonstrations * SECONDS_PER_DEMONSTRATION)
         stages = [Stage("collect", f"{about} (about {expected})", data, self._collect)]
-        for method in config.methods:
-            policy = policy_for(method, recipe.policy)
-            settings = {**data, "policy": policy.to_json(), "train": recipe.train.to_json()}
-            about = f"training {METHOD_TITLES[method]} from pixels ({recipe.minutes:g} min and a little for checks)"
-            stages.append(Stage(f"train-{method}", about, settings, lambda m=method: self._train(m)))
+        for name in config.variants:
+            title = VARIANTS[name].title
+            policy, train = self._recipe(name)
+            settings = {**data, "policy": policy.to_json(), "train": train.to_json()}
+            about = f"training {title} from pixels ({recipe.minutes:g} min and a little for checks)"
+            stages.append(Stage(f"train-{name}", about, settings, lambda v=name: self._train(v)))
             evaluated = {**settings, "episodes": config.episodes}
-            about = f"evaluating {method} on {config.episodes} unseen configurations (about 1 min)"
-            stages.append(Stage(f"evaluate-{method}", about, evaluated, lambda m=method: self._evaluate(m)))
+            about = f"evaluating {title} on {config.episodes} unseen configurations (about 1 min)"
+            stages.append(Stage(f"evaluate-{name}", about, evaluated, lambda v=name: self._evaluate(v)))
             evaluated = {**settings, "episodes": config.curve_episodes}
             points = f"{len(CURVE_SHARES)} x {config.curve_episodes} configurations (about 1 min)"
-            about = f"evaluating {method} as it was during training, {points}"
-            stages.append(
-                Stage(f"curve-{method}", about, evaluated, lambda m=method: self._evaluate_curve(m))
-            )
-            if method == MAIN:
+            about = f"evaluating {title} as it was during training, {points}"
+            stages.append(Stage(f"curve-{name}", about, evaluated, lambda v=name: self._evaluate_curve(v)))
+            if name == config.main:
                 about = "taking one decision apart and comparing learned with true joint offsets (seconds)"
                 stages.append(Stage("explain", about, settings, self._explain))
         return stages
@@ -150,36 +161,41 @@ class _Demo:
             task="insert the block into the fixture",
         )
 
-    def _run(self, method: str) -> Path:
-        return self.out / "runs" / method
+    def _recipe(self, variant: str) -> tuple[PolicyConfig, TrainConfig]:
+        row = VARIANTS[variant]
+        return row.applied(policy_for(row.method, self.recipe.policy), self.recipe.train)
 
-    def _train(self, method: str) -> None:
+    def _run(self, variant: str) -> Path:
+        return self.out / "runs" / variant
+
+    def _train(self, variant: str) -> None:
+        policy, train = self._recipe(variant)
         train_policy(
             self.out / "data",
-            self._run(method),
-            method=method,
-            policy=policy_for(method, self.recipe.policy),
-            train_config=self.recipe.train,
+            self._run(variant),
+            method=VARIANTS[variant].method,
+            policy=policy,
+            train_config=train,
             resume=True,
-            callback=snapshots(self._run(method) / "snapshots", self.recipe.train),
+            callback=snapshots(self._run(variant) / "snapshots", train),
         )
 
-    def _evaluate(self, method: str) -> None:
-        filmed = method == MAIN
+    def _evaluate(self, variant: str) -> None:
+        filmed = variant == self.config.main
         evaluate_policy(
-            self._run(method),
+            self._run(variant),
             episodes=self.config.episodes,
             video=self.out / "rollouts.mp4" if filmed else None,
             render_kwargs={"render_size": RENDER_SIZE, "render_camera": "overview"} if filmed else None,
-            out=self._result(method),
+            out=self._result(variant),
         )
 
-    def _result(self, method: str, name: str = "final") -> Path:
-        return self.out / "evaluations" / f"{method}-{name}.json"
+    def _result(self, variant: str, name: str = "final") -> Path:
+        return self.out / "evaluations" / f"{variant}-{name}.json"
 
-    def _evaluate_curve(self, method: str) -> None:
-        for folder in sorted((self._run(method) / "snapshots").iterdir()):
-            path = self._result(method, folder.name)
+    def _evaluate_curve(self, variant: str) -> None:
+        for folder in sorted((self._run(variant) / "snapshots").iterdir()):
+            path = self._result(variant, folder.name)
             if not path.exists():
                 kwargs = self.config.task.env_kwargs
                 evaluate_policy(
@@ -187,7 +203,7 @@ class _Demo:
                 )
 
     def _explain(self) -> None:
-        policy = load_policy(self._run(MAIN) / "policy")
+        policy = load_policy(self._run(self.config.main) / "policy")
         assert isinstance(policy, ImplicitPolicy)
         record_decision(policy, self.config.task).save(self.out / "decision.npz")
         demonstrations = load_dataset(self.out / "data", cameras=[])
@@ -197,32 +213,30 @@ class _Demo:
     def result(self, stages: Stages) -> dict[str, Any]:
         """What the report is made of, apart from the arrays; also written to `result.json`."""
         config = self.config
-        final = {method: json.loads(self._result(method).read_text()) for method in config.methods}
+        final = {name: json.loads(self._result(name).read_text()) for name in config.variants}
         known = [stage.name for stage in self.stages()]
-        curves = {method: self._curve(method, final[method]) for method in config.methods}
         result = {
-            "summary": final[MAIN]["summary"],
-            "methods": {method: values["summary"] for method, values in final.items()},
-            "policy_milliseconds": {
-                method: values["policy_milliseconds"] for method, values in final.items()
-            },
-            "training": {method: _training(values["policy"]) for method, values in final.items()},
-            "curves": curves,
+            "main": config.main,
+            "summary": final[config.main]["summary"],
+            "methods": {name: values["summary"] for name, values in final.items()},
+            "policy_milliseconds": {name: values["policy_milliseconds"] for name, values in final.items()},
+            "training": {name: _training(values["policy"]) for name, values in final.items()},
+            "curves": {name: self._curve(name, final[name]) for name in config.variants},
             "offsets": json.loads((self.out / "offsets.json").read_text()),
             "stages": {name: stages.done[name] for name in known},
             "seconds": sum(stages.done[name]["seconds"] for name in known),
             "task": vars(config.task),
-            "data": final[MAIN]["policy"]["data"],
-            "origin": final[MAIN]["origin"],
+            "data": final[config.main]["policy"]["data"],
+            "origin": final[config.main]["origin"],
         }
         write_json(self.out / "result.json", result)
         return result
 
-    def _curve(self, method: str, final: dict[str, Any]) -> list[dict[str, Any]]:
+    def _curve(self, variant: str, final: dict[str, Any]) -> list[dict[str, Any]]:
         """Points of success over training time: the kept policies and the final one."""
         points = []
-        for folder in sorted((self._run(method) / "snapshots").iterdir()):
-            values = json.loads(self._result(method, folder.name).read_text())
+        for folder in sorted((self._run(variant) / "snapshots").iterdir()):
+            values = json.loads(self._result(variant, folder.name).read_text())
             points.append({"minutes": values["policy"]["seconds"] / 60, "summary": values["summary"]})
         return [*points, {"minutes": final["policy"]["seconds"] / 60, "summary": final["summary"]}]
 

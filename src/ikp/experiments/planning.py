@@ -126,8 +126,9 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
     column, recipe, variant = cell.column, preset(preset_name), VARIANTS[cell.variant]
     if not task_exists(column.task):
         raise ValueError(f"task {column.task!r} is not in this version: there are {', '.join(runs.TASKS)}")
+    entry = TASK_ENTRIES[column.task]
     plain = policy_for(variant.method, recipe.policy)
-    budget = replace(recipe.train, seed=seed)
+    budget = replace(recipe.train_for(movable=entry.is_movable(column.observation)), seed=seed)
     if column.steps is not None:
         budget = replace(budget, steps=column.steps, minutes=column.minutes)
     policy, train = variant.applied(plain, budget)
@@ -135,7 +136,6 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
     is_method = (policy, train) == (plain, budget) and not variant.rough_camera
     count = min(column.demonstrations, recipe.demonstrations)
     name = "-".join(filter(None, (column.task, column.observation, str(count), column.budget)))
-    entry = TASK_ENTRIES[column.task]
     env_kwargs = {"observation": column.observation, **entry.options}
     return Run(
         name=f"{name}-{variant.method if is_method else cell.variant}-seed{seed}",

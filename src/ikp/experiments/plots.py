@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.summary import TOLERANCES, tolerance_name
+from ikp.experiments.variants import VARIANTS
 from ikp.policies.checkpoint import replaced_atomically
 
 COLORS = {
+    "ikp-image": "#b8253a",
     "ikp": "#1668a8",
     "implicit-joint": "#d9730d",
     "explicit": "#6b6f76",
@@ -150,7 +151,7 @@ def success_curve(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Success over training time.
 
     Args:
-        curves: per method its points, each with `minutes` and `summary` (see `summarize`).
+        curves: per row of `VARIANTS` its points, each with `minutes` and `summary` (see `summarize`).
     """
     shown: list[tuple[float, float] | None] = list(TOLERANCES[:2]) if _has_tolerances(curves) else [None]
     made, axes = figure(5.2 * len(shown) + 0.6, 3.9, 1, len(shown), sharey=True)
@@ -166,7 +167,7 @@ def success_curve(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             )  # so that intervals do not overlap
             ax.errorbar(
                 minutes + nudge, 100 * values, yerr=error, color=COLORS[method], capsize=2.5, marker="o",
-                markersize=5, elinewidth=1, label=METHOD_TITLES[method],
+                markersize=5, elinewidth=1, label=VARIANTS[method].title,
             )  # fmt: skip
         ax.set(xlabel="training time [min]", ylim=(-2, 102), xlim=(0, None))
         title = "Success" if tolerance is None else f"Within {tolerance[0]:g} mm and {tolerance[1]:g} deg"

@@ -13,7 +13,6 @@ from typing import Any
 
 from ikp.experiments.bench_table import headlines, speed_tables
 from ikp.experiments.matrix import INSERTION_100, INSERTION_1000, SWEEPING, TABLES, Cell
-from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.summary import TOLERANCES, count_of, percent, tolerance_name
 from ikp.experiments.tables import (
     cell_records,
@@ -36,12 +35,12 @@ def results_table(root: Path | str) -> str:
         ValueError: a file that is no result of `ikp evaluate` or of `ikp reproduce`.
     """
     root = Path(root)
-    demo = [_read(path) for path in sorted((root / DEMO).glob("*.json"))]
-    demo.sort(key=_rank)
+    demo = {path.stem: _read(path) for path in (root / DEMO).glob("*.json")}
+    demos = [_demo_row(name, demo[name]) for name in VARIANTS if name in demo]
     pixels = [cell for cell in TABLES["table2"].cells if cell.column in (INSERTION_100, INSERTION_1000)]
     tables = {
         "Block insertion from 96x96 pixels, equal steps": (_rows(pixels, root), [PAPER]),
-        "Block insertion from 96x96 pixels, equal time (the demo)": ([_demo_row(x) for x in demo], [PAPER]),
+        "Block insertion from 96x96 pixels, equal time (the demo)": (demos, [PAPER]),
         "Block insertion from 96x96 pixels, few demonstrations, with and without moved scenes": (
             _rows(TABLES["moved"].cells, root, paper=False),
             [],
@@ -58,13 +57,12 @@ def _insertion(rows: Sequence[Sequence[str]], further: Sequence[str] = ()) -> st
     return markdown([head, *rows]) if rows else "not run"
 
 
-def _demo_row(result: Mapping[str, Any]) -> list[str]:
+def _demo_row(variant: str, result: Mapping[str, Any]) -> list[str]:
     trained, summary = result["policy"], result["summary"]
     within = [summary["within"][tolerance_name(tolerance)] for tolerance in TOLERANCES]
     count, episodes = str(trained["data"]["episodes"]), str(summary["episodes"])
-    method = trained["method"]
-    paper = published(TABLES["table2"].cell(INSERTION_1000, method))
-    return [METHOD_TITLES[method], count, _budget([trained]), *map(percent, within), episodes, paper]
+    paper = published(TABLES["table2"].cell(INSERTION_1000, variant))
+    return [VARIANTS[variant].title, count, _budget([trained]), *map(percent, within), episodes, paper]
 
 
 def _rows(cells: Sequence[Cell], root: Path, *, paper: bool = True) -> list[list[str]]:
@@ -91,7 +89,8 @@ def _perception(root: Path) -> str:
     """What the encoders of insertion see (`ikp.training.probe`) beside what their policies reach."""
     rows, blind, columns = [], [], (INSERTION_100, INSERTION_1000)
     for name in presets_with_results(root):
-        for cell in (cell for cell in TABLES["table2"].cells if cell.column in columns):
+        cells = [cell for table in ("still", "table2") for cell in TABLES[table].cells]
+        for cell in (cell for cell in cells if cell.column in columns):
             for record in cell_records(cell, root, name).records.values():
                 if record.get("probe"):
                     blind.append(record["probe"]["blind_mm_median"])
@@ -159,22 +158,19 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _rank(result: Mapping[str, Any]) -> int:
-    return -list(METHOD_TITLES).index(result["policy"]["method"])
-
-
 def sections(results: Path | str) -> dict[str, dict[str, str]]:
     """Page, from the repository's root, to the text between each of its markers."""
     bench, root = Path(results) / "bench", Path(results)
-    image, recipe, moved = (
-        _insertion(_rows(TABLES[name].cells, root, paper=False)) for name in ("image", "recipe", "moved")
+    image, recipe, moved, still = (
+        _insertion(_rows(TABLES[name].cells, root, paper=False))
+        for name in ("image", "recipe", "moved", "still")
     )
     return {
         "README.md": {"results": results_table(results), "speed": headlines(bench)},
         "docs/performance.md": {"benchmarks": speed_tables(bench)},
         "docs/reproduce.md": {"quick": reproduction_tables(results, "quick", ["table2"])},
         "docs/image_plane.md": {"image": image},
-        "docs/pixels.md": {"recipe": recipe, "moved": moved, "perception": _perception(root)},
+        "docs/pixels.md": {"recipe": recipe, "moved": moved, "still": still, "perception": _perception(root)},
     }
 
 

@@ -20,9 +20,9 @@ from ikp.experiments.plots import (
     save_figure,
     success_curve,
 )
-from ikp.experiments.presets import METHOD_TITLES
 from ikp.experiments.records import last_probe
 from ikp.experiments.summary import TOLERANCES, percent, tolerance_name
+from ikp.experiments.variants import VARIANTS
 from ikp.policies.checkpoint import replaced_atomically
 
 PAGE = "index.html"
@@ -47,9 +47,10 @@ def write_report(root: Path, result: Mapping[str, Any]) -> Path:
 
 
 def _draw(root: Path, result: Mapping[str, Any], decision: Decision) -> None:
-    episodes = json.loads((root / "evaluations" / "ikp-final.json").read_text())["episodes"]
+    main = result["main"]
+    episodes = json.loads((root / "evaluations" / f"{main}-final.json").read_text())["episodes"]
     figures = {
-        "learning": learning_curves(read_metrics(root / "runs" / "ikp" / "metrics.jsonl")),
+        "learning": learning_curves(read_metrics(root / "runs" / main / "metrics.jsonl")),
         "success": success_curve(result["curves"]),
         "errors": final_errors(episodes),
         "scene": scene_figure(decision),
@@ -121,19 +122,20 @@ the vacuum. Nobody tells it the offsets.</p>
 
 
 def _learning(root: Path, result: Mapping[str, Any]) -> str:
-    training = result["training"]["ikp"]
+    main = result["main"]
+    training = result["training"][main]
     compared = len(result["methods"]) > 1
     words = (
         "All methods had the same data, the same encoder and the same time."
         if compared
-        else "Add <code>--compare</code> for the same curve of Implicit (joints) and Explicit."
+        else "Add <code>--compare</code> for the same curve of IKP as in the paper, Implicit (joints) and Explicit."
     )
     return f"""<h2>Learning</h2>
 <p>{training["steps"]} steps in {training["seconds"] / 60:.1f} minutes. What counts is not the loss, which is a
 classification of the demonstrated joint value against random ones, but the action that is chosen: its error
 against the expert's is measured on demonstrations that were kept out of training.</p>
 {_picture(root, "learning", "Averaged weights on 512 frames each of training and of held-out demonstrations.")}
-{_perception(last_probe(read_metrics(root / "runs" / "ikp" / "metrics.jsonl")))}
+{_perception(last_probe(read_metrics(root / "runs" / main / "metrics.jsonl")))}
 {_picture(root, "success", f"Success of the averaged policies kept during training; bars are 95 % intervals. {words}")}
 {_methods_table(result) if compared else ""}"""
 
@@ -159,7 +161,7 @@ def _methods_table(result: Mapping[str, Any]) -> str:
     rows = []
     for method, summary in result["methods"].items():
         training = result["training"][method]
-        cells = [METHOD_TITLES[method]]
+        cells = [VARIANTS[method].title]
         cells += (
             [percent(summary["within"][tolerance_name(t)]) for t in TOLERANCES] if "within" in summary else []
         )
@@ -285,7 +287,8 @@ def _origin(root: Path, result: Mapping[str, Any]) -> str:
             ]
         )
     rows.append(["in all", f"{result['seconds'] / 60:.1f} min", ""])
-    train = result["training"]["ikp"]["train"]
+    main = result["main"]
+    train = result["training"][main]["train"]
     facts = [
         ["machine", f"{machine['processor']}, {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}"],
         ["command", origin["command"]],
@@ -299,8 +302,8 @@ def _origin(root: Path, result: Mapping[str, Any]) -> str:
 {table(["stage", "time", ""], rows)}
 {table(["", ""], facts)}
 <p>All figures are in <code>result.json</code> and <code>evaluations/</code> beside this page, with every episode;
-the trained policy is in <code>runs/ikp/policy</code>, and
-<code>ikp evaluate --policy {escape(str(root / "runs" / "ikp"))} --episodes {result["summary"]["episodes"]}</code>
+the trained policy is in <code>runs/{main}/policy</code>, and
+<code>ikp evaluate --policy {escape(str(root / "runs" / main))} --episodes {result["summary"]["episodes"]}</code>
 repeats the evaluation.</p>"""
 
 
