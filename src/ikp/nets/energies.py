@@ -83,7 +83,7 @@ class StackedEnergies(nn.Module):
                 which carries absolute angles, is always computed in the precision of its inputs.
         """
         dtype = dtype or base.dtype
-        parameters = self._stack()
+        parameters = self.stored()
         if torch.is_grad_enabled():
             return _Energies.apply(dtype, base, basis, slopes, *parameters)
         weights = _per_dimension(parameters, dtype)
@@ -91,14 +91,15 @@ class StackedEnergies(nn.Module):
 
     def unstacked(self) -> list[SingleEnergy]:
         """Each dimension's energy as a function of its own, without a gradient; cheap to call many times."""
-        parameters = self._stack()
+        parameters = self.stored()
         layers = [p.unbind(0) for p in parameters]
         by_dimension = zip(
             _per_dimension(parameters, self.head.weight.dtype), zip(*layers, strict=True), strict=True
         )
         return [SingleEnergy(weights, stored) for weights, stored in by_dimension]
 
-    def _stack(self) -> list[Tensor]:
+    def stored(self) -> list[Tensor]:
+        """Weight (dims, inputs, outputs) and bias (dims, 1, outputs) of every layer in turn, the head last."""
         layers = [m for m in self.modules() if isinstance(m, StackedLinear)]  # in order, the head last
         return [p for layer in layers for p in (layer.weight, layer.bias)]
 

@@ -19,6 +19,7 @@ from ikp.policies.config import PolicyConfig
 from ikp.policies.features import LINK_FEATURES, CandidateLayer, LinkTerms
 from ikp.policies.image_plane import TIP_FEATURES
 from ikp.policies.inference import Walk, langevin, search
+from ikp.policies.numpy_search import is_quick, numpy_search
 from ikp.policies.observation import Observation
 from ikp.policies.policy import Policy
 from ikp.policies.proposal import ENERGY_GRADIENT, LearnedProposal, scale_gradient, uniform_negatives
@@ -142,6 +143,8 @@ class ImplicitPolicy(Policy):
         joints = self._joints(observation)
         if self.config.inference == "langevin":
             return langevin(self, context, joints)
+        if is_quick(self, context):
+            return numpy_search(self, context, joints)
         return search(self, context, joints)
 
     @torch.no_grad()

@@ -1,0 +1,132 @@
+"""Energies of two or more policies on the same frame of an unseen episode, and where an image plane sees the goal.
+
+.venv/bin/python scripts/compare_energies.py RUN RUN ... [--seed 1000003] [--step 4] [--out docs/images/compared_energies.png]
+
+The scripted expert moves the arm to the frame; its own next step is drawn beside the policies' energies. Of an energy
+its probability density over the joint's targets is shown, given the policy's own choice of the joints before.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from ikp.experiments.decision_plots import EXPERT
+from ikp.experiments.plots import COLORS, figure, save_figure, styled
+from ikp.experiments.runs import policy_folder, policy_origin
+from ikp.experiments.variants import VARIANTS
+from ikp.policies import ImplicitPolicy, load_policy
+from ikp.tasks import ORACLES
+from ikp.training.evaluation import FIRST_SEED, stack_observations
+
+POINTS = 400
+SHOWN = 1e-3
+"""Part of the largest density below which a joint's range is cut off."""
+
+
+def frame(task: dict[str, Any], seed: int, step: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Observation after `step` actions of the expert, and its next action."""
+    env = gymnasium.make(task["env_id"], disable_env_checker=True, **task["env_kwargs"])
+    observation, _ = env.reset(seed=seed)
+    oracle = ORACLES[task["env_id"]](env, np.random.default_rng(0), 0.0)
+    for _ in range(step):
+        observation = env.step(oracle.action())[0]
+    action = oracle.action()
+    env.close()
+    return observation, action
+
+
+def densities(policy: ImplicitPolicy, observation: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Turn of every joint from where it is [deg], and its probability density [1/deg], both (joints, n)."""
+    batch = stack_observations([[observation] * policy.config.history], policy)
+    values, energies, _ = policy.energy_slices(batch, POINTS)
+    joints, dof = policy.measured_joints(batch), len(policy.spec.joint_dims)
+    if policy.config.targets == "absolute":
+        values = values - joints[..., None]
+    degrees = torch.rad2deg(values[0, :dof])
+    width = (degrees[:, 1] - degrees[:, 0])[:, None]
+    return degrees.numpy(), (torch.softmax(-energies[0, :dof], -1) / width).numpy()
+
+
+@torch.no_grad()
+def goal_seen(policy: ImplicitPolicy, observation: dict[str, np.ndarray]) -> np.ndarray | None:
+    """Probability over the cells of the feature map that the motion leads there; None without an image plane."""
+    batch = stack_observations([[observation] * policy.config.history], policy)
+    goal = policy.observe(batch)[1]
+    return (
+        None
+        if goal is None
+        else torch.softmax(goal.logits.flatten(), 0).reshape(goal.logits.shape[1:]).numpy()
+    )
+
+
+@styled
+def compared(
+    policies: dict[str, ImplicitPolicy], observation: dict[str, np.ndarray], action: np.ndarray
+) -> Figure:
+    """The image with the goal as it is seen, and a panel for each joint."""
+    some = next(iter(policies.values()))
+    joints = list(some.spec.joint_dims)
+    columns = 1 + (len(joints) + 1) // 2
+    made, axes = figure(3.1 * columns, 5.4, 2, columns)
+    image = observation["image" if "image" in observation else some.spec.camera_names[0]]
+    for ax in axes[:, 0]:
+        ax.imshow(image, interpolation="nearest")
+        ax.set_axis_off()
+    axes[0, 0].set_title("What the policies see")
+    axes[1, 0].set_title("Where the goal is seen")
+    height, width = image.shape[:2]
+    for policy in policies.values():
+        seen = goal_seen(policy, observation)
+        if seen is not None:
+            extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+            opacity = (seen / seen.max()) ** 0.5
+            axes[1, 0].imshow(seen, cmap="summer", alpha=opacity, extent=extent, interpolation="nearest")
+    panels = axes[:, 1:].flat
+    drawn: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in joints]
+    for name, policy in policies.items():
+        for j, (degrees, density) in enumerate(zip(*densities(policy, observation), strict=True)):
+            panels[j].plot(degrees, density, color=COLORS[name], label=VARIANTS[name].title)
+            drawn[j].append((degrees, density))
+            panels[j].fill_between(degrees, density, color=COLORS[name], alpha=0.15, linewidth=0)
+    for j, i in enumerate(joints):
+        turn = np.degrees(action[i] - observation["state"][i])
+        panels[j].axvline(turn, color=EXPERT, linewidth=1.2, linestyle="--", label="what the expert would do")
+        title = some.spec.action_names[i].removesuffix(".pos").removesuffix("_joint").replace("_", " ")
+        panels[j].set(title=f"{j + 1}  {title}", xlabel="turn [deg]", ylim=(0, None), yticks=[])
+        likely = np.concatenate([x[y > SHOWN * y.max()] for x, y in drawn[j]] + [[turn, 0.0]])
+        panels[j].set_xlim(likely.min() - 0.5, likely.max() + 0.5)
+    for ax in list(panels)[len(joints) :]:
+        ax.set_axis_off()
+    made.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(policies) + 1)
+    return made
+
+
+def main() -> None:
+    """Load the policies, find the frame, write the picture."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--step", type=int, default=4)
+    parser.add_argument("--out", type=Path, default=Path("docs/images/compared_energies.png"))
+    given = parser.parse_args()
+    policies = {}
+    for run in given.runs:
+        policy = load_policy(policy_folder(run))
+        assert isinstance(policy, ImplicitPolicy), f"{run} is no implicit policy"
+        name = policy_origin(run)["method"] + ("-image" if policy.config.has_image_plane else "")
+        policies[name] = policy
+    observation, action = frame(policy_origin(given.runs[0])["task"], given.seed, given.step)
+    print(f"wrote {save_figure(compared(policies, observation, action), given.out)}")
+
+
+if __name__ == "__main__":
+    main()
