@@ -111,6 +111,8 @@ class Train:
     For example:
       ikp train --data data/insertion --out runs/ikp
       ikp train --data data/insertion --out runs/joints --method implicit-joint --train.minutes 10
+      ikp train --data data/insertion --out runs/image --policy.action-space joint+cartesian+image \
+        --train.scene-turn 8 --train.scene-shift 0.03
       ikp train --data data/insertion --out runs/ikp --resume
       ikp train --data recordings --out runs/mine --robot arm.urdf --tips tool0
 
