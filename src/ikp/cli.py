@@ -111,9 +111,7 @@ class Train:
     For example:
       ikp train --data data/insertion --out runs/ikp
       ikp train --data data/insertion --out runs/joints --method implicit-joint --train.minutes 10
-      ikp train --data data/insertion --out runs/image --policy.action-space joint+cartesian+image \
-        --train.scene-turn 8 --train.scene-shift 0.03
-      ikp train --data data/insertion --out runs/ikp --resume
+      ikp train --data data/few --out runs/few --train.scene-turn 8 --train.scene-shift 0.03
       ikp train --data recordings --out runs/mine --robot arm.urdf --tips tool0
 
     Attributes:
@@ -125,7 +123,7 @@ class Train:
         robot: ur5e, iiwa14, iiwa14_dual or a URDF or MJCF file; data of the simulated tasks need none.
         tips: names of the robot's tip links, where its leaves are not what is meant.
         camera: models of cameras, where an action space has `+image` and the data hold none, as NAME=FILE (JSON).
-        resume: continue the run in OUT.
+        resume: continue the run in OUT: the same command and --resume.
         policy: what the policy is made of.
         train: budget and optimisation.
     """
