@@ -123,7 +123,7 @@ class Train:
         robot: ur5e, iiwa14, iiwa14_dual or a URDF or MJCF file; data of the simulated tasks need none.
         tips: names of the robot's tip links, where its leaves are not what is meant.
         camera: models of cameras, where an action space has `+image` and the data hold none, as NAME=FILE (JSON).
-        resume: continue the run in OUT: the same command and --resume.
+        resume: continue the run in OUT, with the same options otherwise.
         policy: what the policy is made of.
         train: budget and optimisation.
     """
