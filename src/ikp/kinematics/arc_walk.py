@@ -40,10 +40,6 @@ class ArcWalk:
         """The far end of joint j's link, (count, 3, 4, 3): what is constant, times cos and times sin of the joint."""
         return self._place(j)[:, 1]
 
-    def own(self, j: int) -> np.ndarray:
-        """The same of the link's own frame."""
-        return self._place(j)[:, 0]
-
     def commit(self, j: int, cos: np.ndarray, sin: np.ndarray) -> None:
         """Fix joint j by its cosine and sine (count, 1, 1); the joints before it in its chain are fixed already."""
         constant, by_cos, by_sin = self._place(j)[:, 0].swapaxes(0, 1)
