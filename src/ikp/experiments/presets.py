@@ -58,7 +58,8 @@ PRESETS: dict[str, Preset] = {
         seeds=1,
         episodes=100,
     ),
-    # Two CPU cores, ten minutes. Half the channels, or half the batch, for twice the steps: the same success.
+    # CPU cores, under ten minutes on one of them. Half the channels, or half the batch, and twice the steps take as
+    # long and succeed as often.
     "standard": Preset(
         policy=PolicyConfig(),
         train=TrainConfig(steps=4000, checkpoint_every=500),

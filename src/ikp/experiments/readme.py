@@ -25,11 +25,12 @@ from ikp.experiments.variants import VARIANTS
 from ikp.policies.checkpoint import replaced_atomically
 
 DEMO, PRESET = "insertion_pixels", "standard"
+IMAGE_ROWS = ("explicit", "implicit-joint", "ikp", "explicit-image", "implicit-joint-image", "ikp-image")
 PAPER = "paper, its simulator [%]"
 
 
 def results_table(root: Path | str) -> str:
-    """Markdown tables of the demo and of `ikp reproduce table2 | state | sweeping`, from their files below `root`.
+    """Markdown tables of the demo and of `ikp reproduce table2 | image | state | sweeping`, from their files below `root`.
 
     Raises:
         ValueError: a file that is no result of `ikp evaluate` or of `ikp reproduce`.
@@ -38,11 +39,12 @@ def results_table(root: Path | str) -> str:
     demo = {path.stem: _read(path) for path in (root / DEMO).glob("*.json")}
     demos = [_demo_row(name, demo[name]) for name in VARIANTS if name in demo]
     pixels = [cell for cell in TABLES["table2"].cells if cell.column in (INSERTION_100, INSERTION_1000)]
+    plane = [cell for cell in TABLES["image"].cells if cell.variant in IMAGE_ROWS]
     tables = {
         "Block insertion from 96x96 pixels, equal steps": (_rows(pixels, root), [PAPER]),
-        "Block insertion from 96x96 pixels, equal time (the demo)": (demos, [PAPER]),
-        "Block insertion from 96x96 pixels, few demonstrations, with and without moved scenes": (
-            _rows(TABLES["moved"].cells, root, paper=False),
+        "Block insertion from 96x96 pixels, the demo": (demos, [PAPER]),
+        "Block insertion from 96x96 pixels, sooner, and with the image plane": (
+            _rows(plane, root, paper=False),
             [],
         ),
         "Block insertion from object poses (state)": (_rows(TABLES["state"].cells, root, paper=False), []),
@@ -87,16 +89,20 @@ def _rows(cells: Sequence[Cell], root: Path, *, paper: bool = True) -> list[list
 
 def _perception(root: Path) -> str:
     """What the encoders of insertion see (`ikp.training.probe`) beside what their policies reach."""
-    rows, blind, columns = [], [], (INSERTION_100, INSERTION_1000)
+    rows: dict[
+        tuple[str, str], list[str]
+    ] = {}  # by run: a preset without moved scenes has one for both tables
+    blind, columns = [], (INSERTION_100, INSERTION_1000)
     for name in presets_with_results(root):
-        cells = [cell for table in ("still", "table2") for cell in TABLES[table].cells]
+        cells = [cell for table in ("table2", "still") for cell in TABLES[table].cells]
         for cell in (cell for cell in cells if cell.column in columns):
             for record in cell_records(cell, root, name).records.values():
-                if record.get("probe"):
+                run = (name, record["run"]["name"])
+                if record.get("probe") and run not in rows:
                     blind.append(record["probe"]["blind_mm_median"])
-                    rows.append([VARIANTS[cell.variant].title, *_seen(record)])
+                    rows[run] = [f"{VARIANTS[cell.variant].title}, {name}", *_seen(record)]
     head = [
-        "method",
+        "method, preset",
         "demonstrations",
         "steps",
         "probe, median",
@@ -110,7 +116,7 @@ def _perception(root: Path) -> str:
     guess = (
         f"Without the image the best guess is off by {min(blind):.0f} to {max(blind):.0f} mm at the median."
     )
-    return f"{markdown([head, *rows])}\n\n{guess}"
+    return f"{markdown([head, *rows.values()])}\n\n{guess}"
 
 
 def _seen(record: Mapping[str, Any]) -> list[str]:
