@@ -218,6 +218,12 @@ TABLES: dict[str, Table] = {
         (INSERTION_100, INSERTION_1000),
         tuple(f"{method}-still" for method in METHODS),
     ),
+    "longer": Table(
+        "Twice the steps of the preset",
+        "",
+        (Column("insertion", 100, steps=8000), Column("insertion", 1000, steps=8000)),
+        ("explicit", "implicit-joint", "ikp"),
+    ),
     "ablations": Table(
         "Ablations: the residual, the observed poses and whose poses",
         "",

@@ -30,7 +30,7 @@ PAPER = "paper, its simulator [%]"
 
 
 def results_table(root: Path | str) -> str:
-    """Markdown tables of the demo and of `ikp reproduce table2 | image | state | sweeping`, from their files below `root`.
+    """Markdown tables of the demo and of `ikp reproduce table2 | image | state | sweeping`, from files below `root`.
 
     Raises:
         ValueError: a file that is no result of `ikp evaluate` or of `ikp reproduce`.
@@ -167,16 +167,22 @@ def _read(path: Path) -> dict[str, Any]:
 def sections(results: Path | str) -> dict[str, dict[str, str]]:
     """Page, from the repository's root, to the text between each of its markers."""
     bench, root = Path(results) / "bench", Path(results)
-    image, recipe, moved, still = (
+    image, recipe, moved, still, longer = (
         _insertion(_rows(TABLES[name].cells, root, paper=False))
-        for name in ("image", "recipe", "moved", "still")
+        for name in ("image", "recipe", "moved", "still", "longer")
     )
     return {
         "README.md": {"results": results_table(results), "speed": headlines(bench)},
         "docs/performance.md": {"benchmarks": speed_tables(bench)},
         "docs/reproduce.md": {"quick": reproduction_tables(results, "quick", ["table2"])},
         "docs/image_plane.md": {"image": image},
-        "docs/pixels.md": {"recipe": recipe, "moved": moved, "still": still, "perception": _perception(root)},
+        "docs/pixels.md": {
+            "recipe": recipe,
+            "moved": moved,
+            "still": still,
+            "longer": longer,
+            "perception": _perception(root),
+        },
     }
 
 
