@@ -1,6 +1,6 @@
 """Energies of two or more policies on the same frame of an unseen episode, and where an image plane sees the goal.
 
-.venv/bin/python scripts/compare_energies.py RUN RUN ... [--seed 1000003] [--step 4] [--out docs/images/compared_energies.png]
+.venv/bin/python scripts/compare_energies.py RUN RUN ... [--seed 1000001] [--step 2] [--out FILE.png]
 
 The scripted expert moves the arm to the frame; its own next step is drawn beside the policies' energies. Of an energy
 its probability density over the joint's targets is shown, given the policy's own choice of the joints before.

@@ -79,7 +79,9 @@ class _Walk:
         if policy.poses is not None and policy.config.has_kinematics and joints is not None:
             self.links = _Links(policy, context, joints, self.own)
             self.base = self.base + self.links.shared
-            self.constant = _array(policy.poses.residual.constant)
+            constant = policy.poses.residual.constant
+            assert constant is not None
+            self.constant = _array(constant)
             self.turn = self.shift + self.constant - self.links.q
             inputs += 2
         self.first = np.empty((rows, inputs, self.base.shape[-1]), self.dtype)
