@@ -22,6 +22,7 @@ from ikp.experiments.plots import COLORS, figure, save_figure, styled
 from ikp.experiments.runs import policy_folder, policy_origin
 from ikp.experiments.variants import VARIANTS
 from ikp.policies import ImplicitPolicy, load_policy
+from ikp.policies.variables import JointTargets
 from ikp.tasks import ORACLES
 from ikp.training.evaluation import FIRST_SEED, stack_observations
 
@@ -59,11 +60,9 @@ def goal_seen(policy: ImplicitPolicy, observation: dict[str, np.ndarray]) -> np.
     """Probability over the cells of the feature map that the motion leads there; None without an image plane."""
     batch = stack_observations([[observation] * policy.config.history], policy)
     goal = policy.observe(batch)[1]
-    return (
-        None
-        if goal is None
-        else torch.softmax(goal.logits.flatten(), 0).reshape(goal.logits.shape[1:]).numpy()
-    )
+    if goal is None:
+        return None
+    return torch.softmax(goal.logits.flatten(), 0).reshape(goal.logits.shape[1:]).numpy()
 
 
 @styled
@@ -90,11 +89,11 @@ def compared(
             axes[1, 0].imshow(seen, cmap="summer", alpha=opacity, extent=extent, interpolation="nearest")
     panels = axes[:, 1:].flat
     drawn: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in joints]
-    for name, policy in policies.items():
+    for color, (name, policy) in zip(COLORS.values(), policies.items(), strict=False):
         for j, (degrees, density) in enumerate(zip(*densities(policy, observation), strict=True)):
-            panels[j].plot(degrees, density, color=COLORS[name], label=VARIANTS[name].title)
+            panels[j].plot(degrees, density, color=color, label=VARIANTS[name].title)
             drawn[j].append((degrees, density))
-            panels[j].fill_between(degrees, density, color=COLORS[name], alpha=0.15, linewidth=0)
+            panels[j].fill_between(degrees, density, color=color, alpha=0.15, linewidth=0)
     for j, i in enumerate(joints):
         turn = np.degrees(action[i] - observation["state"][i])
         panels[j].axvline(turn, color=EXPERT, linewidth=1.2, linestyle="--", label="what the expert would do")
@@ -115,14 +114,17 @@ def main() -> None:
     )
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--seed", type=int, default=FIRST_SEED)
-    parser.add_argument("--step", type=int, default=4)
+    parser.add_argument("--step", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs/images/compared_energies.png"))
     given = parser.parse_args()
     policies = {}
     for run in given.runs:
         policy = load_policy(policy_folder(run))
-        assert isinstance(policy, ImplicitPolicy), f"{run} is no implicit policy"
+        if not isinstance(policy, ImplicitPolicy) or not isinstance(policy.variables, JointTargets):
+            parser.error(f"{run} is no implicit policy over joints: choose runs of implicit-joint or ikp")
         name = policy_origin(run)["method"] + ("-image" if policy.config.has_image_plane else "")
+        if name in policies:
+            parser.error(f"{run} is a second run of {name}: give one of each, their lines go by that name")
         policies[name] = policy
     observation, action = frame(policy_origin(given.runs[0])["task"], given.seed, given.step)
     print(f"wrote {save_figure(compared(policies, observation, action), given.out)}")

@@ -145,6 +145,13 @@ def test_a_comparison_can_be_added_to_a_finished_demo(finished, monkeypatch):
     assert "<td>Explicit (joints)</td>" in text
 
 
+def test_what_the_demo_trains_follows_the_preset():
+    assert DemoConfig().variants == ("ikp-image",)
+    assert DemoConfig().recipe.train.moves_scenes
+    assert not DemoConfig(preset="paper").recipe.train.moves_scenes
+    assert DemoConfig(preset="paper", compare=True).variants == ("ikp", "implicit-joint", "explicit")
+
+
 def test_policies_kept_by_a_killed_branch_of_a_run_are_dropped(finished, tmp_path, tiny):
     config, _ = finished
     policy = load_policy(config.out / "runs" / "ikp-image" / "policy")

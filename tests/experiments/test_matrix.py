@@ -13,6 +13,7 @@ from ikp.experiments.presets import METHOD_NAMES, PRESETS, preset
 from ikp.experiments.runs import task_of_data
 from ikp.experiments.variants import ROUGH_METRES, VARIANTS
 from ikp.policies import make_policy
+from ikp.policies.config import METHODS
 from ikp.policies.policy import batch_to
 
 
@@ -150,6 +151,25 @@ def test_the_image_planes_rows_differ_from_their_method_in_the_plane_alone():
         assert (run.train, run.demonstrations) == (plain.train, plain.demonstrations)
     settings = [str(resolve(Cell(column, row), "standard", 0).settings()) for row in rows]
     assert len(set(settings)) == len(rows)
+
+
+def test_scenes_are_moved_where_the_preset_and_the_task_allow_it(all_tasks):
+    def run(task, variant="ikp", observation="pixels", preset="standard"):
+        return resolve(Cell(Column(task, 100, observation), variant), preset, 0)
+
+    for method in METHODS:
+        assert run("insertion", method).train.moves_scenes
+        still = run("insertion", f"{method}-still")
+        assert not still.train.moves_scenes
+        assert still.name == run("insertion", method).name.replace(method, f"{method}-still")
+    assert run("insertion", "ikp-image").train == run("insertion").train
+    assert run("insertion", "ikp-turned").train.scene_turn == run("insertion").train.scene_turn > 0
+    assert run("insertion", "ikp-turned").train.scene_shift == 0
+    assert not run("insertion", observation="state").train.moves_scenes, "object poses are not moved along"
+    assert not any(
+        run(task).train.moves_scenes for task in ("sweeping", "sweeping-miscalibrated", "flipping")
+    )
+    assert run("insertion", "ikp-still", preset="quick").name == run("insertion", preset="quick").name
 
 
 def test_a_rough_camera_is_two_centimetres_off():

@@ -28,7 +28,7 @@ from ikp.training.config import TrainConfig
 from ikp.training.origin import write_json
 from ikp.training.trainer import Callback
 
-COMPARED = ("ikp-image", "ikp", "implicit-joint", "explicit")
+ROWS = ("ikp-image", "ikp", "implicit-joint", "explicit")
 """Rows of `ikp.experiments.variants.VARIANTS`; the first one that a preset's encoder allows is the main one."""
 OBSERVATION = "pixels"
 CURVE_SHARES = (0.1, 0.25, 0.5, 0.75)
@@ -71,7 +71,7 @@ class DemoConfig:
     def variants(self) -> tuple[str, ...]:
         """What to train, the main one first."""
         has_map = self.recipe.policy.encoder.kind == "keypoint"  # the image plane needs the encoder's map
-        possible = [name for name in COMPARED if has_map or "image" not in name]
+        possible = [name for name in ROWS if has_map or "image" not in name]
         return tuple(possible if self.compare else possible[:1])
 
     @property

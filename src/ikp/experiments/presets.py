@@ -44,7 +44,7 @@ class Preset:
         return replace(self.train, **self.scene_motion) if movable else self.train
 
 
-MOVED = {"scene_turn": 8.0, "scene_shift": 0.03}
+SCENE_MOTION = {"scene_turn": 8.0, "scene_shift": 0.03}
 """Motions of scenes in training [deg, m]; 20 degrees and 6 cm were not better."""
 
 PRESETS: dict[str, Preset] = {
@@ -66,7 +66,7 @@ PRESETS: dict[str, Preset] = {
         demonstrations=1000,
         perturbation=0.7,
         minutes=5.0,
-        scene_motion=MOVED,
+        scene_motion=SCENE_MOTION,
     ),
     # The paper's networks and sampling (its Sec. V and Implicit BC's appendix); wants a GPU.
     "paper": Preset(

@@ -86,6 +86,13 @@ Wilson interval.</p>
 10 mm and 15°, a red one that time ran out.</figcaption></figure>"""
 
 
+_IMAGE_PLANE = (
+    "It does know where the camera stands: beside joints and poses it sees an action in the image, as the tool's "
+    "way to where the motion leads. That place it finds in the image by itself; in training it is told in hindsight, "
+    "by the tool's own pose at the demonstration's next switch of the vacuum."
+)
+
+
 def _tile(number: str, words: str, small: str) -> str:
     return f'<div class="tile"><b>{escape(number)}</b><span>{escape(words)}</span><small>{escape(small)}</small></div>'
 
@@ -109,7 +116,7 @@ knows the truth showed the task {data["episodes"]} times ({
 {width} x {
         height
     } camera image and the six wrong joint readings, ten times a second, and answers with six joint targets and
-the vacuum. Nobody tells it the offsets.</p>
+the vacuum. Nobody tells it the offsets.{" " + _IMAGE_PLANE if "image" in result["main"] else ""}</p>
 {_picture(root, "film", "One rollout as the policy sees it, from start to end.")}
 {
         _picture(
@@ -134,10 +141,19 @@ def _learning(root: Path, result: Mapping[str, Any]) -> str:
 <p>{training["steps"]} steps in {training["seconds"] / 60:.1f} minutes. What counts is not the loss, which is a
 classification of the demonstrated joint value against random ones, but the action that is chosen: its error
 against the expert's is measured on demonstrations that were kept out of training.</p>
+{_moved_scenes(training["train"])}
 {_picture(root, "learning", "Averaged weights on 512 frames each of training and of held-out demonstrations.")}
 {_perception(last_probe(read_metrics(root / "runs" / main / "metrics.jsonl")))}
 {_picture(root, "success", f"Success of the averaged policies kept during training; bars are 95 % intervals. {words}")}
 {_methods_table(result) if compared else ""}"""
+
+
+def _moved_scenes(train: Mapping[str, Any]) -> str:
+    if not (train["scene_turn"] or train["scene_shift"]):
+        return ""
+    return f"""<p>Half of every batch is the same scene elsewhere on the table, turned about the robot's base by up
+to {train["scene_turn"]:g}° and shifted by up to {100 * train["scene_shift"]:g} cm: joints by kinematics, images by the
+camera's model.</p>"""
 
 
 def _perception(probe: Mapping[str, float]) -> str:

@@ -19,7 +19,7 @@ class ArcWalk:
     """Commit joints from base to tip, ask for the arc of the next one; without residuals on the links.
 
     Args:
-        robot: without prismatic and mimic joints (`walks`).
+        robot: without prismatic and mimic joints (`covers`).
         count: number of configurations.
         dtype: float32 or float64.
     """
@@ -31,7 +31,7 @@ class ArcWalk:
         self._arcs: dict[int, np.ndarray] = {}
 
     @staticmethod
-    def walks(robot: Robot) -> bool:
+    def covers(robot: Robot) -> bool:
         """Whether a robot's joints all turn, each by its own position."""
         joints = [link.joint for link in robot.links if link.joint is not None]
         return all(joint.kind != "prismatic" and joint.mimic is None for joint in joints)

@@ -19,7 +19,7 @@ from torch import Tensor
 from ikp.kinematics import far_end_poses
 from ikp.kinematics.arc_walk import ArcWalk
 from ikp.policies.config import PolicyConfig
-from ikp.policies.features import CHANGE_SCALE, LINK_GAIN, POSE_FEATURES, POSITION_SCALE
+from ikp.policies.features import CHANGE_SCALE, LINK_GAIN, POSE_FEATURES, POSITION_SCALE, pose_features
 from ikp.policies.image_plane import ERROR_SCALE, TIP_FEATURES
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ MOST_ROWS = 2
 
 def is_quick(policy: ImplicitPolicy, context: Tensor) -> bool:
     """Whether this form covers a policy and is the faster one for its observations."""
-    if context.device.type != "cpu" or len(context) > MOST_ROWS or policy.config.beam > 1:
+    is_numpy = context.device.type == "cpu" and context.dtype in (torch.float32, torch.float64)
+    if not is_numpy or len(context) > MOST_ROWS or policy.config.beam > 1:
         return False
     if policy.poses is None or not policy.config.has_kinematics:
         return True
     residual = policy.poses.residual
-    return residual.constant is not None and residual.link is None and ArcWalk.walks(policy.poses.robot)
+    return residual.constant is not None and residual.link is None and ArcWalk.covers(policy.poses.robot)
 
 
 @torch.no_grad()
@@ -143,9 +144,10 @@ class _Links:
         poses, plane = policy.poses, policy.plane
         assert poses is not None
         q = poses.residual(joints)
+        ends = far_end_poses(poses.robot, q)
         self.q = _array(q)
         self.cos, self.sin = np.cos(self.q)[..., None], np.sin(self.q)[..., None]
-        self.measured, self.center = _array(poses.features(q)), _array(poses.center)
+        self.measured, self.center = _array(pose_features(ends)), _array(poses.center)
         self.gain = _array(poses.gain)[:, None]
         self.walk = ArcWalk(poses.robot, len(self.q), self.q.dtype)
         self.tip = None
@@ -155,7 +157,7 @@ class _Links:
         self.shared = -gain * (self.center[:, None] @ absolute + measured @ change)
         self.weight = gain * (absolute + change)
         if plane is not None and policy.config.sees_candidates_from_goal:
-            self.tip = _Tip(policy, context, q)
+            self.tip = _Tip(policy, context, ends)
             of_tip = own[:, 1 + 2 * POSE_FEATURES :]
             self.shared = self.shared - (self.tip.origin * self.tip.on_chain) @ of_tip
             self.weight = np.concatenate([self.weight, self.tip.on_chain * of_tip], 1)
@@ -196,14 +198,14 @@ _POSE_COLUMNS = np.array([3, 0, 1])
 class _Tip:
     """`ImagePlane.arcs`: place and heading of the tip against the goal, carried by one joint's link."""
 
-    def __init__(self, policy: ImplicitPolicy, context: Tensor, q: Tensor) -> None:
-        plane, poses = policy.plane, policy.poses
+    def __init__(self, policy: ImplicitPolicy, context: Tensor, ends: Tensor) -> None:
+        plane = policy.plane
         assert plane is not None
-        assert poses is not None
-        point, axis = (_array(part)[..., 0] for part in plane.reach(far_end_poses(poses.robot, q)))
+        point, axis = (_array(part)[..., 0] for part in plane.reach(ends))
         whole = np.ones_like(point[..., :1])
         self.point, self.axis = np.concatenate([point, whole], -1), axis
-        place, (cos, sin) = _array(plane.shown(context)[0]), _array(plane.shown(context)[1]).T
+        place, heading = (_array(part) for part in plane.shown(context))
+        cos, sin = heading.T
         self.heading = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -1).swapaxes(1, 2)
         height = np.full_like(place[:, :1], float(plane.height))
         facing = np.broadcast_to(np.array([1, 0], place.dtype), place.shape)
