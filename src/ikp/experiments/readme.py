@@ -167,9 +167,9 @@ def _read(path: Path) -> dict[str, Any]:
 def sections(results: Path | str) -> dict[str, dict[str, str]]:
     """Page, from the repository's root, to the text between each of its markers."""
     bench, root = Path(results) / "bench", Path(results)
-    image, recipe, moved, still, longer = (
+    image, recipe, moved, still, shorter = (
         _insertion(_rows(TABLES[name].cells, root, paper=False))
-        for name in ("image", "recipe", "moved", "still", "longer")
+        for name in ("image", "recipe", "moved", "still", "shorter")
     )
     return {
         "README.md": {"results": results_table(results), "speed": headlines(bench)},
@@ -180,7 +180,7 @@ def sections(results: Path | str) -> dict[str, dict[str, str]]:
             "recipe": recipe,
             "moved": moved,
             "still": still,
-            "longer": longer,
+            "shorter": shorter,
             "perception": _perception(root),
         },
     }
