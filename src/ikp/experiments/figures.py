@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ikp.experiments.linearity import PIECES, linearity
-from ikp.experiments.plots import COLORS, figure, styled
+from ikp.experiments.plots import COLORS, figure, styled, success_curve
+from ikp.experiments.summary import count_of
 from ikp.experiments.tables import CellRecords
 from ikp.experiments.variants import VARIANTS
 
@@ -144,6 +145,32 @@ def demonstrations_figure(finished: Mapping[str, Sequence[CellRecords]]) -> Figu
     ax.set(xscale="log", ylim=(-2, 102))
     ax.legend(fontsize=9)
     return made
+
+
+def time_figure(finished: Mapping[str, Sequence[CellRecords]]) -> Figure:
+    """Success over training minutes, all seeds' episodes together: every point is trainings of their own.
+
+    Args:
+        finished: per variant the cells with finished runs.
+    """
+    return success_curve({variant: [_point(cell) for cell in cells] for variant, cells in finished.items()})
+
+
+def _point(finished: CellRecords) -> dict[str, Any]:
+    """Mean minutes, and the summary of all seeds."""
+    records = list(finished.records.values())
+    summaries = [record["summary"] for record in records]
+    episodes = sum(len(record["episodes"]["success"]) for record in records)
+
+    def together(shares: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return count_of(sum(share["count"] for share in shares), episodes)
+
+    within = {
+        name: together([summary["within"][name] for summary in summaries]) for name in summaries[0]["within"]
+    }
+    minutes = sum(record["training"]["seconds"] for record in records) / len(records) / 60
+    success = together([summary["success"] for summary in summaries])
+    return {"minutes": minutes, "summary": {"success": success, "within": within}}
 
 
 def _color(variant: str) -> str:

@@ -196,6 +196,12 @@ TABLES: dict[str, Table] = {
             "ikp-image-rough-learned",
         ),
     ),
+    "time": Table(
+        "Success against training time: insertion after 1, 2 and 4 minutes, each with its own schedule",
+        "",
+        tuple(Column("insertion", 1000, steps=100_000, minutes=minutes) for minutes in (1, 2, 4)),
+        ("explicit", "implicit-joint", "ikp", "ikp-image"),
+    ),
     "moved": Table(
         "Moved scenes as further demonstrations: insertion after 1500 steps",
         "",

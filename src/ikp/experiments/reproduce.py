@@ -31,7 +31,7 @@ class Reproduce:
     Targets: table1 and table2 (the paper's), figure4 and figure5 (its expert trajectories), state (insertion from
     object poses at equal steps and at equal time), sweeping (after 20 minutes of training), recipe (what each of its
     choices buys), image (what the image plane buys), moved (what moved scenes buy), still
-    (all methods without them), shorter (half the steps), ablations (of the kinematics),
+    (all methods without them), shorter (half the steps), time (equal time), ablations (of the kinematics),
     demonstrations (25 to 1000 of them).
 
     For example:

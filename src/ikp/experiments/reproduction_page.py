@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from ikp.experiments.figures import demonstrations_figure, expert_figure, offset_figure, training_figure
+from ikp.experiments.figures import (
+    demonstrations_figure,
+    expert_figure,
+    offset_figure,
+    time_figure,
+    training_figure,
+)
 from ikp.experiments.matrix import FIGURES, TABLES, TASK_ENTRIES, Table
 from ikp.experiments.page import html_page, picture, table
 from ikp.experiments.planning import task_exists
@@ -88,15 +94,19 @@ def _table_figures(
     }
     if not found:
         return []
+    by_variant = {
+        variant: chosen
+        for variant in entry.variants
+        if (chosen := [cell for cells in found.values() for cell in cells if cell.cell.variant == variant])
+    }
     if name == "demonstrations":
-        cells = [cell for column in found.values() for cell in column]
-        by_variant = {
-            variant: chosen
-            for variant in entry.variants
-            if (chosen := [cell for cell in cells if cell.cell.variant == variant])
-        }
         path = save_figure(demonstrations_figure(by_variant), folder / "demonstrations.png")
         return [(path, "Every dot is one training, evaluated on unseen episodes.")]
+    if name == "time":
+        path = save_figure(time_figure(by_variant), folder / "time.png")
+        return [
+            (path, "Every point is trainings of that length, one or more seeds; bars are 95 % intervals.")
+        ]
     drawn = []
     for column, cells in found.items():
         title = column_title(column, preset_name)
