@@ -3,9 +3,13 @@
 import json
 
 import numpy as np
+import pytest
 
+from ikp.experiments.figures import time_figure
+from ikp.experiments.matrix import TABLES
 from ikp.experiments.plots import final_errors, learning_curves, read_metrics, save_figure, success_curve
-from ikp.experiments.summary import summarize
+from ikp.experiments.summary import TOLERANCES, count_of, summarize, tolerance_name
+from ikp.experiments.tables import CellRecords
 
 
 def metrics_file(tmp_path, steps, torn=""):
@@ -59,3 +63,22 @@ def test_final_errors_show_the_tolerances_even_when_all_fail():
     low, high = final_errors(episodes).axes[0].get_xlim()
     assert low <= 2
     assert high > 200
+
+
+def test_success_over_time_puts_the_seeds_together():
+    def finished(seconds, hits):
+        shares = [count_of(hit, 20) for hit in hits]
+        records = {
+            seed: {
+                "training": {"seconds": seconds + seed},
+                "episodes": {"success": [1] * 20},
+                "summary": {"success": share, "within": {tolerance_name(t): share for t in TOLERANCES}},
+            }
+            for seed, share in enumerate(shares)
+        }
+        return CellRecords(TABLES["time"].cells[0], records)
+
+    drawn = time_figure({"ikp": [finished(60, [10]), finished(119, [18, 14, 16])]})
+    line = drawn.axes[0].lines[0]
+    assert line.get_xdata() == pytest.approx([1.0, 2.0])
+    assert line.get_ydata() == pytest.approx([50.0, 80.0])

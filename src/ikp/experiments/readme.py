@@ -167,9 +167,9 @@ def _read(path: Path) -> dict[str, Any]:
 def sections(results: Path | str) -> dict[str, dict[str, str]]:
     """Page, from the repository's root, to the text between each of its markers."""
     bench, root = Path(results) / "bench", Path(results)
-    image, recipe, moved, still, shorter = (
+    image, recipe, time, moved, still, shorter = (
         _insertion(_rows(TABLES[name].cells, root, paper=False))
-        for name in ("image", "recipe", "moved", "still", "shorter")
+        for name in ("image", "recipe", "time", "moved", "still", "shorter")
     )
     return {
         "README.md": {"results": results_table(results), "speed": headlines(bench)},
@@ -178,6 +178,7 @@ def sections(results: Path | str) -> dict[str, dict[str, str]]:
         "docs/image_plane.md": {"image": image},
         "docs/pixels.md": {
             "recipe": recipe,
+            "time": time,
             "moved": moved,
             "still": still,
             "shorter": shorter,
