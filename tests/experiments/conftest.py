@@ -21,6 +21,7 @@ TINY = Preset(
     train=TrainConfig(steps=20, batch_size=8, validate_every=2, checkpoint_every=4, log_every=1, threads=1),
     demonstrations=4,
     minutes=5.0,
+    scene_motion=presets.SCENE_MOTION,
 )
 
 
@@ -38,4 +39,13 @@ def demonstrations(tmp_path_factory):
     root = tmp_path_factory.mktemp("data") / "state"
     kwargs = {"observation": "state", "offset_seed": 0}
     collect("ikp/Insertion-v0", root, 16, env_kwargs=kwargs, workers=1, progress=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def pixel_demonstrations(tmp_path_factory):
+    """Folder of 3 demonstrations of the same robot with images."""
+    root = tmp_path_factory.mktemp("data") / "pixels"
+    kwargs = {"observation": "pixels", "offset_seed": 0}
+    collect("ikp/Insertion-v0", root, 3, env_kwargs=kwargs, workers=1, progress=False)
     return root

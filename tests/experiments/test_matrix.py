@@ -15,6 +15,7 @@ from ikp.experiments.variants import ROUGH_METRES, VARIANTS
 from ikp.policies import make_policy
 from ikp.policies.config import METHODS
 from ikp.policies.policy import batch_to
+from ikp.training.trainer import train
 
 
 @pytest.fixture
@@ -204,3 +205,12 @@ def test_every_ablation_makes_a_policy_that_can_train(variant, tiny, demonstrati
     assert policy.config.observes_poses == (variant != "ikp-no-observed-poses")
     shown = [len(policy.poses.mask), int(policy.poses.mask.sum())]
     assert shown == ([6, 1] if variant == "ikp-tip-only" else [6, 6])
+
+
+@pytest.mark.parametrize("variant", dict.fromkeys(TABLES["recipe"].variants + TABLES["moved"].variants))
+def test_every_row_of_the_recipe_trains(variant, tiny, pixel_demonstrations, tmp_path):
+    run = resolve(Cell(Column("insertion", 4), variant), "tiny", 0)
+    data = load_dataset(pixel_demonstrations)
+    policy = make_policy(task_of_data(pixel_demonstrations).robot(), data.spec, run.policy)
+    trained = replace(run.train, steps=1, held_out=0.34, validate_every=1)
+    assert train(policy, data, trained, out=tmp_path / "run").steps == 1

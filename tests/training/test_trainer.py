@@ -249,7 +249,7 @@ def test_scales_of_the_inputs_are_recorded_and_a_tiny_one_is_warned_of(tmp_path)
     assert scales["action"] == pytest.approx(1.0, abs=0.2)
 
 
-def test_shifted_images_are_refused_beside_an_image_plane_and_moved_scenes(tmp_path):
+def test_shifted_images_are_refused_beside_an_image_plane(tmp_path):
     data = tiny_demonstrations()
     camera = Camera.look_at((-1.5, 0.0, 1.5), (-0.5, 0.0, 0.1), fovy=25.0, width=16, height=16)
     spec = replace(data.spec, cameras={"front": camera})
@@ -257,8 +257,6 @@ def test_shifted_images_are_refused_beside_an_image_plane_and_moved_scenes(tmp_p
     policy = make_policy(ur5e(), spec, config)
     with pytest.raises(ValueError, match="image_shift is 2: shifted images do not fit the camera"):
         train(policy, data, replace(CONFIG, image_shift=2), out=tmp_path / "shifted")
-    with pytest.raises(ValueError, match="image_shift is 2: shifted images do not fit the camera"):
-        train(tiny_policy(data), data, replace(CONFIG, image_shift=2, scene_turn=5.0), out=tmp_path / "moved")
     result = train(policy, data, replace(CONFIG, steps=3), out=tmp_path / "run")
     assert result.steps == 3
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

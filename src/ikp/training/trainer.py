@@ -92,10 +92,10 @@ class _Run:
         self.device = _device(config.device)
         if not resume and (out / "state").exists():
             raise FileExistsError(f"{out} holds a run already: resume it (--resume) or choose another folder")
-        if config.image_shift and (policy.config.has_image_plane or config.moves_scenes):
+        if config.image_shift and policy.config.has_image_plane:
             raise ValueError(
-                f"image_shift is {config.image_shift}: shifted images do not fit the camera that the image plane and "
-                "moved scenes know; set it to 0, or leave '+image', scene_turn and scene_shift out"
+                f"image_shift is {config.image_shift}: shifted images do not fit the camera that the image plane "
+                "knows; set it to 0, or leave '+image' out of the action space"
             )
         self.motion = _scene_motion(policy, dataset, config) if config.moves_scenes else None
         out.mkdir(parents=True, exist_ok=True)
@@ -164,10 +164,10 @@ class _Run:
         policy = self.policy.config
         batch = self.dataset.batch(frames, policy.history, goals=policy.has_image_plane)
         batch = batch_to(batch, self.device)
+        if self.motion is not None:  # before the images are shifted: it needs them as the camera took them
+            batch = self.motion(batch)
         if config.image_shift:
             batch["images"] = {k: shift_images(v, config.image_shift) for k, v in batch["images"].items()}
-        if self.motion is not None:
-            batch = self.motion(batch)
         factor = schedule(self._fraction(), config.warmup)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
