@@ -36,16 +36,17 @@ def tiny():
 @pytest.fixture(scope="session")
 def demonstrations(tmp_path_factory):
     """Folder of 16 demonstrations of the miscalibrated robot with object poses instead of images."""
-    root = tmp_path_factory.mktemp("data") / "state"
-    kwargs = {"observation": "state", "offset_seed": 0}
-    collect("ikp/Insertion-v0", root, 16, env_kwargs=kwargs, workers=1, progress=False)
-    return root
+    return _collected(tmp_path_factory, "state", 16)
 
 
 @pytest.fixture(scope="session")
 def pixel_demonstrations(tmp_path_factory):
     """Folder of 3 demonstrations of the same robot with images."""
-    root = tmp_path_factory.mktemp("data") / "pixels"
-    kwargs = {"observation": "pixels", "offset_seed": 0}
-    collect("ikp/Insertion-v0", root, 3, env_kwargs=kwargs, workers=1, progress=False)
+    return _collected(tmp_path_factory, "pixels", 3)
+
+
+def _collected(tmp_path_factory, observation, episodes):
+    root = tmp_path_factory.mktemp("data") / observation
+    kwargs = {"observation": observation, "offset_seed": 0}
+    collect("ikp/Insertion-v0", root, episodes, env_kwargs=kwargs, workers=1, progress=False)
     return root

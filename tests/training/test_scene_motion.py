@@ -14,6 +14,7 @@ import torch
 import ikp.tasks  # noqa: F401  (registers the environments)
 from ikp.kinematics import forward_kinematics, iiwa14, iiwa14_dual, load_robot, ur5e
 from ikp.policies import DataSpec
+from ikp.training import trainer
 from ikp.training.scene_motion import SceneMotion, base_joint, move_images, planar_motions, working_height
 
 ANGLE, SHIFT = 0.1, (0.01, -0.02)
@@ -221,3 +222,17 @@ def test_training_moves_scenes(toy, env, tmp_path):
         toy.train(toy.tiny_policy(data), data, config, out=tmp_path / name)
         found.append(tuple(toy.losses(tmp_path / name).values()))
     assert len(set(found)) == 3
+
+
+def test_images_are_shifted_after_their_scenes_are_moved(toy, env, tmp_path, monkeypatch):
+    """A shifted image no longer fits the camera's model by which its scene would be moved."""
+    order: list[str] = []
+    moved, shifted = SceneMotion.__call__, trainer.shift_images
+    monkeypatch.setattr(
+        SceneMotion, "__call__", lambda self, batch: order.append("scene") or moved(self, batch)
+    )
+    monkeypatch.setattr(trainer, "shift_images", lambda *given: order.append("shift") or shifted(*given))
+    data = insertion_like(toy, env)
+    config = replace(toy.CONFIG, steps=2, scene_turn=8.0, image_shift=2)
+    toy.train(toy.tiny_policy(data), data, config, out=tmp_path / "run")
+    assert order == ["scene", "shift"] * 2

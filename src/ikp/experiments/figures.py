@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from ikp.experiments.linearity import PIECES, linearity
 from ikp.experiments.plots import COLORS, figure, styled, success_curve
-from ikp.experiments.summary import count_of
 from ikp.experiments.tables import CellRecords
 from ikp.experiments.variants import VARIANTS
 
@@ -153,24 +152,13 @@ def time_figure(finished: Mapping[str, Sequence[CellRecords]]) -> Figure:
     Args:
         finished: per variant the cells with finished runs.
     """
-    return success_curve({variant: [_point(cell) for cell in cells] for variant, cells in finished.items()})
-
-
-def _point(finished: CellRecords) -> dict[str, Any]:
-    """Mean minutes, and the summary of all seeds."""
-    records = list(finished.records.values())
-    summaries = [record["summary"] for record in records]
-    episodes = sum(len(record["episodes"]["success"]) for record in records)
-
-    def together(shares: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        return count_of(sum(share["count"] for share in shares), episodes)
-
-    within = {
-        name: together([summary["within"][name] for summary in summaries]) for name in summaries[0]["within"]
+    curves = {
+        variant: [
+            {"minutes": cell.mean_training("seconds") / 60, "summary": cell.together()} for cell in cells
+        ]
+        for variant, cells in finished.items()
     }
-    minutes = sum(record["training"]["seconds"] for record in records) / len(records) / 60
-    success = together([summary["success"] for summary in summaries])
-    return {"minutes": minutes, "summary": {"success": success, "within": within}}
+    return success_curve(curves)
 
 
 def _color(variant: str) -> str:

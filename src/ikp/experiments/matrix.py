@@ -7,7 +7,7 @@ depends on a recipe: `ikp.experiments.planning` joins a cell with a preset.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ikp.policies.config import METHODS
@@ -120,6 +120,7 @@ class Table:
 SWEEPING, FLIPPING = Column("sweeping", 1000), Column("flipping", 1000)
 SWEEPING_MISCALIBRATED = Column("sweeping-miscalibrated", 1000)
 INSERTION_100, INSERTION_1000 = Column("insertion", 100), Column("insertion", 1000)
+INSERTION_4000_STEPS = tuple(replace(column, steps=4000) for column in (INSERTION_100, INSERTION_1000))
 
 TABLES: dict[str, Table] = {
     "table1": Table(
@@ -219,15 +220,15 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "still": Table(
-        "Without moved scenes",
+        "Table II's insertion without moved scenes after half the steps of the standard preset",
         "",
-        (Column("insertion", 100, steps=4000), Column("insertion", 1000, steps=4000)),
+        INSERTION_4000_STEPS,
         tuple(f"{method}-still" for method in METHODS),
     ),
     "shorter": Table(
         "Table II's insertion after half the steps of the standard preset",
         "",
-        (Column("insertion", 100, steps=4000), Column("insertion", 1000, steps=4000)),
+        INSERTION_4000_STEPS,
         tuple(METHODS),
     ),
     "ablations": Table(

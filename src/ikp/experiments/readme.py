@@ -13,7 +13,7 @@ from typing import Any
 
 from ikp.experiments.bench_table import headlines, speed_tables
 from ikp.experiments.matrix import INSERTION_100, INSERTION_1000, SWEEPING, TABLES, Cell
-from ikp.experiments.summary import TOLERANCES, count_of, percent, tolerance_name
+from ikp.experiments.summary import TOLERANCES, percent, tolerance_name
 from ikp.experiments.tables import (
     cell_records,
     markdown,
@@ -26,6 +26,8 @@ from ikp.policies.checkpoint import replaced_atomically
 
 DEMO, PRESET = "insertion_pixels", "standard"
 IMAGE_ROWS = ("explicit", "implicit-joint", "ikp", "explicit-image", "implicit-joint-image", "ikp-image")
+PIXEL_TABLES = ("recipe", "time", "moved", "still", "shorter")
+"""Tables of `docs/pixels.md`."""
 PAPER = "paper, its simulator [%]"
 
 
@@ -64,23 +66,28 @@ def _demo_row(variant: str, result: Mapping[str, Any]) -> list[str]:
     within = [summary["within"][tolerance_name(tolerance)] for tolerance in TOLERANCES]
     count, episodes = str(trained["data"]["episodes"]), str(summary["episodes"])
     paper = published(TABLES["table2"].cell(INSERTION_1000, variant))
-    return [VARIANTS[variant].title, count, _budget([trained]), *map(percent, within), episodes, paper]
+    return [
+        VARIANTS[variant].title,
+        count,
+        _budget(trained["seconds"], trained["steps"]),
+        *map(percent, within),
+        episodes,
+        paper,
+    ]
 
 
 def _rows(cells: Sequence[Cell], root: Path, *, paper: bool = True) -> list[list[str]]:
     """What is finished of some cells of insertion; the episodes of all seeds together."""
     rows = []
     for cell in cells:
-        records = list(cell_records(cell, root, PRESET).records.values())
-        if not records:
+        finished = cell_records(cell, root, PRESET)
+        if not finished.records:
             continue
-        episodes = [len(record["episodes"]["success"]) for record in records]
-        within = [
-            count_of(sum(r["summary"]["within"][tolerance_name(t)]["count"] for r in records), sum(episodes))
-            for t in TOLERANCES
-        ]
-        budget = _budget([record["training"] for record in records])
-        seen = f"{len(records)} x {episodes[0]}" if len(records) > 1 else str(episodes[0])
+        shares = finished.together()["within"]
+        within = [shares[tolerance_name(tolerance)] for tolerance in TOLERANCES]
+        budget = _budget(finished.mean_training("seconds"), finished.mean_training("steps"))
+        seeds = len(finished.records)
+        seen = f"{seeds} x {finished.episodes // seeds}" if seeds > 1 else str(finished.episodes)
         title = VARIANTS[cell.variant].title
         row = [title, str(cell.column.demonstrations), budget, *map(percent, within), seen]
         rows.append([*row, published(cell)] if paper else row)
@@ -89,18 +96,16 @@ def _rows(cells: Sequence[Cell], root: Path, *, paper: bool = True) -> list[list
 
 def _perception(root: Path) -> str:
     """What the encoders of insertion see (`ikp.training.probe`) beside what their policies reach."""
-    rows: dict[
-        tuple[str, str], list[str]
-    ] = {}  # by run: a preset without moved scenes has one for both tables
-    blind, columns = [], (INSERTION_100, INSERTION_1000)
+    rows: list[list[str]] = []
+    blind: list[float] = []
+    tables = (TABLES[name] for name in ("table2", "shorter", "still"))
+    cells = [cell for table in tables for cell in table.cells if cell.column.task == "insertion"]
     for name in presets_with_results(root):
-        cells = [cell for table in ("table2", "still") for cell in TABLES[table].cells]
-        for cell in (cell for cell in cells if cell.column in columns):
+        for cell in cells:
             for record in cell_records(cell, root, name).records.values():
-                run = (name, record["run"]["name"])
-                if record.get("probe") and run not in rows:
+                if record.get("probe"):
                     blind.append(record["probe"]["blind_mm_median"])
-                    rows[run] = [f"{VARIANTS[cell.variant].title}, {name}", *_seen(record)]
+                    rows.append([f"{VARIANTS[cell.variant].title}, {name}", *_seen(record)])
     head = [
         "method, preset",
         "demonstrations",
@@ -116,7 +121,7 @@ def _perception(root: Path) -> str:
     guess = (
         f"Without the image the best guess is off by {min(blind):.0f} to {max(blind):.0f} mm at the median."
     )
-    return f"{markdown([head, *rows.values()])}\n\n{guess}"
+    return f"{markdown([head, *rows])}\n\n{guess}"
 
 
 def _seen(record: Mapping[str, Any]) -> list[str]:
@@ -133,10 +138,11 @@ def _seen(record: Mapping[str, Any]) -> list[str]:
 def _sweeping(root: Path) -> str:
     rows = []
     for cell in TABLES["sweeping"].cells:
-        records = list(cell_records(cell, root, PRESET).records.values())
+        finished = cell_records(cell, root, PRESET)
+        records = list(finished.records.values())
         if not records:
             continue
-        budget = _budget([record["training"] for record in records])
+        budget = _budget(finished.mean_training("seconds"), finished.mean_training("steps"))
         moved = " / ".join(f"{100 * record['score']['mean']:.1f} %" for record in records)
         low, high = (100 * bound for bound in records[0]["score"]["interval_95"])
         if len(records) == 1:
@@ -150,9 +156,8 @@ def _sweeping(root: Path) -> str:
     return f"**Bimanual sweeping from 96x96 pixels**: two iiwa 14\n\n{table}"
 
 
-def _budget(trained: Sequence[Mapping[str, Any]]) -> str:
-    minutes, steps = (sum(run[key] for run in trained) / len(trained) for key in ("seconds", "steps"))
-    return f"{minutes / 60:.1f} min, {steps:.0f} steps"
+def _budget(seconds: float, steps: float) -> str:
+    return f"{seconds / 60:.1f} min, {steps:.0f} steps"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -167,21 +172,16 @@ def _read(path: Path) -> dict[str, Any]:
 def sections(results: Path | str) -> dict[str, dict[str, str]]:
     """Page, from the repository's root, to the text between each of its markers."""
     bench, root = Path(results) / "bench", Path(results)
-    image, recipe, time, moved, still, shorter = (
-        _insertion(_rows(TABLES[name].cells, root, paper=False))
-        for name in ("image", "recipe", "time", "moved", "still", "shorter")
-    )
+    insertion = {
+        name: _insertion(_rows(TABLES[name].cells, root, paper=False)) for name in ("image", *PIXEL_TABLES)
+    }
     return {
         "README.md": {"results": results_table(results), "speed": headlines(bench)},
         "docs/performance.md": {"benchmarks": speed_tables(bench)},
         "docs/reproduce.md": {"quick": reproduction_tables(results, "quick", ["table2"])},
-        "docs/image_plane.md": {"image": image},
+        "docs/image_plane.md": {"image": insertion["image"]},
         "docs/pixels.md": {
-            "recipe": recipe,
-            "time": time,
-            "moved": moved,
-            "still": still,
-            "shorter": shorter,
+            **{name: insertion[name] for name in PIXEL_TABLES},
             "perception": _perception(root),
         },
     }

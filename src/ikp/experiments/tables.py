@@ -18,6 +18,7 @@ from ikp.experiments.planning import resolve, result_path, task_exists
 from ikp.experiments.presets import PRESETS, preset
 from ikp.experiments.records import read_record, values_of
 from ikp.experiments.stages import differences
+from ikp.experiments.summary import count_of
 from ikp.experiments.variants import VARIANTS
 from ikp.training.statistics import bootstrap_interval
 
@@ -40,6 +41,29 @@ class CellRecords:
     def scores(self) -> np.ndarray:
         """The metric of each seed, (seeds,), 0 to 1."""
         return np.array([record["score"]["mean"] for record in self.records.values()])
+
+    @property
+    def episodes(self) -> int:
+        """Unseen episodes of all seeds together."""
+        return sum(len(record["episodes"]["success"]) for record in self.records.values())
+
+    def mean_training(self, key: str) -> float:
+        """`seconds` or `steps` of a training, the seeds' mean."""
+        return float(np.mean([record["training"][key] for record in self.records.values()]))
+
+    def together(self) -> dict[str, Any]:
+        """`success` and `within` of a summary (`ikp.experiments.summary.summarize`), all seeds' episodes as one set.
+
+        Of tasks whose summaries have tolerances.
+        """
+        summaries = [record["summary"] for record in self.records.values()]
+        success = sum(summary["success"]["count"] for summary in summaries)
+        hits = {
+            name: sum(summary["within"][name]["count"] for summary in summaries)
+            for name in summaries[0]["within"]
+        }
+        within = {name: count_of(count, self.episodes) for name, count in hits.items()}
+        return {"success": count_of(success, self.episodes), "within": within}
 
 
 def cell_records(cell: Cell, results: Path, preset_name: str) -> CellRecords:
