@@ -136,7 +136,8 @@ class Straightforward(nn.Module):
         positive, count = policy.scale(expert), self.config.negatives
         total = context.new_zeros(())
         if policy.gripper is not None:
-            closed = policy.gripper(torch.cat([context, policy.scale(prefix)], -1))
+            seen = expert if self.config.fine_motion else prefix
+            closed = self.gripper_logits(context, seen, batch["state"][:, -1])
             discrete = action[:, list(policy.spec.discrete_dims)]
             total = nn.functional.binary_cross_entropy_with_logits(closed, discrete)
         near = None
@@ -156,6 +157,16 @@ class Straightforward(nn.Module):
         for j in range(self.dims):
             total = total + nn.functional.cross_entropy(logits[:, j], target)
         return total
+
+    def gripper_logits(self, context: Tensor, values: Tensor, state: Tensor) -> Tensor:
+        """Of the discrete dimensions, given the action variables."""
+        policy = self.shared
+        assert policy.gripper is not None
+        inputs = [context, policy.scale(values)]
+        if self.config.fine_motion:
+            motions = policy.variables.motions(state, values) / policy.gripper.spread.std
+            inputs += [torch.tanh(20 * motions), torch.tanh(5 * motions)]
+        return policy.gripper.net(torch.cat(inputs, -1))
 
     def observe(self, observation: Mapping[str, Any]) -> tuple[Tensor, Measured | None]:
         """The context; with link poses also the measured joints and their poses."""

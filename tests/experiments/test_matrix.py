@@ -170,7 +170,7 @@ def test_scenes_are_moved_where_the_preset_and_the_task_allow_it(all_tasks):
     assert not any(
         run(task).train.moves_scenes for task in ("sweeping", "sweeping-miscalibrated", "flipping")
     )
-    assert run("insertion", "ikp-still", preset="quick").name == run("insertion", preset="quick").name
+    assert run("insertion", "ikp-still", preset="paper").name == run("insertion", preset="paper").name
 
 
 def test_a_rough_camera_is_two_centimetres_off():

@@ -65,6 +65,26 @@ def test_space_to_depth_keeps_each_block_together():
         SpaceToDepth(4)(torch.zeros(1, 3, 10, 10))
 
 
+@pytest.mark.parametrize("stem", [2, 4, 8])
+def test_the_stem_sets_the_resolution_of_the_maps(stem):
+    encoder = ImageEncoder(1, EncoderConfig(channels=8, stem=stem, heads=2, seen=2, features=8))
+    features, maps = encoder.with_map(images())
+    assert features.shape == (4, 8)
+    assert maps.shape == (4, 8, 32 // stem, 32 // stem)
+
+
+def test_coordinates_tell_a_convolution_where_it_is():
+    """Of an image that is the same everywhere, the maps are too, but for the border; with coordinates they are not."""
+    flat = torch.full((1, 1, 64, 64, 3), 100, dtype=torch.uint8)
+    spread = []
+    for coordinates in (False, True):
+        torch.manual_seed(0)
+        config = EncoderConfig(channels=8, coordinates=coordinates, layers=0, heads=2, seen=2, features=8)
+        maps = ImageEncoder(1, config).eval().with_map(flat)[1]
+        spread.append(float(maps[..., 4:-4, 4:-4].std((-2, -1)).detach().max()))
+    assert spread[0] < 1e-6 < 1e-3 < spread[1]
+
+
 def test_unknown_encoders_are_refused():
     with pytest.raises(ValueError, match="keypoint, pool, resnet26|choose one of"):
         EncoderConfig(kind="resnet")

@@ -148,7 +148,7 @@ def test_density_gradient_through_the_kinematics_equals_finite_differences(robot
     expert = policy.variables.encode(batch["state"][:2, -1], batch["action"][:2])
     leaf = expert.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(joint_log_density(policy, context, joints, leaf).sum(), leaf)
-    step = 1e-6
+    step = 1e-8  # the energies are piecewise linear: a longer one often meets a kink
     for j in range(policy.dims):
         shift = torch.zeros_like(expert)
         shift[:, j] = step

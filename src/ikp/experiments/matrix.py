@@ -7,7 +7,7 @@ depends on a recipe: `ikp.experiments.planning` joins a cell with a preset.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ikp.policies.config import METHODS
@@ -120,7 +120,6 @@ class Table:
 SWEEPING, FLIPPING = Column("sweeping", 1000), Column("flipping", 1000)
 SWEEPING_MISCALIBRATED = Column("sweeping-miscalibrated", 1000)
 INSERTION_100, INSERTION_1000 = Column("insertion", 100), Column("insertion", 1000)
-INSERTION_4000_STEPS = tuple(replace(column, steps=4000) for column in (INSERTION_100, INSERTION_1000))
 
 TABLES: dict[str, Table] = {
     "table1": Table(
@@ -161,15 +160,26 @@ TABLES: dict[str, Table] = {
         ("implicit-cartesian", "implicit-joint", "ikp"),
     ),
     "recipe": Table(
-        "What each choice of the recipe buys: insertion from pixels after 1500 steps",
+        "What each choice of the recipe buys: insertion from pixels after 750 steps",
         "",
-        (Column("insertion", 1000, steps=1500),),
+        (Column("insertion", 1000, steps=750),),
         (
             "ikp",
+            "ikp-coarse-gripper",
             "ikp-adamw",
+            "ikp-half-rates",
+            "ikp-double-rates",
+            "ikp-no-average",
             "ikp-uniform-negatives",
             "ikp-exact-prefix",
             "ikp-wide",
+            "ikp-beam",
+            "ikp-two-frames",
+            "ikp-fine-stem",
+            "ikp-coarse-stem",
+            "ikp-fine-layer",
+            "ikp-coordinates",
+            "ikp-few-keypoints",
             "ikp-slim-encoder",
             "ikp-pool-encoder",
             "ikp-plain-features",
@@ -180,9 +190,9 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "image": Table(
-        "The image plane as a further action space: insertion after 1500 steps",
+        "The image plane as a further action space: insertion after 750 steps",
         "",
-        (Column("insertion", 100, steps=1500), Column("insertion", 1000, steps=1500)),
+        (Column("insertion", 100, steps=750), Column("insertion", 1000, steps=750)),
         (
             "explicit",
             "implicit-joint",
@@ -203,10 +213,31 @@ TABLES: dict[str, Table] = {
         tuple(Column("insertion", 1000, steps=100_000, minutes=minutes) for minutes in (1, 2, 4)),
         ("explicit", "implicit-joint", "ikp", "ikp-image"),
     ),
-    "moved": Table(
-        "Moved scenes as further demonstrations: insertion after 1500 steps",
+    "gripper": Table(
+        "What the gripper sees of the motion: insertion after 2 minutes",
         "",
-        (Column("insertion", 100, steps=1500),),
+        (Column("insertion", 1000, steps=100_000, minutes=2),),
+        (
+            "explicit-coarse-gripper",
+            "explicit",
+            "implicit-joint-coarse-gripper",
+            "implicit-joint",
+            "ikp-coarse-gripper",
+            "ikp",
+            "ikp-image-coarse-gripper",
+            "ikp-image",
+        ),
+    ),
+    "coarse": Table(
+        "Table II's insertion, the gripper without fine motions",
+        "",
+        (INSERTION_100, INSERTION_1000),
+        tuple(f"{method}-coarse-gripper" for method in METHODS),
+    ),
+    "moved": Table(
+        "Moved scenes as further demonstrations: insertion after 750 steps",
+        "",
+        (Column("insertion", 100, steps=750),),
         (
             "explicit-still",
             "explicit",
@@ -219,23 +250,12 @@ TABLES: dict[str, Table] = {
             "ikp-image",
         ),
     ),
-    "still": Table(
-        "Table II's insertion without moved scenes after half the steps of the standard preset",
-        "",
-        INSERTION_4000_STEPS,
-        tuple(f"{method}-still" for method in METHODS),
-    ),
-    "shorter": Table(
-        "Table II's insertion after half the steps of the standard preset",
-        "",
-        INSERTION_4000_STEPS,
-        tuple(METHODS),
-    ),
     "ablations": Table(
-        "Ablations: the residual, the observed poses and whose poses",
+        "Ablations after 750 steps: the residual, the observed poses and whose poses",
         "",
-        (INSERTION_100, INSERTION_1000),
+        (Column("insertion", 100, steps=750), Column("insertion", 1000, steps=750)),
         (
+            "ikp",
             "ikp-residual-none",
             "ikp-residual-offset",
             "ikp-residual-dense",
@@ -244,9 +264,9 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "demonstrations": Table(
-        "Number of demonstrations",
+        "Number of demonstrations, after 750 steps",
         "",
-        tuple(Column("insertion", count) for count in (25, 50, 100, 250, 1000)),
+        tuple(Column("insertion", count, steps=750) for count in (25, 50, 100, 250, 1000)),
         ("explicit", "implicit-joint", "ikp"),
     ),
 }

@@ -55,6 +55,7 @@ PRESETS: dict[str, Preset] = {
         demonstrations=200,
         perturbation=0.7,
         minutes=2.0,
+        scene_motion=SCENE_MOTION,
         seeds=1,
         episodes=100,
     ),

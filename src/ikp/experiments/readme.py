@@ -26,7 +26,7 @@ from ikp.policies.checkpoint import replaced_atomically
 
 DEMO, PRESET = "insertion_pixels", "standard"
 IMAGE_ROWS = ("explicit", "implicit-joint", "ikp", "explicit-image", "implicit-joint-image", "ikp-image")
-PIXEL_TABLES = ("recipe", "time", "moved", "still", "shorter")
+PIXEL_TABLES = ("gripper", "coarse", "recipe", "time", "moved")
 """Tables of `docs/pixels.md`."""
 PAPER = "paper, its simulator [%]"
 
@@ -98,8 +98,7 @@ def _perception(root: Path) -> str:
     """What the encoders of insertion see (`ikp.training.probe`) beside what their policies reach."""
     rows: list[list[str]] = []
     blind: list[float] = []
-    tables = (TABLES[name] for name in ("table2", "shorter", "still"))
-    cells = [cell for table in tables for cell in table.cells if cell.column.task == "insertion"]
+    cells = [cell for cell in TABLES["table2"].cells if cell.column.task == "insertion"]
     for name in presets_with_results(root):
         for cell in cells:
             for record in cell_records(cell, root, name).records.values():

@@ -138,12 +138,19 @@ def read_record(path: Path) -> dict[str, Any] | None:
         raise ValueError(
             f"{path} is no record of 'ikp reproduce': it lacks {', '.join(lacking)}. Move it elsewhere"
         )
-    settings = record["settings"]
-    settings["policy"] = PolicyConfig().to_json() | settings.get("policy", {})
     train = {key: value for key, value in TrainConfig().to_json().items() if key not in NOT_IN_THE_OUTCOME}
-    settings["train"] = train | settings.get("train", {})
-    settings.setdefault("rough_camera", False)
+    defaults = {"policy": PolicyConfig().to_json(), "train": train, "rough_camera": False}
+    record["settings"] = _completed(record["settings"], defaults)
     return record
+
+
+def _completed(stored: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with what they lack at its default."""
+    found = {**defaults, **stored}
+    for key, default in defaults.items():
+        if isinstance(default, dict) and isinstance(found[key], dict):
+            found[key] = _completed(found[key], default)
+    return found
 
 
 def check_record(path: Path, record: Mapping[str, Any], run: Run) -> None:

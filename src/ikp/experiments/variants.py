@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from ikp.experiments.presets import METHOD_TITLES, policy_for
@@ -15,6 +16,11 @@ ROUGH_DEGREES = (1.5, -1.5, 1.5)
 """How a rough camera's pose is wrong, along and about its own axes: as set up by hand, without calibration."""
 STILL = {"scene_turn": 0.0, "scene_shift": 0.0}
 """Training on the scenes as they were demonstrated."""
+COARSE = ", gripper without fine motions"
+RATES = {
+    name: getattr(TrainConfig(), name)
+    for name in ("muon_learning_rate", "learning_rate", "encoder_learning_rate")
+}
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,23 @@ class Variant:
         return replace(policy, **{"encoder": encoder, **self.policy}), replace(train, **self.train)
 
 
-def _image(method: str, title: str, *, rough: bool = False, still: bool = False, **choices: bool) -> Variant:
+def _image(
+    method: str,
+    title: str,
+    *,
+    rough: bool = False,
+    fine_motion: bool = True,
+    train: Mapping[str, Any] = MappingProxyType({}),
+    **choices: bool,
+) -> Variant:
     """A method that also sees the image plane (`ImagePlaneConfig` for the choices)."""
-    train = STILL if still else {}
     space = policy_for(method, PolicyConfig()).action_space + "+image"
-    policy = {"action_space": space, "image_plane": ImagePlaneConfig(**choices)}
+    policy = {"action_space": space, "image_plane": ImagePlaneConfig(**choices), "fine_motion": fine_motion}
     return Variant(title, method, policy, train=train, rough_camera=rough)
+
+
+def _rates(factor: float) -> dict[str, float]:
+    return {name: factor * rate for name, rate in RATES.items()}
 
 
 VARIANTS: dict[str, Variant] = {
@@ -68,10 +85,27 @@ VARIANTS: dict[str, Variant] = {
     "ikp-pool-encoder": Variant("IKP, Implicit BC's light encoder", "ikp", encoder={"kind": "pool"}),
     "ikp-plain-features": Variant("IKP, image features as they come", "ikp", encoder={"normalize": False}),
     "ikp-shifts": Variant("IKP, images shifted at random by 4 pixels", "ikp", train={"image_shift": 4}),
+    "ikp-fine-stem": Variant("IKP, maps at half the resolution", "ikp", encoder={"stem": 2}),
+    "ikp-coarse-stem": Variant("IKP, maps at an eighth of the resolution", "ikp", encoder={"stem": 8}),
+    "ikp-fine-layer": Variant("IKP, one more fine convolution", "ikp", encoder={"fine_layers": 1}),
+    "ikp-coordinates": Variant("IKP, pixels with their coordinates", "ikp", encoder={"coordinates": True}),
+    "ikp-few-keypoints": Variant("IKP, 8 keypoints", "ikp", encoder={"heads": 8}),
+    "ikp-half-rates": Variant("IKP, half the learning rates", "ikp", train=_rates(0.5)),
+    "ikp-double-rates": Variant("IKP, twice the learning rates", "ikp", train=_rates(2.0)),
+    "ikp-no-average": Variant("IKP, weights not averaged", "ikp", train={"ema": 0.0}),
+    "ikp-beam": Variant("IKP, a beam of 8", "ikp", {"beam": 8}),
+    "ikp-two-frames": Variant("IKP, two frames", "ikp", {"history": 2}),
     **{
         f"{method}-still": Variant(f"{METHOD_TITLES[method]}, scenes not moved", method, train=STILL)
         for method in METHODS
     },
+    **{
+        f"{method}-coarse-gripper": Variant(
+            f"{METHOD_TITLES[method]}{COARSE}", method, {"fine_motion": False}
+        )
+        for method in METHODS
+    },
+    "ikp-image-coarse-gripper": _image("ikp", f"IKP + image plane{COARSE}", fine_motion=False),
     "ikp-turned": Variant("IKP, scenes turned, not shifted", "ikp", train={"scene_shift": 0.0}),
     "ikp-image": _image("ikp", "IKP + image plane"),
     "ikp-image-labels-only": _image("ikp", "IKP + image plane, its labels alone", inputs=False),
@@ -83,5 +117,5 @@ VARIANTS: dict[str, Variant] = {
     ),
     "implicit-joint-image": _image("implicit-joint", "Implicit (joints) + image plane"),
     "explicit-image": _image("explicit", "Explicit (joints) + image plane"),
-    "ikp-image-still": _image("ikp", "IKP + image plane, scenes not moved", still=True),
+    "ikp-image-still": _image("ikp", "IKP + image plane, scenes not moved", train=STILL),
 }

@@ -22,8 +22,11 @@ class EncoderConfig:
     Attributes:
         kind: `keypoint`, `pool` or `resnet26`.
         channels: width of the convolutions.
-        fine_layers: further 3x3 convolutions at 1/4 of the resolution (`keypoint` only).
-        layers: 3x3 convolutions at 1/8 of the resolution (`keypoint` only).
+        stem: side of the blocks of pixels that the first convolution joins; the maps have this part of the image's
+            resolution (`keypoint` only).
+        coordinates: give every pixel its row and column as two more channels (`keypoint` only; `resnet26` has them).
+        fine_layers: further 3x3 convolutions at the stem's resolution (`keypoint` only).
+        layers: 3x3 convolutions at half of it (`keypoint` only).
         heads: keypoints (`keypoint` only).
         seen: local features read at each keypoint (`keypoint` only).
         features: size of the feature vector after the last linear layer.
@@ -34,6 +37,8 @@ class EncoderConfig:
 
     kind: str = "keypoint"
     channels: int = 64
+    stem: int = 4
+    coordinates: bool = False
     fine_layers: int = 0
     layers: int = 2
     heads: int = 32
@@ -45,7 +50,7 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         if self.kind not in ENCODERS:
             raise ValueError(f"encoder kind is {self.kind!r}: choose one of {sorted(ENCODERS)}")
-        for name in ("channels", "heads", "features"):
+        for name in ("channels", "stem", "heads", "features"):
             if getattr(self, name) < 1:
                 raise ValueError(f"encoder {name} is {getattr(self, name)}: it must be at least 1")
         for name in ("fine_layers", "layers", "seen"):
@@ -147,21 +152,24 @@ class SpaceToDepth(nn.Module):
 
 
 class KeypointTrunk(nn.Module):
-    """Convolutions at 1/4 and 1/8 of the resolution, merged at 1/4; keypoints and what is seen there.
+    """Convolutions at a quarter of the resolution and at half of that, merged; keypoints and what is seen there.
 
     Each head's softmax over the merged map gives an expected position and, by the same weights, the expected
     local features: where something is, and (for example) how it is turned.
 
     Args:
         inputs: image channels.
-        config: `channels` is the width of the maps, `layers` the number of 3x3 convolutions at 1/8, `heads`
-            the number of keypoints, `seen` the local features read at each.
+        config: `channels` is the width of the maps, `layers` the number of 3x3 convolutions at the
+            coarser scale, `heads` the number of keypoints, `seen` the local features read at each; another `stem`
+            than 4 changes the resolutions.
     """
 
     def __init__(self, inputs: int, config: EncoderConfig) -> None:
         super().__init__()
         channels, heads, seen = config.channels, config.heads, config.seen
-        fine: list[nn.Module] = [SpaceToDepth(4), nn.Conv2d(16 * inputs, channels, 3, padding=1), nn.ReLU()]
+        fine: list[nn.Module] = [CoordinateChannels()] if config.coordinates else []
+        joined = config.stem**2 * (inputs + 2 * config.coordinates)
+        fine += [SpaceToDepth(config.stem), nn.Conv2d(joined, channels, 3, padding=1), nn.ReLU()]
         for _ in range(config.fine_layers):
             fine += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
         coarse: list[nn.Module] = [SpaceToDepth(2), nn.Conv2d(4 * channels, channels, 1), nn.ReLU()]
@@ -179,7 +187,7 @@ class KeypointTrunk(nn.Module):
         return self.read(self.map(x))
 
     def map(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch channels rows4 columns4"]:
-        """Both scales together, at a quarter of the resolution."""
+        """Both scales together, at the finer one's resolution."""
         fine = self.fine(x)
         return self.lateral(fine) + self.coarse(fine)
 

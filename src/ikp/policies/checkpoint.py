@@ -19,7 +19,7 @@ from ikp.policies.implicit import ImplicitPolicy
 from ikp.policies.policy import Policy
 from ikp.policies.spec import DataSpec
 
-FORMAT = 3
+FORMAT = 4
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 

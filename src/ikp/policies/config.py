@@ -62,6 +62,7 @@ class PolicyConfig:
             normal distribution around a regression of the action, corrected by log q.
         prefix_noise: standard deviation of noise on the demonstrated values of the dimensions before (in units of
             the actions' own spread): at inference they are the policy's choices, which are not exact either.
+        fine_motion: show the discrete dimensions (`ikp.policies.gripper`) the chosen motion at finer scales too.
         grid: candidates per dimension at inference.
         refinements: how often the neighbourhood of the best one is searched again, with a third as many.
         beam: prefixes kept at inference, ranked by their normalised log-density; 1 commits greedily.
@@ -86,6 +87,7 @@ class PolicyConfig:
     negatives: int = 16
     proposal: str = "learned"
     prefix_noise: float = 0.1
+    fine_motion: bool = True
     grid: int = 96
     refinements: int = 1
     beam: int = 1

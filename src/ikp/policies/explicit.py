@@ -32,7 +32,7 @@ class ExplicitPolicy(Policy):
         expert = self.variables.encode(state, action)
         standard = self.regressor(context)
         joints = F.mse_loss(standard, self.scale(expert))
-        gripper = self._gripper_loss(context, self._disturbed(expert), action)
+        gripper = self._gripper_loss(context, expert, self._disturbed(expert), batch)
         hindsight = self._goal_losses(goal, batch)
         parts = {"mse": joints.detach(), "gripper": gripper.detach()}
         parts |= {name: value.detach() for name, value in hindsight.items()}

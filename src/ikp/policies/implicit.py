@@ -53,7 +53,7 @@ class ImplicitPolicy(Policy):
         terms = self._terms(joints, prefix)
         context, goal = self.observe(batch, None if terms is None else terms.observed)
         hindsight = self._goal_losses(goal, batch)
-        gripper = self._gripper_loss(context, prefix, action)
+        gripper = self._gripper_loss(context, expert, prefix, batch)
         near = None if self.proposal is None else self.proposal(context)
         low, high = self.scale(self.bounds.low), self.scale(self.bounds.high)
         positive, count = self.scale(expert), self.config.negatives

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ikp.kinematics import Robot
-from ikp.nets import DenseResNet
 from ikp.policies.config import PolicyConfig
 from ikp.policies.features import LinkPoses
+from ikp.policies.gripper import GripperHead
 from ikp.policies.image_plane import OBSERVED_FEATURES, Goal, ImagePlane
 from ikp.policies.normalizer import Bounds, Standardizer
 from ikp.policies.observation import Observation, ObservationEncoder
@@ -57,8 +56,7 @@ class Policy(nn.Module):
             self.context_size += OBSERVED_FEATURES if config.image_plane.inputs else 0
         self.gripper = None
         if spec.discrete_dims:
-            inputs, outputs = self.context_size + dims, len(spec.discrete_dims)
-            self.gripper = DenseResNet(inputs, outputs, width=config.width, blocks=1)
+            self.gripper = GripperHead(self.context_size, dims, len(spec.discrete_dims), config)
 
     @property
     def dims(self) -> int:
@@ -88,6 +86,8 @@ class Policy(nn.Module):
         values = self.variables.encode(state, action)
         self.bounds.fit(values)
         self.scale.fit(values)
+        if self.gripper is not None:
+            self.gripper.fit(self.variables.motions(state, values))
 
     def context(
         self, observation: Observation, poses: Float[Tensor, "batch poses"] | None = None
@@ -152,11 +152,12 @@ class Policy(nn.Module):
         try:
             context = self.context(observation)
             chosen = self.choose(observation, context)
-            continuous = self.variables.decode(observation["state"][:, -1], chosen)
+            state = observation["state"][:, -1]
+            continuous = self.variables.decode(state, chosen)
             action = continuous.new_zeros(len(continuous), self.spec.action_dim)
             action[:, self.variables.action_dims] = continuous
             if self.gripper is not None:
-                closed = self._gripper_logits(context, chosen) > 0
+                closed = self.gripper(context, self.scale(chosen), self.variables.motions(state, chosen)) > 0
                 action[:, list(self.spec.discrete_dims)] = closed.to(action.dtype)
             return action
         finally:
@@ -174,17 +175,14 @@ class Policy(nn.Module):
         tip = self.plane.tip(self.poses, batch["goal_state"][:, list(self.spec.joint_dims)])
         return self.plane.losses(goal, tip)
 
-    def _gripper_logits(self, context: Tensor, variables: Float[Tensor, "batch dims"]) -> Tensor:
-        """Logits of the discrete dimensions, which come last and see the continuous ones chosen before them."""
-        assert self.gripper is not None
-        return self.gripper(torch.cat([context, self.scale(variables)], -1))
-
-    def _gripper_loss(self, context: Tensor, variables: Tensor, action: Tensor) -> Tensor:
-        """Two-way cross-entropy: the InfoNCE loss over both values of a discrete dimension."""
+    def _gripper_loss(self, context: Tensor, expert: Tensor, prefix: Tensor, batch: Observation) -> Tensor:
+        """Of the discrete dimensions given the demonstrated variables (batch, dims), exact or as a prefix is."""
         if self.gripper is None:
             return context.new_zeros(())
-        closed = (action[:, list(self.spec.discrete_dims)] > 0.5).to(context.dtype)
-        return F.binary_cross_entropy_with_logits(self._gripper_logits(context, variables), closed)
+        seen = expert if self.config.fine_motion else prefix
+        closed = (batch["action"][:, list(self.spec.discrete_dims)] > 0.5).to(context.dtype)
+        motions = self.variables.motions(batch["state"][:, -1], seen)
+        return self.gripper.loss(context, self.scale(seen), motions, closed)
 
     def _disturbed(self, variables: Float[Tensor, "batch dims"]) -> Float[Tensor, "batch dims"]:
         """Demonstrated variables as exact as the policy's own choices will be (`PolicyConfig.prefix_noise`)."""

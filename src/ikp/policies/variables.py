@@ -33,6 +33,12 @@ class RawActions(nn.Module):
     ) -> Float[Tensor, "batch dims"]:
         return variables
 
+    def motions(
+        self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
+    ) -> Float[Tensor, "batch dims"]:
+        """The variables themselves: what they mean is not known."""
+        return variables
+
 
 class JointTargets(nn.Module):
     """The variables are joint targets, absolute or as differences from the measured joints [rad or m].
@@ -60,6 +66,12 @@ class JointTargets(nn.Module):
         self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
     ) -> Float[Tensor, "batch dims"]:
         return state[:, self.action_dims] + variables if self.delta else variables
+
+    def motions(
+        self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
+    ) -> Float[Tensor, "batch dims"]:
+        """The variables as differences from what is measured."""
+        return variables if self.delta else variables - state[:, self.action_dims]
 
 
 LARGEST_STEP = 1.5
@@ -97,9 +109,7 @@ class TipPoses(nn.Module):
         target = self.poses(action[:, self.action_dims])
         p, R = target[..., :3, 3], target[..., :3, :3]
         if self.delta:
-            measured = self.poses(state[:, self.action_dims])
-            p = p - measured[..., :3, 3]
-            R = R @ measured[..., :3, :3].transpose(-1, -2)
+            return self._from_measured(state, p, R)
         return torch.cat([p, log_rotation(R)], -1).flatten(1)
 
     def decode(
@@ -115,6 +125,22 @@ class TipPoses(nn.Module):
         T = torch.eye(4, dtype=q.dtype, device=q.device).repeat(*p.shape[:-1], 1, 1)
         T[..., :3, :3], T[..., :3, 3] = R, p
         return q + self._shortened(inverse_kinematics(self.robot, T, q, iterations=20, restarts=0).q - q)
+
+    def motions(
+        self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
+    ) -> Float[Tensor, "batch dims"]:
+        """The variables as differences from the measured pose."""
+        if self.delta:
+            return variables
+        vectors = variables.reshape(len(state), -1, 6)
+        return self._from_measured(state, vectors[..., :3], exp_rotation(vectors[..., 3:]))
+
+    def _from_measured(
+        self, state: Tensor, p: Float[Tensor, "batch tips 3"], R: Float[Tensor, "batch tips 3 3"]
+    ) -> Float[Tensor, "batch dims"]:
+        measured = self.poses(state[:, self.action_dims])
+        turn = R @ measured[..., :3, :3].transpose(-1, -2)
+        return torch.cat([p - measured[..., :3, 3], log_rotation(turn)], -1).flatten(1)
 
     def _shortened(self, step: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch joints"]:
         excess = (step.abs() / self.largest_step.to(step)).amax(-1, keepdim=True)
