@@ -21,7 +21,7 @@ from ikp.kinematics import Robot
 from ikp.nets import DenseResNet
 from ikp.policies import ImplicitPolicy
 from ikp.policies.features import CHANGE_SCALE, LINK_GAIN, POSITION_SCALE
-from ikp.policies.proposal import ENERGY_GRADIENT, uniform_negatives
+from ikp.policies.proposal import uniform_negatives
 from ikp.policies.variables import JointTargets
 
 
@@ -147,7 +147,7 @@ class Straightforward(nn.Module):
             near = policy.proposal(context)
             negatives = policy.proposal.sample(near, count, low, high)
             total = total + policy.proposal.loss(near, positive)
-            context = context.detach() + ENERGY_GRADIENT * (context - context.detach())
+            context = context.detach() + self.config.energy_gradient * (context - context.detach())
         standard = torch.cat([positive[..., None], negatives], -1)
         candidates = standard * policy.scale.std[:, None] + policy.scale.mean[:, None]
         logits = -self.energies(context, measured, prefix, candidates)

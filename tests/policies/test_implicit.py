@@ -114,6 +114,27 @@ def test_scaled_gradients_keep_the_values():
     torch.testing.assert_close(x.grad, torch.tensor([0.1, 0.1]))
 
 
+def test_less_of_the_energies_gradient_reaches_the_features(robot, monkeypatch):
+    """The difference between shares 1 and 0.25 is three quarters of what the energies send; the rest is alike."""
+    sent = []
+    for share in (0.0, 0.25, 1.0):
+        policy, batch = fitted(robot, "implicit-joint", energy_gradient=share)
+        held = []
+        observe = policy.observe
+
+        def kept(*args, observe=observe, held=held):
+            context, goal = observe(*args)
+            held.append(context.detach().requires_grad_())
+            return held[0], goal
+
+        monkeypatch.setattr(policy, "observe", kept)
+        torch.manual_seed(0)
+        policy.loss(batch)[0].backward()
+        sent.append(held[0].grad)
+    torch.testing.assert_close(sent[1] - sent[0], 0.25 * (sent[2] - sent[0]), atol=1e-5, rtol=1e-3)
+    assert (sent[2] - sent[0]).abs().max() > 1e-3
+
+
 def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):
     policy, batch = fitted(robot, "ikp", grid=64, refinements=2, window=0.0)
     policy.eval()

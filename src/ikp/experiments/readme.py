@@ -26,7 +26,7 @@ from ikp.policies.checkpoint import replaced_atomically
 
 DEMO, PRESET = "insertion_pixels", "standard"
 IMAGE_ROWS = ("explicit", "implicit-joint", "ikp", "explicit-image", "implicit-joint-image", "ikp-image")
-PIXEL_TABLES = ("gripper", "coarse", "recipe", "time", "moved")
+PIXEL_TABLES = ("recipe", "time", "moved")
 """Tables of `docs/pixels.md`."""
 PAPER = "paper, its simulator [%]"
 

@@ -30,9 +30,8 @@ class Reproduce:
     continues what was interrupted, even by a kill. Several of these commands may work on the same folders.
     Targets: table1 and table2 (the paper's), figure4 and figure5 (its expert trajectories), state (insertion from
     object poses at equal steps and at equal time), sweeping (after 20 minutes of training), recipe (what each of its
-    choices buys), gripper (what it sees of the motion), coarse (all methods when it sees less), image (what the image
-    plane buys), moved (what moved scenes buy), time (equal time), ablations (of the kinematics), demonstrations (25
-    to 1000 of them).
+    choices buys), image (what the image plane buys), moved (what moved scenes buy), time (equal time), ablations (of
+    the kinematics), demonstrations (25 to 1000 of them).
 
     For example:
       ikp reproduce table2 --preset quick --dry-run

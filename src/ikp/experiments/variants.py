@@ -79,6 +79,9 @@ VARIANTS: dict[str, Variant] = {
     "ikp-adamw": Variant("IKP, AdamW alone", "ikp", train={"optimizer": "adamw"}),
     "explicit-adamw": Variant("Explicit, AdamW alone", "explicit", train={"optimizer": "adamw"}),
     "ikp-uniform-negatives": Variant("IKP, uniform negatives alone", "ikp", {"proposal": "uniform"}),
+    "ikp-damped-gradient": Variant(
+        "IKP, a tenth of the energies' gradient to the encoder", "ikp", {"energy_gradient": 0.1}
+    ),
     "ikp-exact-prefix": Variant("IKP, no noise on the prefix", "ikp", {"prefix_noise": 0.0}),
     "ikp-wide": Variant("IKP, width 256, 32 negatives", "ikp", {"width": 256, "negatives": 32}),
     "ikp-slim-encoder": Variant("IKP, encoder with 32 channels", "ikp", encoder={"channels": 32}),

@@ -60,6 +60,8 @@ class PolicyConfig:
         negatives: negatives per dimension and example in the InfoNCE loss.
         proposal: where negatives come from: `uniform` over the bounds, or `learned`: half uniform, half from a
             normal distribution around a regression of the action, corrected by log q.
+        energy_gradient: share of the energies' gradient that reaches the observation's features beside a learned
+            proposal; with less than 1 its regression is what mostly teaches the image encoder.
         prefix_noise: standard deviation of noise on the demonstrated values of the dimensions before (in units of
             the actions' own spread): at inference they are the policy's choices, which are not exact either.
         fine_motion: show the discrete dimensions (`ikp.policies.gripper`) the chosen motion at finer scales too.
@@ -86,6 +88,7 @@ class PolicyConfig:
     blocks: int = 2
     negatives: int = 16
     proposal: str = "learned"
+    energy_gradient: float = 1.0
     prefix_noise: float = 0.1
     fine_motion: bool = True
     grid: int = 96
@@ -125,7 +128,7 @@ class PolicyConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least {least}")
         if not 0 <= self.window < 0.5:
             raise ValueError(f"window is {self.window}: it must be at least 0 and below 0.5")
-        for name in ("fk_weight", "prefix_noise"):
+        for name in ("fk_weight", "prefix_noise", "energy_gradient"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be 0 or more")
 

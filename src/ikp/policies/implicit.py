@@ -22,7 +22,7 @@ from ikp.policies.inference import Walk, langevin, search
 from ikp.policies.numpy_search import is_quick, numpy_search
 from ikp.policies.observation import Observation
 from ikp.policies.policy import Policy
-from ikp.policies.proposal import ENERGY_GRADIENT, LearnedProposal, scale_gradient, uniform_negatives
+from ikp.policies.proposal import LearnedProposal, scale_gradient, uniform_negatives
 from ikp.policies.spec import DataSpec
 from ikp.policies.variables import JointTargets
 
@@ -61,7 +61,7 @@ class ImplicitPolicy(Policy):
             negatives = uniform_negatives(low, high, len(expert), count)
         else:
             negatives = self.proposal.sample(near, count, low, high)
-            context = scale_gradient(context, ENERGY_GRADIENT)
+            context = scale_gradient(context, self.config.energy_gradient)
         standard = torch.cat([positive[..., None], negatives], -1)
         candidates = standard * self.scale.std[:, None] + self.scale.mean[:, None]
         logits = -self._energies(context, prefix, joints, terms)(candidates)

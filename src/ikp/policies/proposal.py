@@ -18,9 +18,6 @@ from ikp.nets import DenseResNet
 LOG_STD_RANGE = (-5.0, 0.5)
 """Of the learned proposal, in standardised units; it starts near the data's own spread."""
 REGRESSION_WEIGHT = 2.0
-ENERGY_GRADIENT = 0.1
-"""Share of the energies' gradient that reaches the observation's features beside a learned proposal. Sharp energies
-send gradients a hundred times those of the regression, and their noise drowns what few frames teach."""
 
 
 def uniform_negatives(
