@@ -92,3 +92,15 @@ def test_bootstrap_intervals_are_those_of_a_normal_mean():
     assert bootstrap_interval(values) == (low, high)
     with pytest.raises(ValueError, match="at least one"):
         bootstrap_interval(np.zeros((1, 0)))
+
+
+def test_of_failures_the_share_that_ends_standing_still_is_told():
+    def episode(success: bool, standing: bool) -> dict:
+        return {"success": success, "info": {}, "standing": standing}
+
+    ends = [episode(True, True), episode(False, True), episode(False, False), episode(False, True)]
+    summary = summarize({"episodes": ends})
+    assert summary["standing"]["count"] == 2
+    assert summary["standing"]["share"] == pytest.approx(2 / 3)
+    assert "standing still" in summary_table(summary)
+    assert "standing" not in summarize({"episodes": ends[:1]}), "nothing failed"

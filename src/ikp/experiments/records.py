@@ -47,7 +47,9 @@ def record_of(
             "seed": run.train.seed,
         },
         "score": score_of(run.metric, evaluation["episodes"]),
-        "summary": {key: summary[key] for key in ("success", "within", "errors") if key in summary},
+        "summary": {
+            key: summary[key] for key in ("success", "standing", "within", "errors") if key in summary
+        },
         "training": {key: trained[key] for key in ("steps", "seconds")},
         "frames": trained["data"]["frames"],
         "evaluation": {key: round(evaluation[key], 2) for key in ("seconds", "policy_milliseconds")},

@@ -28,13 +28,17 @@ def summarize(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         evaluation: what `Evaluation.to_json` returned, or a result file that holds it.
 
     Returns:
-        `success`; for a task that grades its episodes also `scores` (mean and 95 % bootstrap interval of each
-        of `SCORES`); for a task that reports `position_error` [m] and `yaw_error` [deg] also `within` (successful
-        episodes that end within each tolerance) and `errors` (quantiles of both over all episodes).
+        `success`; where episodes failed, `standing`, the share of these that ended standing still; for a task that
+        grades its episodes also `scores` (mean and 95 % bootstrap interval of each of `SCORES`); for a task that
+        reports `position_error` [m] and `yaw_error` [deg] also `within` (successful episodes that end within each
+        tolerance) and `errors` (quantiles of both over all episodes).
     """
     episodes = evaluation["episodes"]
     success = np.array([bool(episode["success"]) for episode in episodes])
     summary: dict[str, Any] = {"episodes": len(episodes), "success": _share(success)}
+    if not success.all() and all("standing" in episode for episode in episodes):
+        failed = [episode["standing"] for episode in episodes if not episode["success"]]
+        summary["standing"] = _share(np.array(failed, dtype=bool))
     scores = [name for name in SCORES if all(name in episode["info"] for episode in episodes)]
     if scores:
         summary["scores"] = {name: _mean([episode["info"][name] for episode in episodes]) for name in scores}
@@ -86,6 +90,8 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     for tolerance in TOLERANCES if "within" in summary else ():
         name = f"within {tolerance[0]:g} mm and {tolerance[1]:g} deg"
         rows.append((name, percent(summary["within"][tolerance_name(tolerance)])))
+    if "standing" in summary:
+        rows.append(("failures that end standing still", percent(summary["standing"])))
     lines = _aligned(rows)
     if "errors" in summary:
         names = ["final error", *("median" if q == 0.5 else f"{round(100 * q)} %" for q in QUANTILES)]

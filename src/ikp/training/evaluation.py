@@ -21,16 +21,30 @@ from ikp.training.statistics import wilson_interval
 FIRST_SEED = 1_000_000
 """Evaluation starts at this seed, far from those of demonstrations."""
 LOCK_STEP = 100
+STANDING = 10
+"""Actions that must be alike for a robot to stand still at an episode's end."""
+ALIKE = 0.01
+"""Largest difference between actions that are alike, of joints [rad or m] or in the action's own units."""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """How one rollout ended; `info` holds the task's numbers (errors in m and deg) at its end."""
+    """How one rollout ended.
+
+    Attributes:
+        seed: of the environment.
+        success: whether the task was done.
+        steps: actions executed.
+        info: the task's numbers (errors in m and deg) at its end.
+        standing: whether the last `STANDING` actions were alike: a policy that decides by what it sees alone, and
+            stands still, repeats its decision for ever.
+    """
 
     seed: int
     success: bool
     steps: int
     info: dict[str, float]
+    standing: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +152,7 @@ class _Group:
         self.frames: list[list[np.ndarray]] = [[] for _ in range(self.filmed)]
         self.results: list[Episode | None] = [None] * len(seeds)
         self.windows: list[deque] = []
+        self.last: list[deque] = [deque(maxlen=STANDING) for _ in seeds]
 
     def run(self, bar: tqdm, calls: list[float]) -> None:
         history = self.policy.config.history
@@ -156,9 +171,12 @@ class _Group:
             for action, i in zip(actions, running, strict=True):
                 observation, _, terminated, truncated, info = self.envs[i].step(action)
                 self.windows[i].append(observation)
+                self.last[i].append(action)
                 self._film(i)
                 if terminated or truncated:
-                    self.results[i] = Episode(self.seeds[i], bool(info["success"]), steps, _numbers(info))
+                    self.results[i] = Episode(
+                        self.seeds[i], bool(info["success"]), steps, _numbers(info), is_standing(self.last[i])
+                    )
                     bar.update()
 
     def _film(self, i: int) -> None:
@@ -171,6 +189,11 @@ class _Group:
     def close(self) -> None:
         for env in self.envs:
             env.close()
+
+
+def is_standing(actions: Sequence[np.ndarray]) -> bool:
+    """Whether the last `STANDING` actions (of as many as there were) all lie within `ALIKE` of each other."""
+    return len(actions) == STANDING and float(np.ptp(np.stack(actions), axis=0).max()) <= ALIKE
 
 
 def stack_observations(windows: Sequence[Sequence[Mapping[str, Any]]], policy: Policy) -> dict[str, Any]:
