@@ -149,6 +149,27 @@ def test_other_settings_are_refused_and_named(tiny_matrix, undisturbed):
     wrong.unlink()
 
 
+def test_records_of_before_have_the_choices_of_then(tiny_matrix, undisturbed, tmp_path):
+    """What did not exist is at its default where that changed nothing, and what every policy did where it did."""
+    run = tiny_matrix.run_of(8, 0)
+    record = records.read_record(undisturbed.result(run))
+    assert record is not None
+    records.check_record(tmp_path, record, run)
+    for key in ("fine_motion", "energy_gradient"):
+        del record["settings"]["policy"][key]
+    del record["settings"]["policy"]["encoder"]["stem"], record["settings"]["train"]["scene_turn"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(record))
+    old = records.read_record(path)
+    assert old is not None
+    with pytest.raises(ValueError, match="was made with other settings") as refused:
+        records.check_record(path, old, run)
+    assert "fine_motion was False" in str(refused.value)
+    assert "energy_gradient was 0.1" in str(refused.value)
+    assert "stem" not in str(refused.value)
+    assert "scene_turn" not in str(refused.value)
+
+
 def test_a_run_that_fails_is_reported_and_disturbs_no_other(tiny_matrix, tmp_path):
     places = tiny_matrix.places_in(tmp_path)
     bad = tiny_matrix.run_of(8, 5, name="toy-bad", episodes=0)

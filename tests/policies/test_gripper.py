@@ -85,7 +85,7 @@ def test_the_gripper_sees_motions_where_the_variables_are_absolute(space):
     assert (seen[0] - chosen).abs().max() > 0.1
 
 
-def test_exact_motions_are_shown_in_training(monkeypatch):
+def test_exact_motions_are_shown_in_training():
     """As the expert did them with fine motions, with the prefix's noise without."""
     state, action = measured_and_commanded()
     batch = {"state": state[:, None], "environment_state": torch.zeros(9, 1, 1), "action": action}

@@ -115,7 +115,7 @@ def test_scaled_gradients_keep_the_values():
 
 
 def test_less_of_the_energies_gradient_reaches_the_features(robot, monkeypatch):
-    """The difference between shares 1 and 0.25 is three quarters of what the energies send; the rest is alike."""
+    """With a share of a quarter, a quarter of what the energies send; the proposal and the gripper send the same."""
     sent = []
     for share in (0.0, 0.25, 1.0):
         policy, batch = fitted(robot, "implicit-joint", energy_gradient=share)

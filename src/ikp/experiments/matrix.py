@@ -157,7 +157,14 @@ TABLES: dict[str, Table] = {
         "Sweeping after 20 minutes of training",
         "",
         (Column("sweeping", 1000, steps=100_000, minutes=20),),
-        ("implicit-cartesian", "implicit-joint", "ikp"),
+        (
+            "implicit-cartesian",
+            "implicit-joint",
+            "ikp",
+            "implicit-cartesian-damped-gradient",
+            "implicit-joint-damped-gradient",
+            "ikp-damped-gradient",
+        ),
     ),
     "recipe": Table(
         "What each choice of the recipe buys: insertion from pixels after 750 steps",

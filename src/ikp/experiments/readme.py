@@ -146,7 +146,7 @@ def _sweeping(root: Path) -> str:
         low, high = (100 * bound for bound in records[0]["score"]["interval_95"])
         if len(records) == 1:
             moved += f" ({low:.0f} to {high:.0f} %)"
-        paper = published(TABLES["table1"].cell(SWEEPING, cell.variant))
+        paper = published(TABLES["table1"].cell(SWEEPING, VARIANTS[cell.variant].method))
         seen = str(len(records[0]["episodes"]["score"]))
         title = VARIANTS[cell.variant].title
         rows.append([title, str(cell.column.demonstrations), budget, moved, seen, paper])

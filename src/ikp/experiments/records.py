@@ -18,6 +18,8 @@ from ikp.training.config import TrainConfig
 from ikp.training.statistics import bootstrap_interval, wilson_interval
 
 CURVE_POINTS = 60
+BEFORE = {"fine_motion": False, "energy_gradient": 0.1}
+"""What every policy did before these choices existed."""
 DIGITS = 5
 """Significant digits of the numbers of single episodes and of curves."""
 
@@ -122,7 +124,7 @@ def values_of(record: Mapping[str, Any]) -> np.ndarray:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A finished run's record; None if it has none.
 
-    Choices of policy, training and camera that did not exist then are at their defaults, as in a checkpoint.
+    Choices of policy, training and camera that did not exist then are at their defaults, or what they were (`BEFORE`).
 
     Raises:
         ValueError: the file is no such record.
@@ -141,7 +143,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
             f"{path} is no record of 'ikp reproduce': it lacks {', '.join(lacking)}. Move it elsewhere"
         )
     train = {key: value for key, value in TrainConfig().to_json().items() if key not in NOT_IN_THE_OUTCOME}
-    defaults = {"policy": PolicyConfig().to_json(), "train": train, "rough_camera": False}
+    defaults = {"policy": PolicyConfig().to_json() | BEFORE, "train": train, "rough_camera": False}
     record["settings"] = _completed(record["settings"], defaults)
     return record
 

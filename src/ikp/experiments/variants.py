@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 from ikp.experiments.presets import METHOD_TITLES, policy_for
@@ -17,6 +16,7 @@ ROUGH_DEGREES = (1.5, -1.5, 1.5)
 STILL = {"scene_turn": 0.0, "scene_shift": 0.0}
 """Training on the scenes as they were demonstrated."""
 COARSE = ", gripper without fine motions"
+DAMPED = ", a tenth of the energies' gradient to the encoder"
 RATES = {
     name: getattr(TrainConfig(), name)
     for name in ("muon_learning_rate", "learning_rate", "encoder_learning_rate")
@@ -53,14 +53,14 @@ def _image(
     title: str,
     *,
     rough: bool = False,
+    still: bool = False,
     fine_motion: bool = True,
-    train: Mapping[str, Any] = MappingProxyType({}),
     **choices: bool,
 ) -> Variant:
     """A method that also sees the image plane (`ImagePlaneConfig` for the choices)."""
     space = policy_for(method, PolicyConfig()).action_space + "+image"
     policy = {"action_space": space, "image_plane": ImagePlaneConfig(**choices), "fine_motion": fine_motion}
-    return Variant(title, method, policy, train=train, rough_camera=rough)
+    return Variant(title, method, policy, train=STILL if still else {}, rough_camera=rough)
 
 
 def _rates(factor: float) -> dict[str, float]:
@@ -79,9 +79,6 @@ VARIANTS: dict[str, Variant] = {
     "ikp-adamw": Variant("IKP, AdamW alone", "ikp", train={"optimizer": "adamw"}),
     "explicit-adamw": Variant("Explicit, AdamW alone", "explicit", train={"optimizer": "adamw"}),
     "ikp-uniform-negatives": Variant("IKP, uniform negatives alone", "ikp", {"proposal": "uniform"}),
-    "ikp-damped-gradient": Variant(
-        "IKP, a tenth of the energies' gradient to the encoder", "ikp", {"energy_gradient": 0.1}
-    ),
     "ikp-exact-prefix": Variant("IKP, no noise on the prefix", "ikp", {"prefix_noise": 0.0}),
     "ikp-wide": Variant("IKP, width 256, 32 negatives", "ikp", {"width": 256, "negatives": 32}),
     "ikp-slim-encoder": Variant("IKP, encoder with 32 channels", "ikp", encoder={"channels": 32}),
@@ -106,7 +103,13 @@ VARIANTS: dict[str, Variant] = {
         f"{method}-coarse-gripper": Variant(
             f"{METHOD_TITLES[method]}{COARSE}", method, {"fine_motion": False}
         )
-        for method in METHODS
+        for method in ("explicit", "implicit-joint", "ikp")
+    },
+    **{
+        f"{method}-damped-gradient": Variant(
+            f"{METHOD_TITLES[method]}{DAMPED}", method, {"energy_gradient": 0.1}
+        )
+        for method in ("implicit-cartesian", "implicit-joint", "ikp")
     },
     "ikp-image-coarse-gripper": _image("ikp", f"IKP + image plane{COARSE}", fine_motion=False),
     "ikp-turned": Variant("IKP, scenes turned, not shifted", "ikp", train={"scene_shift": 0.0}),
@@ -120,5 +123,5 @@ VARIANTS: dict[str, Variant] = {
     ),
     "implicit-joint-image": _image("implicit-joint", "Implicit (joints) + image plane"),
     "explicit-image": _image("explicit", "Explicit (joints) + image plane"),
-    "ikp-image-still": _image("ikp", "IKP + image plane, scenes not moved", train=STILL),
+    "ikp-image-still": _image("ikp", "IKP + image plane, scenes not moved", still=True),
 }

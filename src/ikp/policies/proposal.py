@@ -31,7 +31,7 @@ def uniform_negatives(
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
     """The same values; gradients through them are multiplied by `factor`."""
-    return x * factor + x.detach() * (1 - factor)
+    return x if factor == 1 else x * factor + x.detach() * (1 - factor)
 
 
 class LearnedProposal(nn.Module):

@@ -152,7 +152,7 @@ class _Group:
         self.frames: list[list[np.ndarray]] = [[] for _ in range(self.filmed)]
         self.results: list[Episode | None] = [None] * len(seeds)
         self.windows: list[deque] = []
-        self.last: list[deque] = [deque(maxlen=STANDING) for _ in seeds]
+        self.last_actions: list[deque] = [deque(maxlen=STANDING) for _ in seeds]
 
     def run(self, bar: tqdm, calls: list[float]) -> None:
         history = self.policy.config.history
@@ -171,11 +171,15 @@ class _Group:
             for action, i in zip(actions, running, strict=True):
                 observation, _, terminated, truncated, info = self.envs[i].step(action)
                 self.windows[i].append(observation)
-                self.last[i].append(action)
+                self.last_actions[i].append(action)
                 self._film(i)
                 if terminated or truncated:
                     self.results[i] = Episode(
-                        self.seeds[i], bool(info["success"]), steps, _numbers(info), is_standing(self.last[i])
+                        self.seeds[i],
+                        bool(info["success"]),
+                        steps,
+                        _numbers(info),
+                        is_standing(self.last_actions[i]),
                     )
                     bar.update()
 
