@@ -173,6 +173,14 @@ def test_scenes_are_moved_where_the_preset_and_the_task_allow_it(all_tasks):
     assert run("insertion", "ikp-still", preset="paper").name == run("insertion", preset="paper").name
 
 
+def test_other_demonstrations_are_a_data_set_of_their_own():
+    column = TABLES["recipe"].columns[0]
+    abrupt, plain = (resolve(Cell(column, row), "standard", 0) for row in ("ikp-bang-bang", "ikp"))
+    assert abrupt.data_name == f"{plain.data_name}-bang-bang"
+    assert abrupt.name != plain.name
+    assert abrupt.settings() == {**plain.settings(), "expert": {"profile": "bang-bang"}}
+
+
 def test_a_rough_camera_is_two_centimetres_off():
     task = resolve(Cell(TABLES["image"].columns[0], "ikp-image-rough"), "standard", 0).task
     (right,), (rough,) = task.cameras().values(), rough_cameras(task).values()

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ikp.data import load_dataset
 from ikp.experiments import records
 from ikp.experiments.estimates import memory_of
 from ikp.experiments.execution import ensure_data, execute, standing
@@ -178,6 +179,15 @@ def test_a_run_that_fails_is_reported_and_disturbs_no_other(tiny_matrix, tmp_pat
     assert failed == {"toy-bad": "ValueError: episodes is 0: it must be at least 1"}
     assert "failed, see" in standing(bad, places).words
     assert standing(good, places).words.startswith("done: ")
+
+
+def test_a_run_collects_from_its_own_expert(tiny_matrix, tmp_path):
+    places = tiny_matrix.places_in(tmp_path)
+    plain, slow = tiny_matrix.run_of(8, 0), tiny_matrix.run_of(8, 0, expert={"gain": 0.3})
+    for run in (plain, slow):
+        ensure_data(run, places, workers=1)
+    full, half = (load_dataset(places.data(run)).action[0].item() for run in (plain, slow))
+    assert half == pytest.approx(full / 2)
 
 
 def test_a_killed_process_is_reported_and_its_run_continues(tiny_matrix, tmp_path):

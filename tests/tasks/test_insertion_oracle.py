@@ -8,12 +8,15 @@ import pytest
 
 import ikp.tasks  # noqa: F401  (registers the environment)
 from ikp.tasks import InsertionEnv, InsertionOracle
+from ikp.tasks.insertion_oracle import GAIN, PROFILES
 
 
-def episode(env: gymnasium.Env, seed: int, perturbation: float = 0.0) -> tuple[dict, np.ndarray]:
+def episode(
+    env: gymnasium.Env, seed: int, perturbation: float = 0.0, profile: str = "smooth"
+) -> tuple[dict, np.ndarray]:
     """The last info and the expert's actions of one episode."""
     env.reset(seed=seed)
-    oracle = InsertionOracle(env, np.random.default_rng(seed), perturbation)
+    oracle = InsertionOracle(env, np.random.default_rng(seed), perturbation, profile)
     actions = []
     while True:
         action = oracle.action()
@@ -37,6 +40,23 @@ def test_perturbed_demonstrations_still_succeed():
     env = gymnasium.make("ikp/Insertion-v0", observation="state", offset_seed=0)
     results = [episode(env, seed, perturbation=1.0) for seed in range(20)]
     assert np.mean([info["success"] for info, _ in results]) >= 0.9
+
+
+def test_bang_bang_is_faster_and_succeeds():
+    env = gymnasium.make("ikp/Insertion-v0", observation="state", offset_seed=0)
+    smooth, abrupt = (
+        [episode(env, seed, 0.7, profile) for seed in range(20)] for profile in ("smooth", "bang-bang")
+    )
+    assert all(info["success"] for info, _ in abrupt)
+    lengths = [np.mean([len(actions) for _, actions in results]) for results in (smooth, abrupt)]
+    assert lengths[1] < 0.8 * lengths[0]
+
+
+def test_bang_bang_goes_all_of_a_short_way_and_the_limit_of_a_long_one():
+    limit, short = 0.04, 0.01
+    smooth, abrupt = PROFILES["smooth"], PROFILES["bang-bang"]
+    assert [abrupt(x, limit) for x in (short, -short, 1.0, -1.0)] == [short, -short, limit, -limit]
+    assert 0 < smooth(short, limit) < GAIN * short
 
 
 def test_random_actions_never_succeed():
@@ -109,3 +129,5 @@ def test_oracle_rejects_other_environments_and_negative_noise():
         InsertionOracle(gymnasium.make("CartPole-v1"))
     with pytest.raises(ValueError, match="perturbation"):
         InsertionOracle(InsertionEnv(observation="state"), perturbation=-1.0)
+    with pytest.raises(ValueError, match="profile is 'jerky': choose one of smooth, bang-bang"):
+        InsertionOracle(InsertionEnv(observation="state"), profile="jerky")

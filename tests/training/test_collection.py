@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ikp.data import DatasetError, load_dataset
+from ikp.data.format import IKP_PATH
 from ikp.training.collection import CollectionInterrupted, collect
 
 TOY = "toy_task:test/Toy-v0"
@@ -109,6 +110,25 @@ def test_other_settings_are_refused(tmp_path):
         DatasetError, match=r"other settings \(seed was 0, is 1; perturbation was 0\.0, is 0\.5\)"
     ):
         collect(TOY, tmp_path / "a", 2, seed=1, perturbation=0.5, workers=1, progress=False)
+
+
+def test_arguments_of_the_expert_reach_it_and_belong_to_the_data_set(tmp_path):
+    slow = {"expert_kwargs": {"gain": 0.3}, "workers": 1, "progress": False}
+    collect(TOY, tmp_path / "a", 2, **slow)
+    collect(TOY, tmp_path / "b", 2, workers=1, progress=False)
+    first = [load_dataset(tmp_path / name).action[0].item() for name in "ab"]
+    assert first[0] == pytest.approx(first[1] / 2)
+    with pytest.raises(DatasetError, match=r"other settings \(expert_kwargs was \{'gain': 0\.3\}, is \{\}\)"):
+        collect(TOY, tmp_path / "a", 3, workers=1, progress=False)
+
+
+def test_data_sets_of_before_experts_had_arguments_go_on(tmp_path):
+    collect(TOY, tmp_path / "a", 1, workers=1, progress=False)
+    path = tmp_path / "a" / IKP_PATH
+    description = json.loads(path.read_text())
+    del description["extra"]["collection"]["expert_kwargs"]
+    path.write_text(json.dumps(description))
+    assert collect(TOY, tmp_path / "a", 2, workers=1, progress=False).collected == 1
 
 
 def test_wrong_arguments(tmp_path):

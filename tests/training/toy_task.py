@@ -72,13 +72,13 @@ class ToyEnv(gymnasium.Env):
 
 
 class ToyOracle:
-    """Goes 60 % of the way."""
+    """Goes a share of the way."""
 
-    def __init__(self, env, rng, perturbation):
-        self.env, self.rng, self.perturbation = env.unwrapped, rng, perturbation
+    def __init__(self, env, rng, perturbation, gain=0.6):
+        self.env, self.rng, self.perturbation, self.gain = env.unwrapped, rng, perturbation, gain
 
     def action(self):
-        return np.array([self.env.position + 0.6 * (self.env.goal - self.env.position)], np.float32)
+        return np.array([self.env.position + self.gain * (self.env.goal - self.env.position)], np.float32)
 
     def perturb(self, action):
         return action + np.float32(self.perturbation * self.rng.normal())

@@ -93,6 +93,7 @@ def ensure_data(run: Run, places: Places, workers: int | None = None) -> None:
             run.demonstrations,
             env_kwargs=run.task.env_kwargs,
             perturbation=run.perturbation,
+            expert_kwargs=run.expert,
             workers=workers,
             task=run.column.task,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Run:
         demonstrations: how many it is trained on, the first ones of the data set.
         perturbation: disturbance of the executed actions in them.
         episodes: unseen episodes of the evaluation, the same for all runs.
+        expert: further arguments of the expert that demonstrates.
         rough_camera: whether the image plane's camera is given wrongly (`ikp.experiments.variants`).
     """
 
@@ -50,12 +51,14 @@ class Run:
     demonstrations: int
     perturbation: float
     episodes: int
+    expert: Mapping[str, Any] = field(default_factory=dict)
     rough_camera: bool = False
 
     @property
     def data_name(self) -> str:
         """Folder of the demonstrations that it shares with others."""
-        return f"{self.column.task}-{self.column.observation}-perturbed{self.perturbation:g}"
+        expert = "".join(f"-{value}" for value in self.expert.values())
+        return f"{self.column.task}-{self.column.observation}-perturbed{self.perturbation:g}{expert}"
 
     def settings(self) -> dict[str, Any]:
         """What the outcome depends on, as plain JSON values."""
@@ -69,6 +72,7 @@ class Run:
             "demonstrations": self.demonstrations,
             "perturbation": self.perturbation,
             "episodes": self.episodes,
+            "expert": dict(self.expert),
             "rough_camera": self.rough_camera,
         }
 
@@ -133,7 +137,8 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
         budget = replace(budget, steps=column.steps, minutes=column.minutes)
     policy, train = variant.applied(plain, budget)
     # a variant that the preset has by itself is the method, and shares its runs
-    is_method = (policy, train) == (plain, budget) and not variant.rough_camera
+    changes_data = bool(variant.rough_camera or variant.expert)
+    is_method = (policy, train) == (plain, budget) and not changes_data
     count = min(column.demonstrations, recipe.demonstrations)
     name = "-".join(filter(None, (column.task, column.observation, str(count), column.budget)))
     env_kwargs = {"observation": column.observation, **entry.options}
@@ -150,6 +155,7 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
         demonstrations=count,
         perturbation=recipe.perturbation if entry.disturbed else 0.0,
         episodes=recipe.episodes if episodes is None else episodes,
+        expert=variant.expert,
         rough_camera=variant.rough_camera,
     )
 

@@ -143,7 +143,8 @@ def read_record(path: Path) -> dict[str, Any] | None:
             f"{path} is no record of 'ikp reproduce': it lacks {', '.join(lacking)}. Move it elsewhere"
         )
     train = {key: value for key, value in TrainConfig().to_json().items() if key not in NOT_IN_THE_OUTCOME}
-    defaults = {"policy": PolicyConfig().to_json() | BEFORE, "train": train, "rough_camera": False}
+    policy = PolicyConfig().to_json() | BEFORE
+    defaults = {"policy": policy, "train": train, "expert": {}, "rough_camera": False}
     record["settings"] = _completed(record["settings"], defaults)
     return record
 

@@ -32,6 +32,7 @@ class Variant:
         method: one of `ikp.experiments.presets.METHOD_NAMES`.
         policy, encoder, train: fields of `PolicyConfig`, its `EncoderConfig` and `TrainConfig` that differ from the
             method's in the preset.
+        expert: further arguments of the expert that demonstrates (`ikp.training.collection.collect`).
         rough_camera: give the image plane a camera whose pose is wrong by `ROUGH_METRES` and `ROUGH_DEGREES`.
     """
 
@@ -40,6 +41,7 @@ class Variant:
     policy: Mapping[str, Any] = field(default_factory=dict)
     encoder: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
+    expert: Mapping[str, Any] = field(default_factory=dict)
     rough_camera: bool = False
 
     def applied(self, policy: PolicyConfig, train: TrainConfig) -> tuple[PolicyConfig, TrainConfig]:
@@ -110,6 +112,12 @@ VARIANTS: dict[str, Variant] = {
             f"{METHOD_TITLES[method]}{DAMPED}", method, {"energy_gradient": 0.1}
         )
         for method in ("implicit-cartesian", "implicit-joint", "ikp")
+    },
+    **{
+        f"{method}-bang-bang": Variant(
+            f"{METHOD_TITLES[method]}, bang-bang demonstrations", method, expert={"profile": "bang-bang"}
+        )
+        for method in ("explicit", "ikp")
     },
     "ikp-image-coarse-gripper": _image("ikp", f"IKP + image plane{COARSE}", fine_motion=False),
     "ikp-turned": Variant("IKP, scenes turned, not shifted", "ikp", train={"scene_shift": 0.0}),

@@ -46,13 +46,24 @@ class InsertionOracle:
         env: An InsertionEnv, wrapped or not; read, never stepped.
         rng: Source of the perturbations.
         perturbation: 0 for none; 1 for the standard disturbance of `perturb`, other values scale it.
+        profile: `smooth`, or `bang-bang`: at the speed limit until it is there, then still, which puts much of the
+            actions' density on two values.
 
     Raises:
-        ValueError: Another environment, or a negative perturbation.
+        ValueError: Another environment, a negative perturbation or an unknown profile.
     """
 
-    def __init__(self, env: gymnasium.Env, rng: np.random.Generator | None = None, perturbation: float = 0.0):
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        rng: np.random.Generator | None = None,
+        perturbation: float = 0.0,
+        profile: str = "smooth",
+    ):
         self._env = task_of(env, InsertionEnv, self)
+        if profile not in PROFILES:
+            raise ValueError(f"profile is {profile!r}: choose one of {', '.join(PROFILES)}")
+        self._bounded = PROFILES[profile]
         dof = self._env.robot.dof
         self._disturbance = Disturbance(rng, perturbation, dof, JOINT_NOISE, NOISE_MEMORY, MISTAKE)
 
@@ -89,58 +100,54 @@ class InsertionOracle:
     def _decide(self, state: InsertionState) -> tuple[np.ndarray, float, bool]:
         """Displacement of the tip (3,) [m], turn [rad] and vacuum for the next step."""
         if state.holding:
-            return _place(state)
+            return self._place(state)
         offset = state.block - state.seat
         if np.hypot(offset[0], offset[1]) < 0.008 and abs(offset[2]) < 0.006:
-            return _retreat(state)
-        return _pick(state)
+            return self._retreat(state)
+        return self._pick(state)
 
+    def _pick(self, state: InsertionState) -> tuple[np.ndarray, float, bool]:
+        error = state.block + np.array((0.0, 0.0, BLOCK_HEIGHT)) - state.tip
+        turn = wrap_angle(state.block_yaw - state.tip_yaw)
+        step, turn, misplaced = self._approach(error, turn, PICK_CLEARANCE)
+        return step, turn, bool(misplaced < GRASP_WITHIN[0] and -error[2] < GRASP_WITHIN[1])
 
-def _pick(state: InsertionState) -> tuple[np.ndarray, float, bool]:
-    error = state.block + np.array((0.0, 0.0, BLOCK_HEIGHT)) - state.tip
-    turn = wrap_angle(state.block_yaw - state.tip_yaw)
-    step, turn, misplaced = _approach(error, turn, PICK_CLEARANCE)
-    return step, turn, bool(misplaced < GRASP_WITHIN[0] and -error[2] < GRASP_WITHIN[1])
+    def _place(self, state: InsertionState) -> tuple[np.ndarray, float, bool]:
+        turn = wrap_angle(state.seat_yaw - state.block_yaw)
+        # The held block turns with the tool about the tip: aim for where the tip is when the block is in place.
+        c, s = np.cos(turn), np.sin(turn)
+        grasp = state.tip - state.block
+        goal = state.seat + np.array((c * grasp[0] - s * grasp[1], s * grasp[0] + c * grasp[1], grasp[2]))
+        error = goal - state.tip
+        step, turn, misplaced = self._approach(error, turn, PLACE_CLEARANCE, OVER_WALL)
+        return step, turn, not bool(misplaced < RELEASE_WITHIN[0] and -error[2] < RELEASE_WITHIN[1])
 
+    def _retreat(self, state: InsertionState) -> tuple[np.ndarray, float, bool]:
+        goal = state.seat[2] + BLOCK_HEIGHT + RETREAT_HEIGHT
+        return np.array((0.0, 0.0, self._bounded(goal - state.tip[2], MAX_LIFT))), 0.0, False
 
-def _place(state: InsertionState) -> tuple[np.ndarray, float, bool]:
-    turn = wrap_angle(state.seat_yaw - state.block_yaw)
-    # The held block turns with the tool about the tip: aim for where the tip is when the block is in place.
-    c, s = np.cos(turn), np.sin(turn)
-    grasp = state.tip - state.block
-    goal = state.seat + np.array((c * grasp[0] - s * grasp[1], s * grasp[0] + c * grasp[1], grasp[2]))
-    error = goal - state.tip
-    step, turn, misplaced = _approach(error, turn, PLACE_CLEARANCE, OVER_WALL)
-    return step, turn, not bool(misplaced < RELEASE_WITHIN[0] and -error[2] < RELEASE_WITHIN[1])
+    def _approach(
+        self, error: np.ndarray, turn: float, clearance: float, lift: float = 0.0
+    ) -> tuple[np.ndarray, float, float]:
+        """Step (3,) [m] and turn [rad] through a funnel above the goal, and the misplacement [m], yaw included.
 
-
-def _retreat(state: InsertionState) -> tuple[np.ndarray, float, bool]:
-    goal = state.seat[2] + BLOCK_HEIGHT + RETREAT_HEIGHT
-    return np.array((0.0, 0.0, _saturate(goal - state.tip[2], MAX_LIFT))), 0.0, False
-
-
-def _approach(
-    error: np.ndarray, turn: float, clearance: float, lift: float = 0.0
-) -> tuple[np.ndarray, float, float]:
-    """Step (3,) [m] and turn [rad] through a funnel above the goal, and the misplacement [m], yaw included.
-
-    Args:
-        error: (3,) from the tip to its goal [m].
-        turn: Yaw still to go [rad].
-        clearance: Height over the goal at which moving sideways is free [m].
-        lift: Least height over the goal until nearly aligned [m].
-    """
-    sideways = float(np.hypot(error[0], error[1]))
-    misplaced = float(np.hypot(sideways, YAW_ARM * turn))
-    opening = _smoothstep((misplaced - NEAR) / (FAR - NEAR))
-    # Low and far: rise before moving, so that nothing is dragged along or pushed into a wall.
-    free = max(_smoothstep(-error[2] / clearance), 1.0 - opening)
-    lateral = error[:2] * (free * _saturate(sideways, MAX_STEP) / max(sideways, 1e-9))
-    # Touch down only when well aligned: pressed down, friction would hold the block where it is.
-    touch = PRESS * (min(misplaced / TOUCH, 2.0) - 1.0)
-    height = max(HOVER * opening, lift * _smoothstep((misplaced - WALL_NEAR) / (WALL_FAR - WALL_NEAR)))
-    rise = _saturate(error[2] + height + touch, MAX_LIFT)
-    return np.array((lateral[0], lateral[1], rise)), free * _saturate(turn, MAX_TURN), misplaced
+        Args:
+            error: (3,) from the tip to its goal [m].
+            turn: Yaw still to go [rad].
+            clearance: Height over the goal at which moving sideways is free [m].
+            lift: Least height over the goal until nearly aligned [m].
+        """
+        sideways = float(np.hypot(error[0], error[1]))
+        misplaced = float(np.hypot(sideways, YAW_ARM * turn))
+        opening = _smoothstep((misplaced - NEAR) / (FAR - NEAR))
+        # Low and far: rise before moving, so that nothing is dragged along or pushed into a wall.
+        free = max(_smoothstep(-error[2] / clearance), 1.0 - opening)
+        lateral = error[:2] * (free * self._bounded(sideways, MAX_STEP) / max(sideways, 1e-9))
+        # Touch down only when well aligned: pressed down, friction would hold the block where it is.
+        touch = PRESS * (min(misplaced / TOUCH, 2.0) - 1.0)
+        height = max(HOVER * opening, lift * _smoothstep((misplaced - WALL_NEAR) / (WALL_FAR - WALL_NEAR)))
+        rise = self._bounded(error[2] + height + touch, MAX_LIFT)
+        return np.array((lateral[0], lateral[1], rise)), free * self._bounded(turn, MAX_TURN), misplaced
 
 
 def _saturate(error: float, limit: float) -> float:
@@ -148,6 +155,15 @@ def _saturate(error: float, limit: float) -> float:
     return float(limit * np.tanh(GAIN * error / limit))
 
 
+def _clip(error: float, limit: float) -> float:
+    """All of the error, but not more than the limit."""
+    return float(np.clip(error, -limit, limit))
+
+
 def _smoothstep(x: float) -> float:
     x = min(max(x, 0.0), 1.0)
     return x * x * (3.0 - 2.0 * x)
+
+
+PROFILES = {"smooth": _saturate, "bang-bang": _clip}
+"""How much of a remaining way a step makes."""

@@ -70,6 +70,7 @@ class _Task:
     seed: int
     perturbation: float
     keep_failures: bool
+    expert_kwargs: dict[str, Any]
 
 
 def collect(
@@ -80,6 +81,7 @@ def collect(
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
     perturbation: float = 0.0,
+    expert_kwargs: Mapping[str, Any] | None = None,
     keep_failures: bool = False,
     workers: int | None = None,
     task: str = "",
@@ -97,6 +99,7 @@ def collect(
         seed: episode i starts from the environment's seed `seed` + i.
         env_kwargs: arguments of the environment, of types that JSON can hold.
         perturbation: strength of the disturbance of the executed actions; the recorded ones stay clean.
+        expert_kwargs: further arguments of the oracle, of such types too.
         keep_failures: record failed episodes too, with next.success false throughout.
         workers: processes; one for each usable core if not given. With 1 all happens in this process.
         task: description of the task in words; the environment's id if not given.
@@ -115,7 +118,8 @@ def collect(
         raise ValueError(
             f"episodes={episodes}, workers={workers}, seed={seed}: at least 1, 1 and 0 are allowed"
         )
-    settings = _Task(env_id, _plain(env_kwargs or {}), seed, float(perturbation), keep_failures)
+    kwargs, expert = _plain(env_kwargs or {}, "env_kwargs"), _plain(expert_kwargs or {}, "expert_kwargs")
+    settings = _Task(env_id, kwargs, seed, float(perturbation), keep_failures, expert)
     simulation = _Simulation(settings)
     writer = _open_writer(Path(root), settings, simulation, task or env_id)
     first, attempts = writer.episodes, 0
@@ -146,11 +150,11 @@ def _how_to_continue(root: Path, episodes: int) -> str:
     return f"{finished}: run the same again to continue"
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(values: Mapping[str, Any], what: str) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(dict(values)))
     except TypeError as error:
-        raise ValueError(f"env_kwargs {dict(values)} cannot be stored as JSON: {error}") from error
+        raise ValueError(f"{what} {dict(values)} cannot be stored as JSON: {error}") from error
 
 
 def _usable_cores() -> int:
@@ -164,7 +168,7 @@ def _open_writer(root: Path, settings: _Task, simulation: _Simulation, task: str
     model = {"name": robot.name, "joint_names": list(robot.joint_names), "tip_names": list(robot.tip_names)}
     extra = {"collection": collection, "robot": model}
     writer = DatasetWriter(root, simulation.spec, robot_type=robot.name, task=task, units=units, extra=extra)
-    stored = writer.extra.get("collection", {})
+    stored = {"expert_kwargs": {}, **writer.extra.get("collection", {})}  # data of before it existed
     changed = {key: (stored.get(key), now) for key, now in collection.items() if stored.get(key) != now}
     if changed:
         different = [f"{key} was {before!r}, is {now!r}" for key, (before, now) in changed.items()]
@@ -293,7 +297,7 @@ class _Simulation:
     def _attempt(self, seed: int, attempt: int) -> EncodedEpisode:
         observation, _ = self.env.reset(seed=seed)
         rng = np.random.default_rng((seed, 0x0AC1E))  # apart from the environment's own stream
-        oracle = self._make_oracle(self.env, rng, self._settings.perturbation)
+        oracle = self._make_oracle(self.env, rng, self._settings.perturbation, **self._settings.expert_kwargs)
         recorder = EpisodeRecorder(self.spec)
         done = False
         while not done:
