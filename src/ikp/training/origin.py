@@ -64,20 +64,28 @@ def _key(key: Any) -> str:
 
 @cache
 def _commit() -> str | None:
-    """The commit of this source tree, with `-dirty` where it has changes; None outside a checkout."""
-    here = Path(__file__).parent
+    """The commit of this source tree, with `-dirty` where it has changes; None outside a checkout.
+
+    What lies in `results` is made by this source and does not count: a benchmark's file leaves the next one clean.
+    """
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        commit = _git("describe", "--always", "--abbrev=12", "--exclude=*")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return f"{commit}-dirty" if commit and changed else commit or None
+
+
+def _git(*arguments: str) -> str:
+    found = subprocess.run(
+        ["git", *arguments],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    return found.stdout.strip()
 
 
 def _processor() -> str:
