@@ -119,6 +119,8 @@ class _Run:
         with tqdm(total=config.steps, initial=self.progress.step, unit="step", desc="training") as bar:
             while not self._done():
                 parts = self._step()
+                # by the clock, when that ends it
+                bar.total = max(self.progress.step, round(self.progress.step / self._fraction()))
                 bar.update()
                 step = self.progress.step
                 if step % config.log_every == 0:
@@ -193,9 +195,6 @@ class _Run:
         for name, value in values.items():
             self.writer.add_scalar(f"train/{name}", value, self.progress.step)
         self._record({"train": values})
-        bar.total = max(
-            self.progress.step, round(self.progress.step / self._fraction())
-        )  # the clock may end it
         shown = f"loss={values['loss']:.3f}"
         held_out = self.validation.get("held_out", {})
         if "tip_mm_median" in held_out:
