@@ -10,6 +10,7 @@ import gymnasium
 import pytest
 
 from ikp import cli
+from ikp.data.format import IKP_PATH
 
 TINY = [
     "--policy.width", "16", "--policy.blocks", "1", "--policy.negatives", "4", "--policy.grid", "8",
@@ -82,6 +83,27 @@ def test_options_of_the_task_can_be_replaced(folder, short_episodes, capsys):
     ]
     assert cli.main(run) == 0
     assert "offset_seed=None" in capsys.readouterr().out
+
+
+def test_options_of_the_expert_reach_the_data_set(tmp_path, capsys):
+    collect = [
+        "collect",
+        "--out",
+        str(tmp_path / "a"),
+        "--observation",
+        "state",
+        "--episodes",
+        "1",
+        "--workers",
+        "1",
+    ]
+    assert cli.main([*collect, "--expert", "profile=bang-bang"]) == 0
+    collection = json.loads((tmp_path / "a" / IKP_PATH).read_text())["extra"]["collection"]
+    assert collection["expert_kwargs"] == {"profile": "bang-bang"}
+    assert "expert_kwargs was" in failed(capsys, *collect)[1]
+    other = ["collect", "--out", tmp_path / "b", *collect[3:], "--expert"]
+    assert "choose one of smooth, bang-bang" in failed(capsys, *other, "profile=jerky")[1]
+    assert "write name=value, such as profile=bang-bang" in failed(capsys, *other, "jerky")[1]
 
 
 def test_training_resumes_only_when_asked(folder, capsys):

@@ -48,6 +48,7 @@ class Collect:
       ikp collect --out data/state --observation state --episodes 200
       ikp collect --out data/calibrated --offset-seed None
       ikp collect --out data/sweeping --task sweeping
+      ikp collect --out data/abrupt --expert profile=bang-bang
 
     Attributes:
         out: folder of the data set.
@@ -60,6 +61,7 @@ class Collect:
         perturbation: disturbance of the executed actions, as recovery data; 1 is the standard one.
         seed: episode i starts from seed + i.
         env: further options of the task, as name=value.
+        expert: further options of its expert, as name=value.
         workers: processes; all cores if not given.
     """
 
@@ -71,6 +73,7 @@ class Collect:
     perturbation: float = 0.0
     seed: int = 0
     env: tuple[str, ...] = ()
+    expert: tuple[str, ...] = ()
     workers: int | None = None
 
     def run(self) -> None:
@@ -91,6 +94,7 @@ class Collect:
             seed=self.seed,
             env_kwargs=kwargs,
             perturbation=self.perturbation,
+            expert_kwargs=_options(self.expert, "--expert", "profile=bang-bang"),
             workers=self.workers,
             task=self.task,
         )
@@ -305,13 +309,7 @@ def _commands(arguments: Sequence[str]) -> Any:
         "Train", defaults, bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__}
     )
     chosen = arguments[0] if arguments else ""
-    commands = {
-        "collect": Collect,
-        "train": train,
-        "evaluate": Evaluate,
-        "demo": Demo,
-        "reproduce": Reproduce,
-    }
+    commands = {kind.__name__.lower(): kind for kind in (Collect, train, Evaluate, Demo, Reproduce)}
     described = [
         Annotated[command, subcommand(name, description=_description(command, in_full=name == chosen))]
         for name, command in commands.items()
