@@ -26,7 +26,7 @@ Contender = Callable[[], object] | str
 Row = dict[str, Any]
 
 _M_MMAP_MAX = -4
-_SHORTEST_S = 2e-2  # work that takes less is repeated within a round: caches are as in a loop, not as a peer left them
+_SHORTEST_S = 2e-2  # less is repeated within a round, so that none meets the caches that a peer left
 _FEWEST_ROUNDS, _MOST_ROUNDS = 5, 41
 
 
