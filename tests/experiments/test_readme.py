@@ -15,11 +15,16 @@ from ikp.experiments.summary import summarize
 REPOSITORY = Path(__file__).parents[2]
 
 
-def result_file(folder: Path, method: str, errors_mm: list[float]) -> None:
+def shown(errors_mm: list[float]) -> dict:
+    """An evaluation with these final errors; within 10 mm is success."""
+    info = [{"position_error": mm / 1e3, "yaw_error": 1.0} for mm in errors_mm]
     episodes = [
-        {"seed": i, "success": mm <= 10, "steps": 20, "info": {"position_error": mm / 1e3, "yaw_error": 1.0}}
-        for i, mm in enumerate(errors_mm)
+        {"seed": i, "success": mm <= 10, "steps": 20, "info": info[i]} for i, mm in enumerate(errors_mm)
     ]
+    return {"episodes": episodes}
+
+
+def result_file(folder: Path, method: str, errors_mm: list[float]) -> None:
     trained = {
         "method": method,
         "seconds": 120.0,
@@ -27,7 +32,7 @@ def result_file(folder: Path, method: str, errors_mm: list[float]) -> None:
         "data": {"episodes": 7},
         "train": {"minutes": None},
     }
-    values = {"summary": summarize({"episodes": episodes}), "policy": trained}
+    values = {"summary": summarize(shown(errors_mm)), "policy": trained}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{method}.json").write_text(json.dumps(values))
 
@@ -47,13 +52,9 @@ def test_seeds_of_a_setting_are_one_row(tmp_path):
     cell = table.cell(table.columns[1], "explicit")
     for seed, errors_mm in enumerate(([1.0, 3.0], [1.0, 50.0])):
         run = resolve(cell, "standard", seed)
-        episodes = [
-            {"seed": i, "success": mm <= 10, "info": {"position_error": mm / 1e3, "yaw_error": 1.0}}
-            for i, mm in enumerate(errors_mm)
-        ]
         record = {
             "run": {"name": run.name}, "score": {}, "settings": {"episodes": 2}, "episodes": {"success": [0, 0]},
-            "summary": summarize({"episodes": episodes}), "training": {"seconds": 60.0 * (seed + 1), "steps": 4000},
+            "summary": summarize(shown(errors_mm)), "training": {"seconds": 60.0 * (seed + 1), "steps": 4000},
         }  # fmt: skip
         path = result_path(tmp_path, "standard", run.name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +64,37 @@ def test_seeds_of_a_setting_are_one_row(tmp_path):
     assert cells[1:3] == ["1000", "1.5 min, 4000 steps"]
     assert [cell.split()[0] for cell in cells[3:6]] == ["75", "75", "50"]
     assert cells[6] == "2 x 2"
+
+
+def test_the_image_planes_lead_is_paired_within_each_tolerance(tmp_path):
+    """Of two seeds of four episodes; the rival has a third seed that IKP + image plane lacks."""
+    table = TABLES["image"]
+    errors_mm = {
+        "ikp-image": ([1.0, 1.0, 1.0, 50.0], [1.0, 1.0, 1.0, 1.0]),
+        "ikp": ([1.0, 5.0, 5.0, 50.0], [1.0, 5.0, 50.0, 50.0], [50.0] * 4),
+    }
+    for variant, seeds in errors_mm.items():
+        for seed, errors in enumerate(seeds):
+            run = resolve(table.cell(table.columns[0], variant), "standard", seed)
+            episodes = {"first_seed": 0, "success": [int(mm <= 10) for mm in errors]}
+            episodes |= {"position_error": [mm / 1e3 for mm in errors], "yaw_error": [1.0] * 4}
+            record = {
+                "run": {"name": run.name},
+                "score": {},
+                "settings": {"episodes": 4},
+                "episodes": episodes,
+            }
+            record |= {"summary": summarize(shown(errors)), "training": {"seconds": 60.0, "steps": 750}}
+            path = result_path(tmp_path, "standard", run.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(record))
+    rows = [
+        line for line in sections(tmp_path)["docs/image_plane.md"]["ahead"].splitlines() if "IKP (" in line
+    ]
+    cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
+    assert len(rows) == 1
+    assert [cell.split()[0] for cell in cells[1:3]] == ["+25.0", "+62.5"]
+    assert cells[3] == "2"
 
 
 def test_pages_are_rewritten_between_their_markers(tmp_path):

@@ -155,12 +155,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
         train(policy, data, CONFIG, out=tmp_path / "run")
 
 
-def test_a_time_budget_ends_the_run(tmp_path):
+def test_a_time_budget_ends_the_run(tmp_path, capsys):
     data = tiny_demonstrations()
     config = TrainConfig(steps=100_000, minutes=0.02, batch_size=8, held_out=0.2, threads=1)
     result = train(tiny_policy(data), data, config, out=tmp_path / "run")
     assert 1 < result.steps < 100_000
     assert 1.0 < result.seconds < 10
+    shown = [line for line in capsys.readouterr().err.split("\r") if "training" in line and " 0/" not in line]
+    assert shown
+    assert not any("/100000 " in line for line in shown), "the bar's total is what the clock allows"
 
 
 def test_epochs_show_every_frame_once():

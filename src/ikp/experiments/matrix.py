@@ -203,6 +203,21 @@ TABLES: dict[str, Table] = {
             "ikp-image-coarse-gripper",
         ),
     ),
+    "rates": Table(
+        "Learning rates and the budget: insertion after 400, 750 and 1500 steps",
+        "",
+        tuple(Column("insertion", 1000, steps=steps) for steps in (400, 750, 1500)),
+        (
+            "explicit",
+            "explicit-double-rates",
+            "implicit-joint",
+            "implicit-joint-double-rates",
+            "ikp",
+            "ikp-double-rates",
+            "ikp-image",
+            "ikp-image-double-rates",
+        ),
+    ),
     "image": Table(
         "The image plane as a further action space: insertion after 750 steps",
         "",

@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ikp.experiments.bench_table import headlines, speed_tables
-from ikp.experiments.matrix import INSERTION_100, INSERTION_1000, SWEEPING, TABLES, Cell
+from ikp.experiments.matrix import INSERTION_100, INSERTION_1000, SWEEPING, TABLES, Cell, Column
+from ikp.experiments.records import within_of
 from ikp.experiments.summary import TOLERANCES, percent, tolerance_name
 from ikp.experiments.tables import (
     cell_records,
     markdown,
+    paired_difference,
     presets_with_results,
     published,
     reproduction_tables,
@@ -26,7 +29,7 @@ from ikp.policies.checkpoint import replaced_atomically
 
 DEMO, PRESET = "insertion_pixels", "standard"
 IMAGE_ROWS = ("explicit", "implicit-joint", "ikp", "explicit-image", "implicit-joint-image", "ikp-image")
-PIXEL_TABLES = ("recipe", "time", "moved")
+PIXEL_TABLES = ("recipe", "rates", "time", "moved")
 """Tables of `docs/pixels.md`."""
 PAPER = "paper, its simulator [%]"
 
@@ -92,6 +95,26 @@ def _rows(cells: Sequence[Cell], root: Path, *, paper: bool = True) -> list[list
         row = [title, str(cell.column.demonstrations), budget, *map(percent, within), seen]
         rows.append([*row, published(cell)] if paper else row)
     return rows
+
+
+def _ahead(column: Column, root: Path) -> str:
+    """Points that IKP + image plane is ahead of other rows, within the loosest and the closest tolerance."""
+    table, tolerances = TABLES["image"], (TOLERANCES[0], TOLERANCES[-1])
+    found = {name: cell_records(table.cell(column, name), root, PRESET) for name in table.variants}
+    first = found.pop("ikp-image")
+    rows = []
+    for name, other in found.items():
+        paired = [paired_difference(first, other, partial(within_of, tolerance=each)) for each in tolerances]
+        points = [_points(difference, interval) for _, difference, interval in filter(None, paired)]
+        if points:
+            rows.append([VARIANTS[name].title, *points, str(len(set(first.records) & set(other.records)))])
+    head = ["IKP + image plane minus", *(f"within {mm:g} mm, {deg:g}°" for mm, deg in tolerances), "seeds"]
+    return markdown([head, *rows]) if rows else "not run"
+
+
+def _points(difference: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def _perception(root: Path) -> str:
@@ -178,7 +201,10 @@ def sections(results: Path | str) -> dict[str, dict[str, str]]:
         "README.md": {"results": results_table(results), "speed": headlines(bench)},
         "docs/performance.md": {"benchmarks": speed_tables(bench)},
         "docs/reproduce.md": {"quick": reproduction_tables(results, "quick", ["table2"])},
-        "docs/image_plane.md": {"image": insertion["image"]},
+        "docs/image_plane.md": {
+            "image": insertion["image"],
+            "ahead": _ahead(TABLES["image"].columns[0], root),
+        },
         "docs/pixels.md": {
             **{name: insertion[name] for name in PIXEL_TABLES},
             "perception": _perception(root),

@@ -121,6 +121,13 @@ def values_of(record: Mapping[str, Any]) -> np.ndarray:
     return np.array(record["episodes"][record["score"]["metric"]], dtype=float)
 
 
+def within_of(record: Mapping[str, Any], tolerance: tuple[float, float]) -> np.ndarray:
+    """Whether each episode succeeded and ended within a position [mm] and yaw [deg], (episodes,), 0 or 1."""
+    episodes, (most_mm, most_deg) = record["episodes"], tolerance
+    success, position, yaw = (np.array(episodes[key]) for key in ("success", "position_error", "yaw_error"))
+    return ((success > 0) & (1e3 * position <= most_mm) & (yaw <= most_deg)).astype(float)
+
+
 def read_record(path: Path) -> dict[str, Any] | None:
     """A finished run's record; None if it has none.
 

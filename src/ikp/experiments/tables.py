@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,19 +157,39 @@ def compare(table: Table, column: Column, results: Path, preset_name: str) -> Co
     if "ikp" not in found or not rivals:
         return None
     rival = max(rivals, key=lambda name: found[name].scores.mean())
-    common = sorted(set(found["ikp"].records) & set(found[rival].records))
+    paired = paired_difference(found["ikp"], found[rival])
+    return None if paired is None else Comparison(column, rival, *paired)
+
+
+def paired_difference(
+    first: CellRecords,
+    second: CellRecords,
+    values: Callable[[Mapping[str, Any]], np.ndarray] = values_of,
+) -> tuple[int, float, tuple[float, float]] | None:
+    """How far one cell is ahead of another, over the seeds that both have and the same episodes.
+
+    Args:
+        values: of every episode of a record, (episodes,), 0 to 1; the task's metric if not given.
+
+    Returns:
+        Common seeds, the mean difference and its interval as in `Comparison`; None without a common seed.
+
+    Raises:
+        ValueError: the two met other episodes.
+    """
+    common = sorted(set(first.records) & set(second.records))
     if not common:
         return None
-    differences = np.stack(
-        [_difference(found["ikp"].records[seed], found[rival].records[seed]) for seed in common]
-    )
-    interval = bootstrap_interval(differences)
-    return Comparison(column, rival, len(common), float(differences.mean()), interval)
+    pairs = [_difference(first.records[seed], second.records[seed], values) for seed in common]
+    differences = np.stack(pairs)
+    return len(common), float(differences.mean()), bootstrap_interval(differences)
 
 
-def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> np.ndarray:
+def _difference(
+    first: Mapping[str, Any], second: Mapping[str, Any], values: Callable[[Mapping[str, Any]], np.ndarray]
+) -> np.ndarray:
     """Episode by episode; ValueError where the two met other episodes."""
-    a, b = values_of(first), values_of(second)
+    a, b = values(first), values(second)
     if first["episodes"]["first_seed"] != second["episodes"]["first_seed"] or len(a) != len(b):
         names = [record["run"]["name"] for record in (first, second)]
         raise ValueError(f"{names[0]} and {names[1]} were evaluated on other episodes: run one of them again")

@@ -16,6 +16,7 @@ ROUGH_DEGREES = (1.5, -1.5, 1.5)
 STILL = {"scene_turn": 0.0, "scene_shift": 0.0}
 """Training on the scenes as they were demonstrated."""
 COARSE = ", gripper without fine motions"
+DOUBLE = ", twice the learning rates"
 DAMPED = ", a tenth of the energies' gradient to the encoder"
 RATES = {
     name: getattr(TrainConfig(), name)
@@ -55,14 +56,13 @@ def _image(
     title: str,
     *,
     rough: bool = False,
-    still: bool = False,
     fine_motion: bool = True,
     **choices: bool,
 ) -> Variant:
     """A method that also sees the image plane (`ImagePlaneConfig` for the choices)."""
     space = policy_for(method, PolicyConfig()).action_space + "+image"
     policy = {"action_space": space, "image_plane": ImagePlaneConfig(**choices), "fine_motion": fine_motion}
-    return Variant(title, method, policy, train=STILL if still else {}, rough_camera=rough)
+    return Variant(title, method, policy, rough_camera=rough)
 
 
 def _rates(factor: float) -> dict[str, float]:
@@ -93,7 +93,6 @@ VARIANTS: dict[str, Variant] = {
     "ikp-coordinates": Variant("IKP, pixels with their coordinates", "ikp", encoder={"coordinates": True}),
     "ikp-few-keypoints": Variant("IKP, 8 keypoints", "ikp", encoder={"heads": 8}),
     "ikp-half-rates": Variant("IKP, half the learning rates", "ikp", train=_rates(0.5)),
-    "ikp-double-rates": Variant("IKP, twice the learning rates", "ikp", train=_rates(2.0)),
     "ikp-no-average": Variant("IKP, weights not averaged", "ikp", train={"ema": 0.0}),
     "ikp-beam": Variant("IKP, a beam of 8", "ikp", {"beam": 8}),
     "ikp-two-frames": Variant("IKP, two frames", "ikp", {"history": 2}),
@@ -105,6 +104,10 @@ VARIANTS: dict[str, Variant] = {
         f"{method}-coarse-gripper": Variant(
             f"{METHOD_TITLES[method]}{COARSE}", method, {"fine_motion": False}
         )
+        for method in ("explicit", "implicit-joint", "ikp")
+    },
+    **{
+        f"{method}-double-rates": Variant(f"{METHOD_TITLES[method]}{DOUBLE}", method, train=_rates(2.0))
         for method in ("explicit", "implicit-joint", "ikp")
     },
     **{
@@ -131,5 +134,6 @@ VARIANTS: dict[str, Variant] = {
     ),
     "implicit-joint-image": _image("implicit-joint", "Implicit (joints) + image plane"),
     "explicit-image": _image("explicit", "Explicit (joints) + image plane"),
-    "ikp-image-still": _image("ikp", "IKP + image plane, scenes not moved", still=True),
+    "ikp-image-still": replace(_image("ikp", "IKP + image plane, scenes not moved"), train=STILL),
+    "ikp-image-double-rates": replace(_image("ikp", f"IKP + image plane{DOUBLE}"), train=_rates(2.0)),
 }

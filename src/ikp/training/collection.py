@@ -106,7 +106,7 @@ def collect(
         progress: show a bar.
 
     Raises:
-        ValueError: an argument is not usable, or the environment has no oracle.
+        ValueError: an argument is not usable, also by the oracle, or the environment has no oracle.
         DatasetError: the folder holds other data or the data set was collected with other settings.
         RuntimeError: a worker died, the simulation raised an error or the oracle keeps failing; what was
             finished is kept and the same call continues.
@@ -272,6 +272,12 @@ class _Simulation:
         if env_id not in ORACLES:
             raise ValueError(f"{env_id!r} has no scripted oracle: there is one for {sorted(ORACLES)}")
         self._make_oracle = ORACLES[env_id]
+        try:  # before anything is written
+            self._oracle(np.random.default_rng(0))
+        except TypeError as error:
+            raise ValueError(
+                f"expert_kwargs {settings.expert_kwargs} do not fit the oracle: {error}"
+            ) from error
         self.robot = self.env.get_wrapper_attr("robot")
         self.spec = _spec_of(self.env)
 
@@ -297,7 +303,7 @@ class _Simulation:
     def _attempt(self, seed: int, attempt: int) -> EncodedEpisode:
         observation, _ = self.env.reset(seed=seed)
         rng = np.random.default_rng((seed, 0x0AC1E))  # apart from the environment's own stream
-        oracle = self._make_oracle(self.env, rng, self._settings.perturbation, **self._settings.expert_kwargs)
+        oracle = self._oracle(rng)
         recorder = EpisodeRecorder(self.spec)
         done = False
         while not done:
@@ -307,6 +313,9 @@ class _Simulation:
             recorder.add(self._frame(observation), action, reward=float(reward), done=done, success=success)
             observation = following
         return recorder.finish(info={"seed": seed, "attempt": attempt})
+
+    def _oracle(self, rng: np.random.Generator) -> Any:
+        return self._make_oracle(self.env, rng, self._settings.perturbation, **self._settings.expert_kwargs)
 
     def _frame(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
         cameras = self.spec.camera_names
