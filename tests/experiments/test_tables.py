@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from ikp.experiments import runs, trajectories
+from ikp.experiments.figures import training_figure
 from ikp.experiments.matrix import TABLES, Cell, Column
 from ikp.experiments.planning import resolve, result_path
 from ikp.experiments.records import score_of
 from ikp.experiments.reproduction_page import write_reproduction
 from ikp.experiments.tables import (
+    cell_records,
     comparison_rows,
     markdown,
     presets_with_results,
@@ -19,6 +21,7 @@ from ikp.experiments.tables import (
     table_rows,
 )
 from ikp.experiments.trajectories import record_trajectories
+from ikp.experiments.variants import VARIANTS
 from ikp.training.origin import write_json
 from ikp.training.statistics import bootstrap_interval
 
@@ -169,6 +172,33 @@ def test_the_report_opens_offline_and_is_rebuilt_from_records(tmp_path):
     assert "Flipping: not run (task missing)" in text
     assert "Insertion, miscalibrated: not run" in text
     assert write_reproduction(tmp_path / "again", results, "standard").read_text() == html
+
+
+def test_trainings_that_were_validated_once_have_no_learning_curve(tmp_path):
+    results = tmp_path / "results"
+    path = record(results, "ikp", 0, 18)
+    values = json.loads(path.read_text())
+    values["curve"] = {key: curve[-1:] for key, curve in values["curve"].items()}
+    write_json(path, values)
+    page = write_reproduction(tmp_path / "once", results, "standard")
+    assert not list(page.parent.glob("figures/table2-*.png"))
+    record(results, "explicit", 0, 5)
+    page = write_reproduction(tmp_path / "twice", results, "standard")
+    assert len(list(page.parent.glob("figures/table2-*.png"))) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_legend_of_many_methods_lies_below_their_curves(tmp_path):
+    for variant in VARIANTS:
+        record(tmp_path, variant, 0, 10)
+    made = training_figure("all", [cell_records(Cell(INSERTION, v), tmp_path, "standard") for v in VARIANTS])
+    made.savefig(tmp_path / "figure.png")
+    (legend,) = made.legends
+    assert len(legend.get_texts()) == len(VARIANTS)
+    for ax in made.axes:
+        lines, box = ax.get_tightbbox(), ax.get_window_extent()
+        assert legend.get_window_extent().y1 <= lines.y0
+        assert box.height > 200
 
 
 def test_the_experts_motion_shows_the_offsets(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from ikp.experiments.plots import COLORS, figure, styled, success_curve
 from ikp.experiments.tables import CellRecords
 from ikp.experiments.variants import VARIANTS
 
+LEGEND_COLUMNS = 3
 PALETTE = ("#1668a8", "#d9730d", "#3f8f5f", "#8d6cab", "#e0a526", "#b0578d", "#6b6f76")
 CURVES = (("miss", "Large misses on held-out frames", "share of frames [%]", 100.0),
           ("joint_deg_median", "Median joint error on held-out frames", "largest joint [deg]", 1.0),
@@ -103,8 +104,14 @@ def _finish(joint_ax: Axes, tip_ax: Axes) -> None:
 
 @styled
 def training_figure(title: str, finished: Sequence[CellRecords]) -> Figure:
-    """Learning curves of a column's methods over training time: thin lines for seeds, a thick one for the first."""
-    made, axes = figure(13.5, 3.7, 1, len(CURVES))
+    """Learning curves of a column's methods over training time: thin lines for seeds, a thick one for the first.
+
+    Args:
+        title: of the figure.
+        finished: cells that have a curve (`has_curve`).
+    """
+    legend_rows = -(-len(finished) // LEGEND_COLUMNS)
+    made, axes = figure(13.5, 3.8 + 0.22 * legend_rows, 1, len(CURVES))
     made.suptitle(title, x=0.01, ha="left", fontsize=12)
     for ax, (key, words, unit, factor) in zip(axes[0], CURVES, strict=True):
         for item in finished:
@@ -117,8 +124,14 @@ def training_figure(title: str, finished: Sequence[CellRecords]) -> Figure:
                         linewidth=1.8 if i == 0 else 0.9, label=VARIANTS[item.cell.variant].title if i == 0 else None,
                     )  # fmt: skip
         ax.set(title=words, xlabel="training time [min]", ylabel=unit)
-    axes[0, 0].legend(fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    made.legend(handles, labels, loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=8)
     return made
+
+
+def has_curve(finished: CellRecords) -> bool:
+    """Whether a training of the cell was validated more than once; a short one is at its end alone."""
+    return any(len(record["curve"].get("step", ())) > 1 for record in finished.records.values())
 
 
 @styled

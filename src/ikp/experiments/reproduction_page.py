@@ -10,6 +10,7 @@ from pathlib import Path
 from ikp.experiments.figures import (
     demonstrations_figure,
     expert_figure,
+    has_curve,
     offset_figure,
     time_figure,
     training_figure,
@@ -108,7 +109,10 @@ def _table_figures(
             (path, "Every point is trainings of that length, one or more seeds; bars are 95 % intervals.")
         ]
     drawn = []
-    for column, cells in found.items():
+    for column, all_cells in found.items():
+        cells = [cell for cell in all_cells if has_curve(cell)]
+        if not cells:
+            continue
         title = column_title(column, preset_name)
         place = f"{name}-{column.task}-{column.demonstrations}-{column.budget}".strip("-")
         path = save_figure(training_figure(title, cells), folder / f"{place}.png")
