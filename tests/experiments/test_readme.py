@@ -93,8 +93,8 @@ def test_the_image_planes_lead_is_paired_within_each_tolerance(tmp_path):
     ]
     cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
     assert len(rows) == 1
-    assert [cell.split()[0] for cell in cells[1:3]] == ["+25.0", "+62.5"]
-    assert cells[3] == "2"
+    assert [cell.split()[0] for cell in cells[1:4]] == ["100", "+25.0", "+62.5"]
+    assert cells[4] == "2"
 
 
 def test_pages_are_rewritten_between_their_markers(tmp_path):

@@ -15,7 +15,14 @@ import ikp.tasks  # noqa: F401  (registers the environments)
 from ikp.kinematics import forward_kinematics, iiwa14, iiwa14_dual, load_robot, ur5e
 from ikp.policies import DataSpec
 from ikp.training import trainer
-from ikp.training.scene_motion import SceneMotion, base_joint, move_images, planar_motions, working_height
+from ikp.training.scene_motion import (
+    PlanarPoses,
+    SceneMotion,
+    base_joint,
+    move_images,
+    planar_motions,
+    working_height,
+)
 
 ANGLE, SHIFT = 0.1, (0.01, -0.02)
 MOTION = planar_motions(
@@ -60,6 +67,15 @@ def moved(env, position, quaternion):
     return T[:3, 3], fresh
 
 
+def place_arm_and_objects(env, q):
+    """Put the simulation at joints q, and block and fixture where `MOTION` moves them."""
+    env.data.qpos[:6] = q
+    block, mocap = env.data.qpos[6:13], (env.data.mocap_pos[0], env.data.mocap_quat[0])
+    for position, quaternion in ((block[:3], block[3:]), mocap):
+        position[:], quaternion[:] = moved(env, position, quaternion)
+    mujoco.mj_forward(env.model, env.data)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_moved_image_is_what_the_camera_would_see(env, seed):
     observation, _ = env.reset(seed=seed)
@@ -67,11 +83,7 @@ def test_a_moved_image_is_what_the_camera_would_see(env, seed):
     q = torch.from_numpy(env.data.qpos[:6].copy())[None, None]
     q, reached = motion_of(env).move_joints(q, torch.tensor([ANGLE]).double(), torch.tensor([SHIFT]).double())
     assert reached.all()
-    env.data.qpos[:6] = q[0, 0].numpy()
-    block, mocap = env.data.qpos[6:13], (env.data.mocap_pos[0], env.data.mocap_quat[0])
-    for position, quaternion in ((block[:3], block[3:]), mocap):
-        position[:], quaternion[:] = moved(env, position, quaternion)
-    mujoco.mj_forward(env.model, env.data)
+    place_arm_and_objects(env, q[0, 0].numpy())
     after = env._observe()["image"].copy()
 
     frames = torch.from_numpy(before)[None, None]
@@ -84,6 +96,28 @@ def test_a_moved_image_is_what_the_camera_would_see(env, seed):
     unmoved = np.abs(before.astype(float) - after).mean(-1)
     assert colourful[inside].sum() > 30
     assert np.median(error[inside & colourful]) < 0.35 * np.median(unmoved[inside & colourful])
+
+
+@pytest.fixture(scope="module")
+def state_env():
+    made = gymnasium.make("ikp/Insertion-v0", observation="state", disable_env_checker=True)
+    yield made.unwrapped
+    made.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_moved_object_poses_are_what_the_simulator_tells(state_env, seed):
+    env = state_env
+    before, _ = env.reset(seed=seed)
+    place_arm_and_objects(env, env.data.qpos[:6].copy())
+    env._seat, env._seat_yaw = env.data.mocap_pos[0].copy(), env._seat_yaw + ANGLE
+    after = env._observe()["environment_state"]
+    poses = PlanarPoses.named(env.environment_state_names)
+    assert (len(poses.points), len(poses.directions)) == (2, 2)
+    state = torch.from_numpy(before["environment_state"])[None, None]
+    found = poses.moved(state, MOTION)[0, 0].numpy()
+    np.testing.assert_allclose(found, after, atol=1e-6)
+    assert np.abs(found - before["environment_state"]).max() > 0.01
 
 
 def test_no_motion_leaves_the_image_as_it_is(env):
@@ -207,11 +241,40 @@ def test_what_cannot_be_moved_is_refused(toy):
     wish = {"degrees": 5.0, "metres": 0.0, "height": 0.0}
     with pytest.raises(ValueError, match="they need a robot"):
         SceneMotion(None, spec, **wish)
-    with pytest.raises(ValueError, match=r"environment_state \(g0, g1"):
-        SceneMotion(ur5e(), spec, **wish)
-    blind = replace(spec, environment_state_names=())
-    with pytest.raises(ValueError, match="place of the cameras front is not known"):
+    blind = replace(spec, image_shapes={})
+    with pytest.raises(
+        ValueError, match=r"scene_turn is 5 degrees .* g0, g1 of the environment_state cannot"
+    ):
         SceneMotion(ur5e(), blind, **wish)
+    unplaced = replace(spec, environment_state_names=())
+    with pytest.raises(ValueError, match="place of the cameras front is not known"):
+        SceneMotion(ur5e(), unplaced, **wish)
+
+
+@pytest.mark.parametrize("name", ["cup.share", "block.yaw", "block.cos_yaw", "block.x"])
+def test_values_that_do_not_say_how_they_move_are_refused(name):
+    with pytest.raises(ValueError, match=rf"^{name} of the environment_state cannot be moved along"):
+        PlanarPoses.named(("fixture.x", "fixture.y", name, "block.z"))
+
+
+def test_the_arm_follows_its_objects(toy):
+    """Half of a batch moves, tips and objects alike: what the tip sees of the block stays as it was."""
+    data = toy.tiny_demonstrations()
+    names = ("block.x", "block.y")
+    spec = replace(data.spec, environment_state_names=names, image_shapes={})
+    batch = data.batch(torch.arange(0, 60, 5), 2)
+    batch = {key: batch[key] for key in ("state", "action", "environment_state")}
+    after = SceneMotion(ur5e(), spec, degrees=8.0, metres=0.02, height=0.0)(batch)
+    tip = ur5e().tip_indices[0]
+
+    def seen(each):
+        T = forward_kinematics(ur5e(), each["state"][..., :6])[..., tip, :, :]
+        way = each["environment_state"] - T[..., :2, 3]
+        return (T[..., :2, :2].mT @ way[..., None])[..., 0]
+
+    assert torch.equal(after["environment_state"][6:], batch["environment_state"][6:])
+    assert (after["environment_state"][:6] - batch["environment_state"][:6]).abs().amax() > 0.01
+    torch.testing.assert_close(seen(after), seen(batch), atol=5e-3, rtol=0)
 
 
 def test_training_moves_scenes(toy, env, tmp_path):

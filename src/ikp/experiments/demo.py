@@ -62,8 +62,7 @@ class DemoConfig:
         minutes = chosen.minutes if self.minutes is None else self.minutes
         count = chosen.demonstrations if self.demonstrations is None else self.demonstrations
         every = min(VALIDATE_EVERY, chosen.train.validate_every)
-        movable = TASK_ENTRIES["insertion"].is_movable(OBSERVATION)
-        train = chosen.train_for(movable=movable)
+        train = chosen.train_for(movable=TASK_ENTRIES["insertion"].movable)
         train = replace(train, minutes=minutes, seed=self.seed, validate_every=every)
         return replace(chosen, train=train, demonstrations=count, minutes=minutes)
 

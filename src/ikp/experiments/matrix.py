@@ -39,10 +39,6 @@ class TaskEntry:
     disturbed: bool = False
     movable: bool = False
 
-    def is_movable(self, observation: str) -> bool:
-        """Whether its demonstrations with this observation, `pixels` or `state`, can be moved in training."""
-        return self.movable and observation == "pixels"
-
 
 TASK_ENTRIES: dict[str, TaskEntry] = {
     "sweeping": TaskEntry("Sweeping", "score", 240),
@@ -151,7 +147,7 @@ TABLES: dict[str, Table] = {
             Column("insertion", 1000, "state", steps=2000),
             Column("insertion", 1000, "state", steps=100_000, minutes=2),
         ),
-        tuple(METHODS),
+        (*METHODS, "ikp-still"),
     ),
     "sweeping": Table(
         "Sweeping after 20 minutes of training",
@@ -217,6 +213,12 @@ TABLES: dict[str, Table] = {
             "ikp-image",
             "ikp-image-double-rates",
         ),
+    ),
+    "budget": Table(
+        "Steps of training: insertion with 100 demonstrations",
+        "",
+        (Column("insertion", 100, steps=750), INSERTION_100, Column("insertion", 100, steps=16_000)),
+        ("explicit", "implicit-joint", "ikp"),
     ),
     "image": Table(
         "The image plane as a further action space: insertion after 750 steps",

@@ -132,7 +132,7 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
         raise ValueError(f"task {column.task!r} is not in this version: there are {', '.join(runs.TASKS)}")
     entry = TASK_ENTRIES[column.task]
     plain = policy_for(variant.method, recipe.policy)
-    budget = replace(recipe.train_for(movable=entry.is_movable(column.observation)), seed=seed)
+    budget = replace(recipe.train_for(movable=entry.movable), seed=seed)
     if column.steps is not None:
         budget = replace(budget, steps=column.steps, minutes=column.minutes)
     policy, train = variant.applied(plain, budget)

@@ -24,8 +24,7 @@ class Preset:
         perturbation: disturbance of the executed actions in these demonstrations, 0 for none; in `ikp reproduce` for
             the tasks that say so (`ikp.experiments.matrix.TaskEntry`).
         minutes: time budget of one training in the demo; `ikp reproduce` goes by `train.steps`.
-        scene_motion: fields of `train` with which tasks that can be moved are trained from images
-            (`ikp.training.scene_motion`); see `train_for`.
+        scene_motion: fields of `train` of tasks that can be moved (`ikp.training.scene_motion`); see `train_for`.
         seeds: trainings of every cell in `ikp reproduce`.
         episodes: unseen episodes of an evaluation there.
     """
@@ -40,7 +39,7 @@ class Preset:
     episodes: int = 200
 
     def train_for(self, *, movable: bool) -> TrainConfig:
-        """The training of a task: with moved scenes where it is seen in images and stays the same when moved."""
+        """The training of a task: with moved scenes where it stays the same when moved."""
         return replace(self.train, **self.scene_motion) if movable else self.train
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ikp.experiments.bench_table import headlines, speed_tables
-from ikp.experiments.matrix import INSERTION_100, INSERTION_1000, SWEEPING, TABLES, Cell, Column
+from ikp.experiments.matrix import INSERTION_100, INSERTION_1000, SWEEPING, TABLES, Cell, Column, Table
 from ikp.experiments.records import within_of
 from ikp.experiments.summary import TOLERANCES, percent, tolerance_name
 from ikp.experiments.tables import (
@@ -31,6 +31,8 @@ DEMO, PRESET = "insertion_pixels", "standard"
 IMAGE_ROWS = ("explicit", "implicit-joint", "ikp", "explicit-image", "implicit-joint-image", "ikp-image")
 PIXEL_TABLES = ("recipe", "rates", "time", "moved")
 """Tables of `docs/pixels.md`."""
+REPRODUCTION_TABLES = ("budget", "ablations", "demonstrations")
+"""Tables of `docs/reproduce.md`."""
 PAPER = "paper, its simulator [%]"
 
 
@@ -97,18 +99,24 @@ def _rows(cells: Sequence[Cell], root: Path, *, paper: bool = True) -> list[list
     return rows
 
 
-def _ahead(column: Column, root: Path) -> str:
-    """Points that IKP + image plane is ahead of other rows, within the loosest and the closest tolerance."""
-    table, tolerances = TABLES["image"], (TOLERANCES[0], TOLERANCES[-1])
-    found = {name: cell_records(table.cell(column, name), root, PRESET) for name in table.variants}
-    first = found.pop("ikp-image")
+def _ahead(variant: str, table: Table, columns: Sequence[Column], root: Path) -> str:
+    """Points that a method is ahead of a table's other rows, within the loosest and the closest tolerance."""
+    tolerances = (TOLERANCES[0], TOLERANCES[-1])
     rows = []
-    for name, other in found.items():
-        paired = [paired_difference(first, other, partial(within_of, tolerance=each)) for each in tolerances]
-        points = [_points(difference, interval) for _, difference, interval in filter(None, paired)]
-        if points:
-            rows.append([VARIANTS[name].title, *points, str(len(set(first.records) & set(other.records)))])
-    head = ["IKP + image plane minus", *(f"within {mm:g} mm, {deg:g}°" for mm, deg in tolerances), "seeds"]
+    for column in columns:
+        found = {name: cell_records(table.cell(column, name), root, PRESET) for name in table.variants}
+        first = found.pop(variant)
+        trained_on = str(column.demonstrations) + (f", {column.minutes:g} min" if column.minutes else "")
+        for name, other in found.items():
+            paired = [
+                paired_difference(first, other, partial(within_of, tolerance=each)) for each in tolerances
+            ]
+            points = [_points(difference, interval) for _, difference, interval in filter(None, paired)]
+            if points:
+                common = str(len(set(first.records) & set(other.records)))
+                rows.append([VARIANTS[name].title, trained_on, *points, common])
+    shares = (f"within {mm:g} mm, {deg:g}°" for mm, deg in tolerances)
+    head = [f"{VARIANTS[variant].title} minus", "demonstrations", *shares, "seeds"]
     return markdown([head, *rows]) if rows else "not run"
 
 
@@ -195,15 +203,22 @@ def sections(results: Path | str) -> dict[str, dict[str, str]]:
     """Page, from the repository's root, to the text between each of its markers."""
     bench, root = Path(results) / "bench", Path(results)
     insertion = {
-        name: _insertion(_rows(TABLES[name].cells, root, paper=False)) for name in ("image", *PIXEL_TABLES)
+        name: _insertion(_rows(TABLES[name].cells, root, paper=False))
+        for name in ("image", *PIXEL_TABLES, *REPRODUCTION_TABLES)
     }
+    image, ablations, state = TABLES["image"], TABLES["ablations"], TABLES["state"]
     return {
         "README.md": {"results": results_table(results), "speed": headlines(bench)},
         "docs/performance.md": {"benchmarks": speed_tables(bench)},
-        "docs/reproduce.md": {"quick": reproduction_tables(results, "quick", ["table2"])},
+        "docs/reproduce.md": {
+            **{name: insertion[name] for name in REPRODUCTION_TABLES},
+            "ahead-state": _ahead("ikp", state, state.columns, root),
+            "ahead-ablations": _ahead("ikp", ablations, ablations.columns, root),
+            "quick": reproduction_tables(results, "quick", ["table2"]),
+        },
         "docs/image_plane.md": {
             "image": insertion["image"],
-            "ahead": _ahead(TABLES["image"].columns[0], root),
+            "ahead": _ahead("ikp-image", image, image.columns[:1], root),
         },
         "docs/pixels.md": {
             **{name: insertion[name] for name in PIXEL_TABLES},

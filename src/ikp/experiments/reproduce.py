@@ -30,12 +30,16 @@ class Reproduce:
     continues what was interrupted, even by a kill. Several of these commands may work on the same folders.
     Targets: table1 and table2 (the paper's), figure4 and figure5 (its expert trajectories), state (insertion from
     object poses at equal steps and at equal time), sweeping (after 20 minutes of training), recipe (what each of its
-    choices buys), image (what the image plane buys), moved (what moved scenes buy), time (equal time), ablations (of
-    the kinematics), demonstrations (25 to 1000 of them).
+    choices buys), rates (learning rates at three budgets), budget (three numbers of steps), image (what the image plane
+    buys), moved (what moved scenes buy), time (equal time), ablations (of the kinematics), demonstrations (25 to 1000
+    of them).
+
+    A run whose file lies in RESULTS already, as those that come with the repository, is not made again: name another
+    folder with --results to make your own.
 
     For example:
       ikp reproduce table2 --preset quick --dry-run
-      ikp reproduce table2 --preset quick
+      ikp reproduce table2 --preset quick --results my-results
       ikp reproduce table2 --jobs 2 --only insertion
       ikp reproduce state --seeds 1
       ikp reproduce table1 --preset paper --executor ray

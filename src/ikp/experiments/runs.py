@@ -48,7 +48,7 @@ class Task:
     def cameras(self, names: Sequence[str] | None = None) -> dict[str, Camera]:
         """Models of some of the task's cameras, those of the observation if not given."""
         with self._environment(observation="pixels") as env:
-            return {name: env.camera(name) for name in names or env.camera_names}
+            return {name: env.camera(name) for name in (env.camera_names if names is None else names)}
 
     def true_offsets(self) -> list[float]:
         """The joint offsets of the simulated robot, q_true - q_measured [rad]."""
@@ -134,7 +134,7 @@ def train_policy(
     demonstrations = load_dataset(data, episodes=episodes)
     task = task_of_data(data)
     spec = demonstrations.spec
-    needs_cameras = policy.has_image_plane or train_config.moves_scenes
+    needs_cameras = bool(spec.camera_names) and (policy.has_image_plane or train_config.moves_scenes)
     if needs_cameras and task is not None and not spec.cameras:  # collected before they were described
         spec = replace(spec, cameras=task.cameras(spec.camera_names))
     if cameras:

@@ -17,7 +17,7 @@ class DataSpec:
     Attributes:
         action_names: one name per action dimension.
         state_names: one name per dimension of the measured state; empty if there is none.
-        environment_state_names: the privileged state (object poses); empty if there is none.
+        environment_state_names: the privileged state (object poses, in the robot's base frame); empty if there is none.
         image_shapes: camera name to (height, width, channels), pixels.
         fps: frames per second, which is also the rate of the actions [Hz].
         joint_dims: the action dimensions that are robot joint targets, in the order of the robot's q

@@ -27,7 +27,8 @@ class ArmTask(gymnasium.Env, abc.ABC):
     faster than the joints' speed limits.
 
     Observation: `state` float32, the measured joints [rad] and what the task adds; beside it `image`
-    (image_size, image_size, 3) uint8 from the camera `front`, or `environment_state` float32.
+    (image_size, image_size, 3) uint8 from the camera `front`, or `environment_state` float32, poses in it in the
+    robot's base frame.
 
     The scene holds the robot's joints first, in the order of `robot`, each with an actuator of its own.
 

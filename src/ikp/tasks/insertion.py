@@ -66,7 +66,7 @@ class InsertionEnv(ArmTask):
     cup seals within 2.5 mm of the block's top.
 
     Observation: `state` (7,), six measured joints [rad] and 1.0 while the vacuum holds; `environment_state`
-    (9,), block (x, y, z, cos yaw, sin yaw) and fixture (x, y, cos yaw, sin yaw) in the world [m].
+    (9,), block (x, y, z, cos yaw, sin yaw) and fixture (x, y, cos yaw, sin yaw) in the robot's base frame [m].
 
     Reward 1.0 when the episode ends in success: the block was grasped and released and has rested for three
     steps within 10 mm and 15 degrees of its place in the fixture. The registration truncates after 80 steps.
@@ -227,8 +227,9 @@ class InsertionEnv(ArmTask):
 
     def _environment_state(self) -> Float[np.ndarray, "values"]:
         true = self.true_state()
-        values = (
-            *true.block, np.cos(true.block_yaw), np.sin(true.block_yaw),
-            *true.seat[:2], np.cos(true.seat_yaw), np.sin(true.seat_yaw),
-        )  # fmt: skip
-        return np.array(values)
+        T_base_world = np.linalg.inv(self.T_world_base)
+        block, seat = (T_base_world[:3, :3] @ at + T_base_world[:3, 3] for at in (true.block, true.seat))
+        headings = [
+            T_base_world[:2, :2] @ (np.cos(yaw), np.sin(yaw)) for yaw in (true.block_yaw, true.seat_yaw)
+        ]
+        return np.concatenate((block, headings[0], seat[:2], headings[1]))

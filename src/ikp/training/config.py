@@ -27,7 +27,7 @@ class TrainConfig:
         ema: decay of the weights' moving average, which is what is evaluated and saved.
         clip: largest gradient norm.
         image_shift: random shift of the images by up to this many pixels, 0 for none.
-        scene_turn: turn scenes, joints and images, about the axis of the robot's base by up to this many degrees;
+        scene_turn: turn scenes, joints and objects, about the axis of the robot's base by up to this many degrees;
             for few demonstrations (`ikp.training.scene_motion`).
         scene_shift: shift them along the table by up to this many metres.
         held_out: share of the episodes kept for validation.

@@ -3,15 +3,17 @@
 A task on a table stays the same task when everything, arm and objects, is turned about the axis of the robot's base
 or shifted along the table. Tips follow the motion, joints through kinematics: a turn is taken by the base's joint
 where there is one, exactly and whatever the encoders' offsets; a shift by inverse kinematics near where the joints
-are (an encoder offset of 0.03 rad then costs about a millimetre at 3 cm). What a camera at a known place would have
-seen of things near the table is a plane's homography away from what it saw (Hartley and Zisserman, Multiple View
-Geometry, 2nd ed., 13.1); things high above the plane, such as the arm, are only about where they should be.
+are (an encoder offset of 0.03 rad then costs about a millimetre at 3 cm). Poses of objects in the observation follow
+exactly. What a camera at a known place would have seen of things near the table is a plane's homography away from
+what it saw (Hartley and Zisserman, Multiple View Geometry, 2nd ed., 13.1); things high above the plane, such as the
+arm, are only about where they should be.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -99,12 +101,60 @@ def move_images(
     return moved.round_().to(torch.uint8).reshape(batch, frames, 3, rows, columns).permute(0, 1, 3, 4, 2)
 
 
+@dataclass(frozen=True)
+class PlanarPoses:
+    """Where the poses of objects on the table are in an `environment_state`, in the robot's base frame.
+
+    Attributes:
+        points: dimensions of x and y of each position.
+        directions: dimensions of cosine and sine of each heading.
+    """
+
+    points: tuple[tuple[int, int], ...]
+    directions: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def named(cls, names: Sequence[str]) -> PlanarPoses:
+        """Those of an `environment_state` with these names: NAME.x and NAME.y, NAME.cos_yaw and NAME.sin_yaw, NAME.z.
+
+        Raises:
+            ValueError: other names, or half of a pair; it is not known how these would move.
+        """
+        place = {name: i for i, name in enumerate(names)}
+        pairs: dict[str, list[tuple[int, int]]] = {}
+        known = {name for name in names if name.endswith(".z")}  # not changed by a motion along the table
+        for one, other in ((".x", ".y"), (".cos_yaw", ".sin_yaw")):
+            found = [(name, name.removesuffix(one) + other) for name in names if name.endswith(one)]
+            both = [pair for pair in found if pair[1] in place]
+            pairs[one] = [(place[first], place[second]) for first, second in both]
+            known.update(name for pair in both for name in pair)
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(
+                f"{', '.join(unknown)} of the environment_state cannot be moved along: allowed are NAME.x with NAME.y, "
+                "NAME.cos_yaw with NAME.sin_yaw and NAME.z, in the robot's base frame"
+            )
+        return cls(tuple(pairs[".x"]), tuple(pairs[".cos_yaw"]))
+
+    def moved(
+        self, state: Float[Tensor, "batch frames e"], motion: Float[Tensor, "batch 4 4"]
+    ) -> Float[Tensor, "batch frames e"]:
+        """The state with all poses moved (`planar_motions`)."""
+        turn, shift = motion[:, :2, :2].mT.to(state), motion[:, None, :2, 3].to(state)
+        result = state.clone()
+        for dims in map(list, self.points):
+            result[..., dims] = state[..., dims] @ turn + shift
+        for dims in map(list, self.directions):
+            result[..., dims] = state[..., dims] @ turn
+        return result
+
+
 class SceneMotion:
     """Moves the scenes of some examples of a batch, each by a motion of its own.
 
     Args:
         robot: the kinematic model.
-        spec: of the data; every camera needs its model, and there must be no `environment_state`.
+        spec: of the data; every camera needs its model, and an `environment_state` the names of `PlanarPoses`.
         degrees: largest turn about the base's z axis.
         metres: largest shift along x and along y.
         height: of the plane on which the objects lie in the base frame [m] (`working_height`).
@@ -121,17 +171,16 @@ class SceneMotion:
             raise ValueError(
                 f"{wish}: they need a robot, to move its joints along; give one, or set both to 0"
             )
-        if spec.environment_state_dim:
-            raise ValueError(
-                f"{wish}, and the observation has an environment_state ({', '.join(spec.environment_state_names[:3])}, "
-                "...) that cannot be moved along: set both to 0, or train from images"
-            )
         unknown = [name for name in spec.camera_names if name not in spec.cameras]
         if unknown:
             raise ValueError(
                 f"{wish}, and the place of the cameras {', '.join(unknown)} is not known: give their models "
                 "(--camera NAME=camera.json), or set both to 0"
             )
+        try:
+            self.objects = PlanarPoses.named(spec.environment_state_names)
+        except ValueError as error:
+            raise ValueError(f"{wish}, and {error}; rename them, or set both to 0") from None
         self.robot, self.spec, self.height = robot, spec, height
         self.most_turn, self.most_shift = math.radians(degrees), metres
         self.base = base_joint(robot)
@@ -154,13 +203,19 @@ class SceneMotion:
             place = moved[name][:count]
             place[..., list(self.spec.joint_dims)] = part.reshape(*place.shape[:-1], -1).to(place)
         motion = planar_motions(angle, shift)
-        images = {
-            name: torch.cat(
-                [move_images(each[:count], motion, self.spec.cameras[name], self.height), each[count:]]
+        if self.spec.environment_state_dim:
+            objects = batch["environment_state"]
+            moved["environment_state"] = torch.cat(
+                [self.objects.moved(objects[:count], motion), objects[count:]]
             )
-            for name, each in batch["images"].items()
-        }
-        return {**batch, **moved, "images": images}
+        if self.spec.camera_names:
+            moved["images"] = {
+                name: torch.cat(
+                    [move_images(each[:count], motion, self.spec.cameras[name], self.height), each[count:]]
+                )
+                for name, each in batch["images"].items()
+            }
+        return {**batch, **moved}
 
     def move_joints(
         self, q: Float[Tensor, "batch n dof"], angle: Float[Tensor, " batch"], shift: Float[Tensor, "batch 2"]
