@@ -66,13 +66,8 @@ def test_seeds_of_a_setting_are_one_row(tmp_path):
     assert cells[6] == "2 x 2"
 
 
-def test_the_image_planes_lead_is_paired_within_each_tolerance(tmp_path):
-    """Of two seeds of four episodes; the rival has a third seed that IKP + image plane lacks."""
-    table = TABLES["image"]
-    errors_mm = {
-        "ikp-image": ([1.0, 1.0, 1.0, 50.0], [1.0, 1.0, 1.0, 1.0]),
-        "ikp": ([1.0, 5.0, 5.0, 50.0], [1.0, 5.0, 50.0, 50.0], [50.0] * 4),
-    }
+def record_errors(root, table, errors_mm):
+    """Records of a table's first column: variant to seeds of four episodes' errors."""
     for variant, seeds in errors_mm.items():
         for seed, errors in enumerate(seeds):
             run = resolve(table.cell(table.columns[0], variant), "standard", seed)
@@ -85,9 +80,18 @@ def test_the_image_planes_lead_is_paired_within_each_tolerance(tmp_path):
                 "episodes": episodes,
             }
             record |= {"summary": summarize(shown(errors)), "training": {"seconds": 60.0, "steps": 750}}
-            path = result_path(tmp_path, "standard", run.name)
+            path = result_path(root, "standard", run.name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(record))
+
+
+def test_the_image_planes_lead_is_paired_within_each_tolerance(tmp_path):
+    """Of two seeds of four episodes; the rival has a third seed that IKP + image plane lacks."""
+    errors_mm = {
+        "ikp-image": ([1.0, 1.0, 1.0, 50.0], [1.0, 1.0, 1.0, 1.0]),
+        "ikp": ([1.0, 5.0, 5.0, 50.0], [1.0, 5.0, 50.0, 50.0], [50.0] * 4),
+    }
+    record_errors(tmp_path, TABLES["image"], errors_mm)
     rows = [
         line for line in sections(tmp_path)["docs/image_plane.md"]["ahead"].splitlines() if "IKP (" in line
     ]
@@ -95,6 +99,13 @@ def test_the_image_planes_lead_is_paired_within_each_tolerance(tmp_path):
     assert len(rows) == 1
     assert [cell.split()[0] for cell in cells[1:4]] == ["100", "+25.0", "+62.5"]
     assert cells[4] == "2"
+
+
+def test_a_method_is_not_ahead_of_itself_under_another_name(tmp_path):
+    """IKP's residual is a constant offset: this row of the ablations is the same training."""
+    record_errors(tmp_path, TABLES["ablations"], {"ikp": [[1.0] * 4], "ikp-residual-none": [[50.0] * 4]})
+    rows = sections(tmp_path)["docs/reproduce.md"]["ahead-ablations"].splitlines()[2:]
+    assert [row.strip("|").split("|")[0].strip() for row in rows] == ["IKP, no residual"]
 
 
 def test_pages_are_rewritten_between_their_markers(tmp_path):

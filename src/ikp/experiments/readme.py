@@ -108,6 +108,8 @@ def _ahead(variant: str, table: Table, columns: Sequence[Column], root: Path) ->
         first = found.pop(variant)
         trained_on = str(column.demonstrations) + (f", {column.minutes:g} min" if column.minutes else "")
         for name, other in found.items():
+            if other.records == first.records:  # the same trainings under another row's name
+                continue
             paired = [
                 paired_difference(first, other, partial(within_of, tolerance=each)) for each in tolerances
             ]
