@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ikp.experiments.matrix import TABLES
+from ikp.experiments.matrix import SWEEPING_MISCALIBRATED, TABLES, Cell
 from ikp.experiments.planning import resolve, result_path
 from ikp.experiments.readme import results_table, sections, update
 from ikp.experiments.summary import summarize
@@ -144,3 +144,22 @@ def test_these_pages_are_up_to_date(tmp_path):
         copy.parent.mkdir(exist_ok=True)
         copy.write_text((REPOSITORY / page).read_text())
     assert not update(tmp_path, REPOSITORY / "results")
+
+
+def test_sweeping_with_encoders_that_are_off_has_the_papers_figure_for_it(tmp_path):
+    cell = Cell(SWEEPING_MISCALIBRATED, "explicit")
+    run = resolve(cell, "standard", 0)
+    record = {
+        "run": {"name": run.name},
+        "score": {"mean": 0.5, "interval_95": [0.4, 0.6]},
+        "settings": {"episodes": 2},
+        "episodes": {"score": [0.4, 0.6], "success": [0, 0]},
+        "training": {"seconds": 60.0, "steps": 8000},
+    }
+    path = result_path(tmp_path, "standard", run.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+    (row,) = [line for line in results_table(tmp_path).splitlines() if "Explicit" in line]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "Explicit (joints)", "off", "1000", "1.0 min, 8000 steps", "50.0 % (40 to 60 %)", "2", "38.2 ± 3.4",
+    ]  # fmt: skip

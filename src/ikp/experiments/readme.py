@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from ikp.experiments.bench_table import headlines, speed_tables
-from ikp.experiments.matrix import INSERTION_100, INSERTION_1000, SWEEPING, TABLES, Cell, Column, Table
+from ikp.experiments.matrix import (
+    INSERTION_100,
+    INSERTION_1000,
+    SWEEPING,
+    SWEEPING_MISCALIBRATED,
+    TABLES,
+    Cell,
+    Column,
+    Table,
+)
 from ikp.experiments.records import within_of
 from ikp.experiments.summary import TOLERANCES, percent, tolerance_name
 from ikp.experiments.tables import (
@@ -169,7 +178,8 @@ def _seen(record: Mapping[str, Any]) -> list[str]:
 
 def _sweeping(root: Path) -> str:
     rows = []
-    for cell in TABLES["sweeping"].cells:
+    off = [cell for cell in TABLES["table2"].cells if cell.column == SWEEPING_MISCALIBRATED]
+    for cell in (*TABLES["sweeping"].cells, *off):
         finished = cell_records(cell, root, PRESET)
         records = list(finished.records.values())
         if not records:
@@ -179,11 +189,22 @@ def _sweeping(root: Path) -> str:
         low, high = (100 * bound for bound in records[0]["score"]["interval_95"])
         if len(records) == 1:
             moved += f" ({low:.0f} to {high:.0f} %)"
-        paper = published(TABLES["table1"].cell(SWEEPING, VARIANTS[cell.variant].method))
+        paper = published(
+            cell if cell in off else TABLES["table1"].cell(SWEEPING, VARIANTS[cell.variant].method)
+        )
+        encoders = "off" if cell in off else "exact"
         seen = str(len(records[0]["episodes"]["score"]))
         title = VARIANTS[cell.variant].title
-        rows.append([title, str(cell.column.demonstrations), budget, moved, seen, paper])
-    head = ["method", "demonstrations", "training", "particles in the bowls", "unseen episodes", PAPER]
+        rows.append([title, encoders, str(cell.column.demonstrations), budget, moved, seen, paper])
+    head = [
+        "method",
+        "encoders",
+        "demonstrations",
+        "training",
+        "particles in the bowls",
+        "unseen episodes",
+        PAPER,
+    ]
     table = markdown([head, *rows]) if rows else "not run"
     return f"**Bimanual sweeping from 96x96 pixels**: two iiwa 14\n\n{table}"
 
