@@ -225,6 +225,22 @@ def test_every_row_of_the_recipe_trains(variant, tiny, pixel_demonstrations, tmp
     assert train(policy, data, trained, out=tmp_path / "run").steps == 1
 
 
+@pytest.mark.parametrize("variant", TABLES["state"].variants)
+def test_every_row_from_object_poses_trains(variant, tiny, demonstrations, tmp_path):
+    run = resolve(Cell(Column("insertion", 4, "state"), variant), "tiny", 0)
+    assert run.train.moves_scenes != variant.endswith("-still")
+    trained = replace(run.train, steps=1, held_out=0.34, validate_every=1)
+    result = runs.train_policy(
+        demonstrations,
+        tmp_path / "run",
+        method=run.method,
+        policy=run.policy,
+        train_config=trained,
+        episodes=4,
+    )
+    assert result.steps == 1
+
+
 def test_the_help_tells_of_every_target():
     assert Reproduce.__doc__ is not None
     described = Reproduce.__doc__.split("Targets:")[1].split("For example:")[0]

@@ -147,7 +147,7 @@ TABLES: dict[str, Table] = {
             Column("insertion", 1000, "state", steps=2000),
             Column("insertion", 1000, "state", steps=100_000, minutes=2),
         ),
-        (*METHODS, "ikp-still"),
+        (*METHODS, *(f"{method}-still" for method in METHODS)),
     ),
     "sweeping": Table(
         "Sweeping after 20 minutes of training",

@@ -178,8 +178,11 @@ def _seen(record: Mapping[str, Any]) -> list[str]:
 
 def _sweeping(root: Path) -> str:
     rows = []
-    off = [cell for cell in TABLES["table2"].cells if cell.column == SWEEPING_MISCALIBRATED]
-    for cell in (*TABLES["sweeping"].cells, *off):
+    calibrated, table2 = TABLES["sweeping"].cells, TABLES["table2"].cells
+    papers = [TABLES["table1"].cell(SWEEPING, VARIANTS[cell.variant].method) for cell in calibrated]
+    exact = [(cell, "exact", paper) for cell, paper in zip(calibrated, papers, strict=True)]
+    off = [(cell, "off", cell) for cell in table2 if cell.column == SWEEPING_MISCALIBRATED]
+    for cell, encoders, paper in (*exact, *off):
         finished = cell_records(cell, root, PRESET)
         records = list(finished.records.values())
         if not records:
@@ -189,13 +192,9 @@ def _sweeping(root: Path) -> str:
         low, high = (100 * bound for bound in records[0]["score"]["interval_95"])
         if len(records) == 1:
             moved += f" ({low:.0f} to {high:.0f} %)"
-        paper = published(
-            cell if cell in off else TABLES["table1"].cell(SWEEPING, VARIANTS[cell.variant].method)
-        )
-        encoders = "off" if cell in off else "exact"
         seen = str(len(records[0]["episodes"]["score"]))
         title = VARIANTS[cell.variant].title
-        rows.append([title, encoders, str(cell.column.demonstrations), budget, moved, seen, paper])
+        rows.append([title, encoders, str(cell.column.demonstrations), budget, moved, seen, published(paper)])
     head = [
         "method",
         "encoders",
