@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,11 @@ from ikp.experiments.tables import (
 )
 from ikp.experiments.variants import VARIANTS
 from ikp.policies.checkpoint import replaced_atomically
+from ikp.policies.config import METHODS
 
 DEMO, PRESET = "insertion_pixels", "standard"
 IMAGE_ROWS = ("explicit", "implicit-joint", "ikp", "explicit-image", "implicit-joint-image", "ikp-image")
-PIXEL_TABLES = ("recipe", "rates", "time", "moved")
+PIXEL_TABLES = ("recipe", "rates", "time", "moved", "state")
 """Tables of `docs/pixels.md`."""
 REPRODUCTION_TABLES = ("budget", "ablations", "demonstrations")
 """Tables of `docs/reproduce.md`."""
@@ -55,6 +57,7 @@ def results_table(root: Path | str) -> str:
     demo = {path.stem: _read(path) for path in (root / DEMO).glob("*.json")}
     demos = [_demo_row(name, demo[name]) for name in VARIANTS if name in demo]
     pixels = [cell for cell in TABLES["table2"].cells if cell.column in (INSERTION_100, INSERTION_1000)]
+    state = [cell for cell in TABLES["state"].cells if cell.variant in METHODS]
     plane = [cell for cell in TABLES["image"].cells if cell.variant in IMAGE_ROWS]
     tables = {
         "Block insertion from 96x96 pixels, equal steps": (_rows(pixels, root), [PAPER]),
@@ -63,7 +66,7 @@ def results_table(root: Path | str) -> str:
             _rows(plane, root, paper=False),
             [],
         ),
-        "Block insertion from object poses (state)": (_rows(TABLES["state"].cells, root, paper=False), []),
+        "Block insertion from object poses (state)": (_rows(state, root, paper=False), []),
     }
     parts = [f"**{title}**: miscalibrated UR5e\n\n{_insertion(*entry)}" for title, entry in tables.items()]
     return "\n\n".join([*parts, _sweeping(root)])
@@ -228,7 +231,8 @@ def sections(results: Path | str) -> dict[str, dict[str, str]]:
         name: _insertion(_rows(TABLES[name].cells, root, paper=False))
         for name in ("image", *PIXEL_TABLES, *REPRODUCTION_TABLES)
     }
-    image, ablations, state = TABLES["image"], TABLES["ablations"], TABLES["state"]
+    image, ablations = TABLES["image"], TABLES["ablations"]
+    state = replace(TABLES["state"], variants=tuple(METHODS))
     return {
         "README.md": {"results": results_table(results), "speed": headlines(bench)},
         "docs/performance.md": {"benchmarks": speed_tables(bench)},
