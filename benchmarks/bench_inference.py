@@ -21,9 +21,9 @@ import torch
 
 from common import Row, measure, not_run, write_rows
 from diengine_peer import NAME, diengine
-from ikp.experiments.presets import policy_for, preset
 from ikp.kinematics import iiwa14, iiwa14_dual, ur5e
 from ikp.policies import ImplicitPolicy, make_policy
+from ikp.recipes import policy_for, preset
 from ikp.training.memory import reuse_freed_memory
 from policy_cases import NO_GPU, Case, candidates, resolution
 from straightforward import Straightforward

@@ -22,10 +22,10 @@ from tqdm import tqdm
 import ikp.tasks  # noqa: F401  (registers the environments)
 from common import Row, measure, write_rows
 from ikp.data import load_dataset
-from ikp.experiments.presets import policy_for, preset
 from ikp.policies import Policy, make_policy
-from ikp.training.collection import collect
-from ikp.training.evaluation import evaluate
+from ikp.recipes import policy_for, preset
+from ikp.rollouts.collect import collect
+from ikp.rollouts.evaluate import evaluate
 from ikp.training.memory import reuse_freed_memory
 
 TASK = "ikp/Insertion-v0"

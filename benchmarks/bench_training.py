@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from common import Row, describe, measure, not_run, write_rows
 from diengine_peer import NAME, diengine
-from ikp.experiments.presets import preset
 from ikp.kinematics import iiwa14_dual, ur5e
 from ikp.policies import ImplicitPolicy
 from ikp.policies.policy import batch_to
+from ikp.recipes import preset
 from ikp.training.memory import reuse_freed_memory
-from ikp.training.optimization import MovingAverage, make_optimizers
+from ikp.training.optimizer import MovingAverage, make_optimizers
 from policy_cases import NO_GPU, Case
 from straightforward import Straightforward
 

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ikp.files import write_json
+from ikp.provenance import origin
 from ikp.training.memory import reuse_freed_memory
-from ikp.training.origin import origin, write_json
 
 Contender = Callable[[], object] | str
 """Does the work once and keeps nothing, or the reason why it cannot be run here."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from ikp.data import Demonstrations
-from ikp.experiments.presets import policy_for, preset
 from ikp.kinematics import Robot
 from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
+from ikp.recipes import policy_for, preset
 
 ENVIRONMENT_STATE = 9
 """Numbers that stand for the objects where a policy sees no images, as in the insertion task."""

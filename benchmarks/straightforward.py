@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from ikp.kinematics import Robot
 from ikp.nets import DenseResNet
 from ikp.policies import ImplicitPolicy
+from ikp.policies.actions import JointTargets
 from ikp.policies.features import CHANGE_SCALE, LINK_GAIN, POSITION_SCALE
 from ikp.policies.proposal import uniform_negatives
-from ikp.policies.variables import JointTargets
 
 
 class Measured(NamedTuple):

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ikp.experiments.decision_plots import EXPERT
-from ikp.experiments.plots import COLORS, figure, save_figure, styled
-from ikp.experiments.runs import policy_folder, policy_origin
-from ikp.experiments.variants import VARIANTS
+from ikp.demo.decision_plots import EXPERT
+from ikp.demo.plots import COLORS, figure, save_figure, styled
 from ikp.policies import ImplicitPolicy, load_policy
-from ikp.policies.variables import JointTargets
+from ikp.policies.actions import JointTargets
+from ikp.rollouts.evaluate import FIRST_SEED, stack_observations
+from ikp.runs import policy_folder, policy_origin
 from ikp.tasks import ORACLES
-from ikp.training.evaluation import FIRST_SEED, stack_observations
+from ikp_paper.variants import VARIANTS
 
 POINTS = 400
 SHOWN = 1e-3

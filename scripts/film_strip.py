@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from PIL import Image
 
-from ikp.experiments.runs import TASKS, task_options
+from ikp.runs import TASKS, task_options
 from ikp.tasks import ORACLES
 
 SIDE, GAP, COLORS, FRAMES = 232, 4, 160, 6

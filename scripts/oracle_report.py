@@ -21,11 +21,12 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from ikp.experiments.runs import TASKS, task_options
-from ikp.experiments.summary import count_of, percent, summarize, summary_table
+from ikp.files import write_json
+from ikp.provenance import origin
+from ikp.rollouts.evaluate import FIRST_SEED
+from ikp.rollouts.summary import count_of, percent, summarize, summary_table
+from ikp.runs import TASKS, task_options
 from ikp.tasks import ORACLES
-from ikp.training.evaluation import FIRST_SEED
-from ikp.training.origin import origin, write_json
 
 Policy = Callable[[int, dict], np.ndarray]
 """From the number of the step and the observation to an action."""

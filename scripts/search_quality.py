@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 import ikp
-from ikp.experiments.runs import policy_origin
-from ikp.experiments.summary import summarize
+from ikp.files import write_json
 from ikp.policies import ImplicitPolicy
 from ikp.policies.inference import search
-from ikp.training.evaluation import evaluate
-from ikp.training.origin import origin, write_json
+from ikp.provenance import origin
+from ikp.rollouts.evaluate import evaluate
+from ikp.rollouts.summary import summarize
+from ikp.runs import policy_origin
 
 FRAMES, POINTS, HELD_OUT, EPISODES = 300, 2001, 0.05, 100
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from ikp.data import load_dataset
     from ikp.kinematics import forward_kinematics, load_robot
     from ikp.policies import PolicyConfig, load_policy, make_policy, save_policy
-    from ikp.training.collection import collect
+    from ikp.rollouts.collect import collect
+    from ikp.rollouts.evaluate import evaluate
     from ikp.training.config import TrainConfig
-    from ikp.training.evaluation import evaluate
     from ikp.training.trainer import train
 
     __version__: str
@@ -36,8 +36,8 @@ __all__ = [
 _HOMES = {
     "PolicyConfig": "ikp.policies",
     "TrainConfig": "ikp.training.config",
-    "collect": "ikp.training.collection",
-    "evaluate": "ikp.training.evaluation",
+    "collect": "ikp.rollouts.collect",
+    "evaluate": "ikp.rollouts.evaluate",
     "forward_kinematics": "ikp.kinematics",
     "load_dataset": "ikp.data",
     "load_policy": "ikp.policies",

@@ -16,10 +16,10 @@ from typing import Annotated, Any, Literal, Union
 import tyro
 from tyro.conf import arg, subcommand
 
-from ikp.experiments.presets import METHOD_NAMES, PRESETS, Preset, policy_for
-from ikp.experiments.reproduce import Reproduce
 from ikp.policies.config import METHODS, PolicyConfig
+from ikp.recipes import METHOD_NAMES, PRESETS, Preset, policy_for
 from ikp.training.config import TrainConfig
+from ikp_paper.reproduce import Reproduce
 
 DEBUG = "IKP_DEBUG"
 """Set this environment variable to see where an error comes from."""
@@ -77,8 +77,8 @@ class Collect:
     workers: int | None = None
 
     def run(self) -> None:
-        from ikp.experiments.runs import task_id, task_options
-        from ikp.training.collection import collect
+        from ikp.rollouts.collect import collect
+        from ikp.runs import task_id, task_options
 
         env_id = task_id(self.task)
         offset = task_options(env_id) if self.offset_seed == "task" else {"offset_seed": self.offset_seed}
@@ -145,9 +145,9 @@ class Train:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def run(self) -> None:
-        from ikp.experiments.presets import preset
-        from ikp.experiments.runs import train_policy
         from ikp.kinematics import Camera, load_robot
+        from ikp.recipes import preset
+        from ikp.runs import train_policy
 
         preset(self.preset)  # an unknown name is an error here; its values are the defaults of --help
         result = train_policy(
@@ -200,8 +200,8 @@ class Evaluate:
     out: Path | None = None
 
     def run(self) -> None:
-        from ikp.experiments.runs import evaluate_policy
-        from ikp.experiments.summary import summary_table
+        from ikp.rollouts.summary import summary_table
+        from ikp.runs import evaluate_policy
 
         result = evaluate_policy(
             self.policy,
@@ -257,7 +257,7 @@ class Demo:
     workers: int | None = None
 
     def run(self) -> None:
-        from ikp.experiments.demo import DemoConfig, run_demo
+        from ikp.demo.run import DemoConfig, run_demo
 
         run_demo(DemoConfig(**vars(self)))
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ikp.data import DatasetWriter
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 SPEC = DataSpec(
     action_names=("shoulder.pos", "elbow.pos", "gripper.command"),

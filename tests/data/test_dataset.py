@@ -15,7 +15,7 @@ from PIL import Image
 
 from ikp.data import DatasetError, DatasetWriter, Demonstrations, load_dataset
 from ikp.data.format import data_path
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 
 @given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5), history=st.integers(1, 4))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ikp.data import Demonstrations
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 
 def demonstrations(

@@ -141,7 +141,7 @@ KILLED_WRITER = """
 import sys
 import numpy as np
 from ikp.data import DatasetWriter
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 spec = DataSpec(("a",), ("a",), (), {"top": (32, 32, 3)})
 rng = np.random.default_rng(0)

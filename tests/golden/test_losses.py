@@ -1,6 +1,6 @@
 """Loss curves of short trainings against stored ones: a refactor leaves them equal, or its commit says why not.
 
-`IKP_GOLDEN=write pytest tests/golden` stores the curves again; the diff of losses.json then shows every loss that moved.
+`IKP_GOLDEN=write pytest tests/golden` stores the curves again; the diff of losses.json shows every loss that moved.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ikp.kinematics import Camera, forward_kinematics, iiwa14_dual, project, ur5
 from ikp.nets import EncoderConfig
 from ikp.policies import DataSpec, Policy, PolicyConfig, make_policy, method_config
 from ikp.training.config import TrainConfig
-from ikp.training.optimization import make_optimizers, schedule
+from ikp.training.optimizer import make_optimizers, schedule
 from ikp.training.scene_motion import SceneMotion
 from ikp.training.trainer import batch_indices
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ikp.kinematics import forward_kinematics, load_robot
-from ikp.kinematics.columns import frame_columns
-from ikp.kinematics.plan import nominal_terms, plan_of
-from ikp.kinematics.single import single_frame_columns
+from ikp.kinematics._columns import frame_columns
+from ikp.kinematics._plan import nominal_terms, plan_of
+from ikp.kinematics._single import single_frame_columns
 
 from .reference import ASSETS, FOREIGN_MJCF, FOREIGN_URDF
 

@@ -9,8 +9,8 @@ import torch
 
 from ikp.kinematics import ur5e
 from ikp.policies import DataSpec, PolicyConfig, make_policy
+from ikp.policies.actions import JointTargets, TipPoses
 from ikp.policies.gripper import GripperHead
-from ikp.policies.variables import JointTargets, TipPoses
 
 CONFIG = PolicyConfig(width=32)
 JOINTS = tuple(f"joint_{i}" for i in range(6))

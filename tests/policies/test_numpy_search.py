@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ikp.kinematics import PrefixPose, Robot, iiwa14, iiwa14_dual, load_robot, ur5e
-from ikp.kinematics.arc_walk import ArcWalk
+from ikp.kinematics._numpy_arcs import ArcWalk
 from ikp.policies import implicit
 from ikp.policies.inference import search
 from ikp.policies.numpy_search import is_quick, numpy_search

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from ikp.data import load_dataset
-from ikp.experiments.summary import summarize, summary_table
 from ikp.kinematics import inverse_kinematics
 from ikp.kinematics.rotations import exp_rotation
 from ikp.nets import EncoderConfig
 from ikp.policies import METHODS, PolicyConfig, make_policy, method_config
-from ikp.policies.variables import LARGEST_STEP, TipPoses
-from ikp.training.collection import collect
+from ikp.policies.actions import LARGEST_STEP, TipPoses
+from ikp.rollouts.collect import collect
+from ikp.rollouts.evaluate import evaluate, stack_observations
+from ikp.rollouts.summary import summarize, summary_table
 from ikp.training.config import TrainConfig
-from ikp.training.evaluation import evaluate, stack_observations
 from ikp.training.trainer import train
 
 TASKS = ("ikp/BimanualSweepingMiscalibrated-v0", "ikp/BimanualFlipping-v0")

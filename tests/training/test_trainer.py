@@ -20,7 +20,7 @@ from ikp.nets import EncoderConfig
 from ikp.policies import DataSpec, Policy, PolicyConfig, load_policy, make_policy
 from ikp.training.augmentation import shift_images
 from ikp.training.config import OPTIMIZERS, TrainConfig
-from ikp.training.optimization import MovingAverage, make_optimizers, schedule
+from ikp.training.optimizer import MovingAverage, make_optimizers, schedule
 from ikp.training.trainer import batch_indices, train
 
 CONFIG = TrainConfig(

@@ -21,10 +21,9 @@ from ikp.data.format import (
     STATS_PATH,
     TASKS_PATH,
     VERSION,
-    atomic_file,
-    write_json,
 )
 from ikp.data.stats import DatasetStats, from_row, join_stats, to_json, to_row
+from ikp.files import replaced_atomically, write_json
 
 EPISODES_PER_FILE = 100
 """Rows per file under meta/episodes. The last file is rewritten as it grows: this bounds an update's cost."""
@@ -107,12 +106,12 @@ class Catalogue:
             return
         if self._open_rows:
             file = (self.episodes - 1) // EPISODES_PER_FILE
-            with atomic_file(self._root / _rows_path(file)) as temporary:
+            with replaced_atomically(self._root / _rows_path(file)) as temporary:
                 pq.write_table(pa.Table.from_pylist(self._open_rows), temporary)
         if self._stats is not None:
             write_json(self._root / STATS_PATH, to_json(self._stats))
         if self.tasks:
-            with atomic_file(self._root / TASKS_PATH) as temporary:
+            with replaced_atomically(self._root / TASKS_PATH) as temporary:
                 pq.write_table(_tasks_table(self.tasks), temporary)
         write_json(self._root / INFO_PATH, self._info())
         self._written = self.episodes

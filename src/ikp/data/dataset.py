@@ -20,7 +20,7 @@ from ikp.data.format import ACTION, ENVIRONMENT_STATE, STATE, SUCCESS, DatasetEr
 from ikp.data.source import EpisodePlace, camera_features, find_episodes, read_spec, video_places
 from ikp.data.tables import damaged, decode_image, image_files, numbers, open_data_file
 from ikp.data.video import decode_video
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 ROWS_PER_TASK = 64
 """Rows that one thread decodes at a time."""

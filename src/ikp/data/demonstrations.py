@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ikp.data.hindsight import next_events
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 
 @dataclass(frozen=True, eq=False)

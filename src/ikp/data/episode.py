@@ -13,7 +13,7 @@ from PIL import Image
 
 from ikp.data.format import ACTION, DONE, ENVIRONMENT_STATE, IMAGES, REWARD, STATE, SUCCESS
 from ikp.data.stats import FeatureStats, image_stats
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 PNG_LEVEL = 1
 """zlib level. A rendered 96x96 image: 0.4 ms and 7 KB; with Pillow's default level, 6: 1.6 ms and 5 KB."""

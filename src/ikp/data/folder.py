@@ -12,9 +12,10 @@ import pyarrow as pa
 from PIL import Image
 
 from ikp.data.catalogue import Catalogue
-from ikp.data.format import IKP_PATH, INFO_PATH, TEMPORARY_SUFFIX, DatasetError, data_path, read_json
+from ikp.data.format import IKP_PATH, INFO_PATH, DatasetError, data_path, read_json
 from ikp.data.stats import DatasetStats, image_stats, vector_stats
 from ikp.data.tables import damaged, episode_info, image_files, numbers, open_data_file
+from ikp.files import TEMPORARY_SUFFIX
 
 try:
     import fcntl

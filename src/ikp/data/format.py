@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 VERSION = "v3.0"
 STATE = "observation.state"
@@ -28,7 +25,6 @@ EPISODES_PATTERN = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.
 VIDEO_PATTERN = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 CHUNK_SIZE = 1000
 """Files per folder, as LeRobot's default; a data file holds one episode here."""
-TEMPORARY_SUFFIX = ".tmp"
 
 INDEX_COLUMNS = {
     "timestamp": "float32",
@@ -76,47 +72,6 @@ def features_from_spec(spec: DataSpec, units: Mapping[str, Sequence[str]] | None
     for key, dtype in {REWARD: "float32", DONE: "bool", SUCCESS: "bool", **INDEX_COLUMNS}.items():
         features[key] = {"dtype": dtype, "shape": [1], "names": None}
     return features
-
-
-@contextlib.contextmanager
-def atomic_file(path: Path, kept: str = "everything finished before is kept") -> Iterator[Path]:
-    """A temporary path to write to, flushed and renamed to `path` when the block ends without an error.
-
-    A reader sees the old file or the new one, never a part, even after a power loss.
-
-    Raises:
-        OSError: the disk is full or the file cannot be written; `kept` says in the message what is safe.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
-    try:
-        yield temporary
-        _flush(temporary, os.O_RDWR)
-        temporary.replace(path)
-        _flush(path.parent, os.O_RDONLY)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        fix = "free some space" if full else "check the disk and its rights"
-        message = f"could not write {path} ({error.strerror or error}): {fix} and try again; {kept}"
-        raise OSError(error.errno or errno.EIO, message) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _flush(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file through `atomic_file`."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

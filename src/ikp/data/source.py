@@ -23,7 +23,7 @@ from ikp.data.format import (
     read_info,
 )
 from ikp.data.tables import damaged, episode_info, numbers, open_data_file
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 from ikp.data.catalogue import Catalogue
 from ikp.data.episode import EncodedEpisode, EpisodeRecorder
 from ikp.data.folder import FolderLock, check_description, finished_files, read_description, rebuild_row
-from ikp.data.format import IKP_PATH, atomic_file, data_path, features_from_spec, write_json
+from ikp.data.format import IKP_PATH, data_path, features_from_spec
 from ikp.data.stats import vector_stats
 from ikp.data.tables import episode_table, index_columns
-from ikp.policies.spec import DataSpec
+from ikp.files import replaced_atomically, write_json
+from ikp.spec import DataSpec
 
 METADATA_INTERVAL = 1.0
 """Seconds between two updates of meta/; a slow recording updates it after every episode."""
@@ -180,7 +181,7 @@ class DatasetWriter:
         table = episode_table(columns, episode.images, self._features, {"task": task, **episode.info})
         stats = episode.image_stats | {key: vector_stats(values) for key, values in columns.items()}
         kept = f"the {index} finished episodes are kept"
-        with atomic_file(self.root / data_path(index), kept) as temporary:
+        with replaced_atomically(self.root / data_path(index), kept) as temporary:
             pq.write_table(table, temporary, use_dictionary=False)
         self._catalogue.add(episode.length, task, {key: stats[key] for key in self._features})
         return index

@@ -16,17 +16,17 @@
 Poses are ``T_base_link``, joint positions `q` in rad or m, limits and all inputs in the robot's joint order.
 """
 
-from ikp.kinematics.arcs import JointArcs
+from ikp.kinematics._arcs import JointArcs
 from ikp.kinematics.builtin import iiwa14, iiwa14_dual, ur5e, with_tool
 from ikp.kinematics.camera import Camera, back_project, project
 from ikp.kinematics.forward import forward_kinematics
-from ikp.kinematics.incremental import PrefixPose, far_end_poses, joint_arcs
 from ikp.kinematics.inverse import IKSolution, inverse_kinematics
 from ikp.kinematics.jacobian import jacobian
 from ikp.kinematics.links import Joint, Link, Mimic
 from ikp.kinematics.loading import load_robot
 from ikp.kinematics.residual import DenseJointResidual, JointOffset, LinkResidual
 from ikp.kinematics.robot import Robot
+from ikp.kinematics.sequential import PrefixPose, far_end_poses, joint_arcs
 
 __all__ = [
     "Camera",

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikp.kinematics.columns import frame_columns, frame_gradient, joint_gradient, subtree_wrenches
-from ikp.kinematics.plan import Plan, Terms, column_terms, nominal_terms, plan_of
+from ikp.kinematics._columns import frame_columns, frame_gradient, joint_gradient, subtree_wrenches
+from ikp.kinematics._plan import Plan, Terms, column_terms, nominal_terms, plan_of
+from ikp.kinematics._single import single_frame_columns
 from ikp.kinematics.robot import Robot
 from ikp.kinematics.rotations import compose, exp_rotation
-from ikp.kinematics.single import single_frame_columns
 
 
 def forward_kinematics(

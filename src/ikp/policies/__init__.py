@@ -13,7 +13,7 @@ from ikp.policies.config import METHODS, ImagePlaneConfig, PolicyConfig, method_
 from ikp.policies.explicit import ExplicitPolicy
 from ikp.policies.implicit import ImplicitPolicy
 from ikp.policies.policy import Policy
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 __all__ = [
     "METHODS",

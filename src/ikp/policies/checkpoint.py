@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ikp.files import replaced_atomically
 from ikp.kinematics import Robot
 from ikp.policies.config import PolicyConfig
 from ikp.policies.explicit import ExplicitPolicy
 from ikp.policies.implicit import ImplicitPolicy
 from ikp.policies.policy import Policy
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 FORMAT = 4
 CONFIG_FILE = "config.json"
@@ -63,19 +62,6 @@ def save_policy(policy: Policy, path: Path | str, *, origin: Mapping[str, Any] |
     with replaced_atomically(path / WEIGHTS_FILE) as fresh:
         save_file(weights, fresh)
     return path
-
-
-@contextmanager
-def replaced_atomically(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an error."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield fresh
-        fresh.replace(path)
-    except OSError as error:
-        raise OSError(f"could not write {path}: {error}. Free space or choose another folder") from error
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def load_policy(path: Path | str) -> Policy:

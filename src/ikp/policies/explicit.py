@@ -11,7 +11,7 @@ from ikp.nets import DenseResNet
 from ikp.policies.config import PolicyConfig
 from ikp.policies.observation import Observation
 from ikp.policies.policy import Policy
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 
 class ExplicitPolicy(Policy):

@@ -30,7 +30,7 @@ from ikp.nets.goal import (
 )
 from ikp.policies.config import PolicyConfig
 from ikp.policies.features import LINK_GAIN, FeatureArcs, LinkPoses, LinkTerms, LinkWalk
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 RINGS = (0.015, 0.03, 0.045, 0.06, 0.08)
 """Radii of the polar patch [m]."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ikp.kinematics import Robot
 from ikp.nets import StackedEnergies
+from ikp.policies.actions import JointTargets
 from ikp.policies.config import PolicyConfig
 from ikp.policies.features import LINK_FEATURES, CandidateLayer, LinkTerms
 from ikp.policies.image_plane import TIP_FEATURES
@@ -23,8 +24,7 @@ from ikp.policies.numpy_search import is_quick, numpy_search
 from ikp.policies.observation import Observation
 from ikp.policies.policy import Policy
 from ikp.policies.proposal import LearnedProposal, scale_gradient, uniform_negatives
-from ikp.policies.spec import DataSpec
-from ikp.policies.variables import JointTargets
+from ikp.spec import DataSpec
 
 Energies = Callable[[Tensor], Tensor]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ikp.kinematics import far_end_poses
-from ikp.kinematics.arc_walk import ArcWalk
+from ikp.kinematics._numpy_arcs import ArcWalk
 from ikp.policies.config import PolicyConfig
 from ikp.policies.features import CHANGE_SCALE, LINK_GAIN, POSE_FEATURES, POSITION_SCALE, pose_features
 from ikp.policies.image_plane import ERROR_SCALE, TIP_FEATURES

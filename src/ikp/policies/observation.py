@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ikp.nets import ImageEncoder
 from ikp.policies.config import PolicyConfig
 from ikp.policies.normalizer import Standardizer
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 Observation = Mapping[str, Any]
 """`state` (B, T, S) float32, `environment_state` (B, T, E) float32 where there is one, and `images`, a mapping of

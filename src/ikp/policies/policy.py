@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ikp.kinematics import Robot
+from ikp.policies.actions import JointTargets, RawActions, TipPoses
 from ikp.policies.config import PolicyConfig
 from ikp.policies.features import LinkPoses
 from ikp.policies.gripper import GripperHead
@@ -17,8 +18,7 @@ from ikp.policies.image_plane import OBSERVED_FEATURES, Goal, ImagePlane
 from ikp.policies.normalizer import Bounds, Standardizer
 from ikp.policies.observation import Observation, ObservationEncoder
 from ikp.policies.residual import KinematicResidual
-from ikp.policies.spec import DataSpec
-from ikp.policies.variables import JointTargets, RawActions, TipPoses
+from ikp.spec import DataSpec
 
 Variables = JointTargets | TipPoses | RawActions
 

@@ -25,7 +25,7 @@ from ikp.data import Demonstrations
 from ikp.kinematics import Camera, Robot, forward_kinematics, inverse_kinematics
 from ikp.kinematics.camera import plane_homography
 from ikp.kinematics.rotations import inverse_pose
-from ikp.policies.spec import DataSpec
+from ikp.spec import DataSpec
 
 MOVED = 0.5
 """Share of a batch that is moved; the rest keeps its sharp images, which are what the policy will meet."""

@@ -12,9 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ikp.files import replaced_atomically
 from ikp.policies import Policy
-from ikp.policies.checkpoint import replaced_atomically
-from ikp.training.optimization import MovingAverage
+from ikp.training.optimizer import MovingAverage
 
 KEPT = 2
 

@@ -15,14 +15,14 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ikp.data import Demonstrations
+from ikp.files import write_json
 from ikp.policies import Policy, save_policy
-from ikp.policies.checkpoint import replaced_atomically
 from ikp.policies.policy import batch_to
 from ikp.training.augmentation import shift_images
 from ikp.training.config import TrainConfig
 from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.memory import reuse_freed_memory
-from ikp.training.optimization import MovingAverage, make_optimizers, schedule
+from ikp.training.optimizer import MovingAverage, make_optimizers, schedule
 from ikp.training.probe import perception_probe
 from ikp.training.scene_motion import SceneMotion, working_height
 from ikp.training.state import Progress, load_state, save_state
@@ -108,7 +108,7 @@ class _Run:
         self.optimizers = make_optimizers(policy, config)
         self.average = MovingAverage(policy, config.ema)
         self.progress = load_state(out / "state", policy, self.optimizers, self.average) or Progress()
-        _write_json(out / "train.json", {"train": config.to_json(), "policy": policy.config.to_json()})
+        write_json(out / "train.json", {"train": config.to_json(), "policy": policy.config.to_json()})
         self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=self.progress.step)
         self.validation: dict[str, dict[str, float]] = {}
 
@@ -250,8 +250,3 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with replaced_atomically(path) as fresh:
-        fresh.write_text(json.dumps(values, indent=1))

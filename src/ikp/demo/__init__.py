@@ -1,0 +1,1 @@
+"""The demo: demonstrations, training, evaluation and one report page."""

@@ -1,0 +1,91 @@
+"""Stages of a long job that is continued where it was stopped: done once, timed, refused when settings changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ikp.files import write_json
+
+LEDGER = "stages.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the job.
+
+    Attributes:
+        name: unique, kept in the ledger.
+        announcement: one line for the user, what happens now.
+        settings: plain JSON values that the outcome depends on.
+        run: does the work; continues by itself what an interrupted run left.
+    """
+
+    name: str
+    announcement: str
+    settings: Mapping[str, Any]
+    run: Callable[[], None] = field(repr=False)
+
+
+class Stages:
+    """Runs stages of a folder, and remembers in `stages.json` which are done.
+
+    Args:
+        root: folder of the job.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / LEDGER
+        self.done: dict[str, dict[str, Any]] = json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def check(self, stages: list[Stage]) -> None:
+        """Raise ValueError where a stage was run, or begun, with other settings: its results would be mixed."""
+        for stage in stages:
+            if stage.name not in self.done:
+                continue
+            given = json.loads(json.dumps(dict(stage.settings)))  # as it would be read from the ledger
+            different = differences(self.done[stage.name]["settings"], given)
+            if different:
+                raise ValueError(
+                    f"{self.path.parent} holds a run with other settings: {stage.name}: {'; '.join(different)}. "
+                    "Use the same settings to continue it, another --out, or delete the folder"
+                )
+
+    def run(self, stages: list[Stage]) -> None:
+        """Run in order what is not finished; `seconds` of a stage adds up over interruptions that were noticed."""
+        self.check(stages)
+        for number, stage in enumerate(stages, start=1):
+            entry = self.done.setdefault(
+                stage.name, {"settings": dict(stage.settings), "seconds": 0.0, "runs": 0}
+            )
+            place = f"[{number}/{len(stages)}] "
+            if entry.get("finished"):
+                print(f"{place}{stage.announcement}: done before in {entry['seconds']:.0f} s", flush=True)
+                continue
+            print(f"{place}{stage.announcement}", flush=True)
+            entry["runs"] += 1
+            self._store()
+            started = time.perf_counter()
+            try:
+                stage.run()
+                entry["finished"] = True
+            finally:
+                entry["seconds"] = round(entry["seconds"] + time.perf_counter() - started, 1)
+                self._store()
+
+    def _store(self) -> None:
+        write_json(self.path, self.done)
+
+
+def differences(stored: Any, given: Any, name: str = "") -> list[str]:
+    """Where two nested settings differ, in words."""
+    if isinstance(stored, dict) and isinstance(given, dict):
+        found: list[str] = []
+        for key in [*stored, *(key for key in given if key not in stored)]:
+            found += differences(stored.get(key), given.get(key), f"{name}.{key}" if name else key)
+        return found
+    return [] if stored == given else [f"{name} was {stored!r}, is {given!r}"]

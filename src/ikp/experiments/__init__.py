@@ -1,1 +1,0 @@
-"""Recipes, whole runs from folders on disk, the demo and its report."""

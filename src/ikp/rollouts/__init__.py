@@ -1,0 +1,1 @@
+"""Evaluation by rollouts, collection of demonstrations, summaries and videos of both."""

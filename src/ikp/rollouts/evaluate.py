@@ -1,0 +1,221 @@
+"""Evaluation by rollouts: many environments in lock step, one batched policy call per step."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import ikp.tasks  # noqa: F401  (registers the environments)
+from ikp.policies import Policy
+from ikp.rollouts.intervals import wilson_interval
+
+FIRST_SEED = 1_000_000
+"""Evaluation starts at this seed, far from those of demonstrations."""
+LOCK_STEP = 100
+STANDING = 10
+"""Actions that must be alike for a robot to stand still at an episode's end."""
+ALIKE = 0.01
+"""Largest difference between actions that are alike, of joints [rad or m] or in the action's own units."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """How one rollout ended.
+
+    Attributes:
+        seed: of the environment.
+        success: whether the task was done.
+        steps: actions executed.
+        info: the task's numbers (errors in m and deg) at its end.
+        standing: whether the last `STANDING` actions were alike: a policy that decides by what it sees alone, and
+            stands still, repeats its decision for ever.
+    """
+
+    seed: int
+    success: bool
+    steps: int
+    info: dict[str, float]
+    standing: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Outcome of an evaluation.
+
+    Attributes:
+        env_id, env_kwargs: the task.
+        episodes: one entry per seed.
+        seconds: duration.
+        policy_milliseconds: mean time of one batched policy call.
+    """
+
+    env_id: str
+    env_kwargs: dict[str, Any]
+    episodes: tuple[Episode, ...]
+    seconds: float
+    policy_milliseconds: float
+
+    @property
+    def successes(self) -> int:
+        return sum(episode.success for episode in self.episodes)
+
+    @property
+    def success_rate(self) -> float:
+        return self.successes / len(self.episodes)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the success rate."""
+        return wilson_interval(self.successes, len(self.episodes))
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as plain JSON values, with rate and interval."""
+        summary = {"success_rate": self.success_rate, "interval_95": self.interval}
+        return summary | {**asdict(self), "episodes": [asdict(episode) for episode in self.episodes]}
+
+
+def evaluate(
+    env_id: str,
+    policy: Policy,
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    video: Path | str | None = None,
+    video_episodes: int = 9,
+    progress: bool = True,
+) -> Evaluation:
+    """Roll a policy out on unseen seeds.
+
+    Args:
+        env_id: a registered task such as `ikp/Insertion-v0`.
+        policy: in evaluation mode; its spec must fit the task's observations.
+        episodes: number of rollouts; seeds `FIRST_SEED + seed`, and so on upwards.
+        seed: first seed.
+        env_kwargs: options of the task, such as `observation` and `offset_seed`.
+        video: where to write an mp4 grid of the first `video_episodes` rollouts.
+        progress: show a bar with rate and time left.
+
+    Raises:
+        ValueError: fewer than one episode, or observations that do not fit the policy.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes is {episodes}: it must be at least 1")
+    kwargs = dict(env_kwargs or {})
+    seeds = [FIRST_SEED + seed + i for i in range(episodes)]
+    started = time.perf_counter()
+    finished: list[Episode] = []
+    calls: list[float] = []
+    frames: list[list[np.ndarray]] = []
+    with tqdm(total=episodes, desc="evaluating", unit="episode", disable=not progress) as bar:
+        for first in range(0, episodes, LOCK_STEP):
+            filmed = max(0, video_episodes - first) if video else 0
+            group = _Group(env_id, kwargs, seeds[first : first + LOCK_STEP], policy, filmed)
+            group.run(bar, calls)
+            finished += group.finished()
+            frames += group.frames
+            group.close()
+    if video is not None:
+        from ikp.rollouts.video import write_grid
+
+        write_grid(
+            frames,
+            video,
+            fps=policy.spec.fps,
+            labels=[episode.success for episode in finished[: len(frames)]],
+        )
+    seconds = time.perf_counter() - started
+    return Evaluation(env_id, kwargs, tuple(finished), seconds, 1e3 * float(np.mean(calls)))
+
+
+class _Group:
+    """Environments that step together until the last one is done."""
+
+    def __init__(
+        self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], policy: Policy, filmed: int
+    ) -> None:
+        self.policy, self.seeds = policy, seeds
+        self.filmed = min(filmed, len(seeds))
+        self.envs = [
+            gym.make(env_id, render_mode="rgb_array" if i < self.filmed else None, **kwargs)
+            for i in range(len(seeds))
+        ]
+        self.frames: list[list[np.ndarray]] = [[] for _ in range(self.filmed)]
+        self.results: list[Episode | None] = [None] * len(seeds)
+        self.windows: list[deque] = []
+        self.last_actions: list[deque] = [deque(maxlen=STANDING) for _ in seeds]
+
+    def run(self, bar: tqdm, calls: list[float]) -> None:
+        history = self.policy.config.history
+        for i, (env, seed) in enumerate(zip(self.envs, self.seeds, strict=True)):
+            observation, _ = env.reset(seed=seed)
+            self.windows.append(deque([observation] * history, maxlen=history))
+            self._film(i)
+        steps = 0
+        while running := [i for i, result in enumerate(self.results) if result is None]:
+            started = time.perf_counter()
+            actions = self.policy.act(
+                stack_observations([self.windows[i] for i in running], self.policy)
+            ).numpy()
+            calls.append(time.perf_counter() - started)
+            steps += 1
+            for action, i in zip(actions, running, strict=True):
+                observation, _, terminated, truncated, info = self.envs[i].step(action)
+                self.windows[i].append(observation)
+                self.last_actions[i].append(action)
+                self._film(i)
+                if terminated or truncated:
+                    self.results[i] = Episode(
+                        self.seeds[i],
+                        bool(info["success"]),
+                        steps,
+                        _numbers(info),
+                        is_standing(self.last_actions[i]),
+                    )
+                    bar.update()
+
+    def _film(self, i: int) -> None:
+        if i < self.filmed:
+            self.frames[i].append(np.asarray(self.envs[i].render()))
+
+    def finished(self) -> list[Episode]:
+        return [result for result in self.results if result is not None]
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+
+def is_standing(actions: Sequence[np.ndarray]) -> bool:
+    """Whether the last `STANDING` actions (of as many as there were) all lie within `ALIKE` of each other."""
+    return len(actions) == STANDING and float(np.ptp(np.stack(actions), axis=0).max()) <= ALIKE
+
+
+def stack_observations(windows: Sequence[Sequence[Mapping[str, Any]]], policy: Policy) -> dict[str, Any]:
+    """Environments' observation windows as one batch in the policies' layout."""
+
+    def stacked(key: str) -> torch.Tensor:
+        return torch.from_numpy(np.stack([np.stack([frame[key] for frame in window]) for window in windows]))
+
+    batch: dict[str, Any] = {"state": stacked("state").float(), "images": {}}
+    if policy.spec.environment_state_dim:
+        batch["environment_state"] = stacked("environment_state").float()
+    for camera in policy.spec.camera_names:
+        batch["images"][camera] = stacked(camera if camera in windows[0][0] else "image")
+    return batch
+
+
+def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
+    numbers = (int, float, np.number, np.bool_)
+    return {
+        key: float(value) for key, value in info.items() if isinstance(value, numbers) and key != "success"
+    }

@@ -1,0 +1,66 @@
+"""What runs are expected to take, before any of them is finished."""
+
+import json
+from itertools import pairwise
+
+import pytest
+
+from ikp_paper import reproduce
+from ikp_paper.estimates import BASE_MEMORY, collecting, fitting, memory_of
+from ikp_paper.matrix import Cell, Column
+from ikp_paper.queue import listing
+from ikp_paper.reproduce import default_jobs
+from ikp_paper.run import Places, resolve
+
+GB = 1e9
+
+
+def run_of(task, count, observation="pixels", preset="standard"):
+    return resolve(Cell(Column(task, count, observation), "ikp"), preset, 0)
+
+
+def test_memory_follows_the_images():
+    sweeping, few = run_of("sweeping", 1000), run_of("sweeping", 1000, preset="quick")
+    assert 7 * GB < memory_of(sweeping) < 9 * GB
+    assert memory_of(sweeping) - BASE_MEMORY == pytest.approx(5 * (memory_of(few) - BASE_MEMORY))
+    sizes = [memory_of(run_of(task, 1000)) for task in ("insertion", "flipping", "sweeping")]
+    assert all(smaller < larger for smaller, larger in pairwise(sizes))
+    assert memory_of(run_of("sweeping", 1000, "state")) == BASE_MEMORY
+
+
+def test_the_largest_runs_fit_together():
+    planned = [run_of("insertion", 100), run_of("sweeping", 1000), run_of("sweeping", 1000)]
+    large, small = memory_of(planned[1]), memory_of(planned[0])
+    assert fitting(planned, 2 * large + small) == 3
+    assert fitting(planned, 2 * large + small - 1) == 2
+    assert fitting(planned, 2 * large - 1) == 1
+    assert fitting(planned, 0) == 1, "one is always tried"
+
+
+def test_default_jobs_are_no_more_than_cores_and_memory(monkeypatch):
+    planned = [run_of("sweeping", 1000)] * 3
+    pages = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 1000 * GB}
+    monkeypatch.setattr("os.sysconf", pages.get)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(reproduce, "usable_cores", lambda: 2)
+    assert default_jobs(planned) == 2
+    pages["SC_PHYS_PAGES"] = 1.5 * memory_of(planned[0])
+    assert default_jobs(planned) == 1
+
+
+def test_only_what_is_not_collected_yet_takes_time(tmp_path):
+    places = Places(tmp_path / "results", tmp_path / "out")
+    few, many, other = run_of("insertion", 100), run_of("insertion", 1000), run_of("sweeping", 1000)
+    assert collecting([], places, 2) == 0
+    whole = collecting([few, many], places, 2)
+    assert whole == collecting([many], places, 2) > 0, "they share one data set"
+    assert collecting([many], places, 1) == pytest.approx(2 * whole)
+    assert collecting([many, other], places, 2) > 5 * whole, "sweeping's episodes are long"
+    info = places.data(many) / "meta" / "info.json"
+    info.parent.mkdir(parents=True)
+    counts = {"fps": 10, "features": {}, "total_episodes": 750, "total_frames": 1}
+    info.write_text(json.dumps({"codebase_version": "v3.0", **counts}))
+    assert collecting([many], places, 2) == pytest.approx(whole / 4)
+    assert collecting([few], places, 2) == 0
+    assert "of it for demonstrations" in listing([many], places, jobs=2, workers=2)
+    assert "demonstrations" not in listing([few], places, jobs=2, workers=2)

@@ -1,0 +1,219 @@
+"""Tables, comparisons and the report follow from the records alone."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from ikp import runs
+from ikp.files import write_json
+from ikp.rollouts.intervals import bootstrap_interval
+from ikp_paper import trajectories
+from ikp_paper.figures import training_figure
+from ikp_paper.matrix import TABLES, Cell, Column
+from ikp_paper.record import score_of
+from ikp_paper.report import write_reproduction
+from ikp_paper.run import resolve, result_path
+from ikp_paper.tables import (
+    cell_records,
+    comparison_rows,
+    markdown,
+    presets_with_results,
+    reproduction_tables,
+    table_rows,
+)
+from ikp_paper.trajectories import record_trajectories
+from ikp_paper.variants import VARIANTS
+
+INSERTION = Column("insertion", 100)
+TABLE = TABLES["table2"]
+
+
+@pytest.fixture(autouse=True)
+def _insertion_alone(monkeypatch):
+    """This version has no other task."""
+    for name in set(runs.TASKS) - {"insertion"}:
+        monkeypatch.delitem(runs.TASKS, name)
+
+
+def record(results, variant, seed, successes, preset="standard", first=1_000_000):
+    """Store a finished run of which the first so many of 20 episodes succeed."""
+    run = resolve(Cell(INSERTION, variant), preset, seed)
+    success = [int(i < successes) for i in range(20)]
+    episodes = [{"seed": first + i, "success": bool(hit), "info": {}} for i, hit in enumerate(success)]
+    values = {
+        "run": {"name": run.name, "preset": preset, "task": "insertion", "variant": variant, "seed": seed},
+        "score": score_of("success", episodes),
+        "training": {"steps": 20_000, "seconds": 60.0},
+        "evaluation": {"seconds": 10.0},
+        "settings": run.settings(),
+        "curve": {"step": [1, 2], "seconds": [30.0, 60.0], "loss": [2.0, 1.0], "miss": [0.5, 0.2]},
+        "episodes": {"first_seed": first, "success": success},
+    }
+    return write_json(result_path(results, preset, run.name), values)
+
+
+def cells_of(rows, method):
+    (row,) = [row for row in rows if row[0] == method]
+    return dict(zip(rows[0], row, strict=True))
+
+
+def test_ours_stands_beside_the_papers(tmp_path):
+    for seed, successes in enumerate((18, 16, 20)):
+        record(tmp_path, "ikp", seed, successes)
+    record(tmp_path, "explicit", 0, 5)
+    rows = table_rows(TABLE, tmp_path, "standard")
+    title = "Insertion, miscalibrated (pixels, 100 demonstrations)"
+    head = rows[0].index(title)
+    ikp = rows[-1]
+    assert ikp[head] == "90.0 ± 10.0"
+    assert ikp[head + 1] == "88.8 ± 3.4"
+    assert rows[1][head] == "25.0 (1 of 3 seeds)"
+    assert rows[2][head] == "not run"
+    assert ikp[1] == "not run (task missing)"
+    assert rows[0][1].startswith("Sweeping, miscalibrated")
+    assert len(markdown(rows).splitlines()) == len(rows) + 1
+
+
+def test_figures_of_an_earlier_recipe_are_marked(tmp_path):
+    path = record(tmp_path, "ikp", 0, 18)
+    stored = json.loads(path.read_text())
+    stored["settings"]["episodes"] = 7
+    write_json(path, stored)
+    assert "90.0 (1 of 3 seeds)" in table_rows(TABLE, tmp_path, "standard")[-1], "--episodes is free"
+    stored["settings"]["train"]["learning_rate"] = 1.0
+    write_json(path, stored)
+    assert "90.0 (1 of 3 seeds)*" in table_rows(TABLE, tmp_path, "standard")[-1]
+
+
+def test_figures_from_before_a_choice_of_the_policy_existed_are_not_marked(tmp_path):
+    path = record(tmp_path, "ikp", 0, 18)
+    stored = json.loads(path.read_text())
+    del stored["settings"]["policy"]["links"]
+    write_json(path, stored)
+    assert "90.0 (1 of 3 seeds)" in table_rows(TABLE, tmp_path, "standard")[-1]
+
+
+def test_a_small_preset_says_that_it_has_fewer_demonstrations(tmp_path):
+    heads = table_rows(TABLE, tmp_path, "quick")[0]
+    assert "Insertion, miscalibrated (pixels, 1000 demonstrations, here 200)" in heads
+    assert "Insertion, miscalibrated (pixels, 100 demonstrations)" in heads
+
+
+def test_ikp_is_compared_with_the_best_single_space_on_common_seeds(tmp_path):
+    assert len(comparison_rows(TABLE, tmp_path, "standard")) == 1, "nothing to compare yet"
+    for seed in (0, 1):
+        record(tmp_path, "ikp", seed, 18)
+        record(tmp_path, "implicit-joint", seed, 12 + 2 * seed)
+    record(tmp_path, "ikp", 2, 0)
+    record(tmp_path, "explicit", 0, 11)
+    record(tmp_path, "explicit-fk", 0, 20)
+    (row,) = comparison_rows(TABLE, tmp_path, "standard")[1:]
+    assert row[1:3] == ["Implicit (joints)", "+25.0"], "ExplicitFK sees both spaces; seed 2 has no rival"
+    low, high = (float(bound) for bound in row[3].split(" to "))
+    assert 0 <= low < 25 < high < 60
+    assert row[4] == "2"
+
+
+def test_runs_on_other_episodes_are_not_compared(tmp_path):
+    record(tmp_path, "ikp", 0, 18)
+    record(tmp_path, "implicit-joint", 0, 12, first=5)
+    with pytest.raises(ValueError, match="evaluated on other episodes"):
+        comparison_rows(TABLE, tmp_path, "standard")
+
+
+def test_the_largest_preset_with_results_is_shown(tmp_path):
+    assert "Preset `standard`" in reproduction_tables(tmp_path)
+    record(tmp_path, "ikp", 0, 18, preset="quick")
+    assert presets_with_results(tmp_path) == ["quick"]
+    text = reproduction_tables(tmp_path)
+    assert "Preset `quick`, one seed" in text
+    assert "| IKP (joints + link poses) | not run (task missing) | 84.5 ± 1.2 | 90.0 | 88.8 ± 3.4 |" in text
+    assert "Table I:" in text
+
+
+def test_scores_have_their_own_interval():
+    episodes = [{"seed": i, "success": False, "info": {"score": i / 10}} for i in range(11)]
+    score = score_of("score", episodes)
+    assert score["mean"] == pytest.approx(0.5)
+    low, high = score["interval_95"]
+    assert 0.25 < low < 0.4
+    assert 0.6 < high < 0.75
+    with pytest.raises(ValueError, match="no 'score' at the end of episode 3"):
+        score_of("score", [{"seed": 3, "success": True, "info": {}}])
+
+
+def test_the_bootstrap_agrees_with_theory():
+    values = np.random.default_rng(1).normal(0.3, 1.0, (1, 400))
+    low, high = bootstrap_interval(values)
+    half = 1.96 * values.std(ddof=1) / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.02)
+    assert high == pytest.approx(values.mean() + half, abs=0.02)
+    # trainings that differ widen it, though the episodes of each are all alike
+    low, high = bootstrap_interval(np.repeat([[0.0], [1.0]], 50, axis=1))
+    assert (low, high) == pytest.approx((0.0, 1.0))
+    with pytest.raises(ValueError, match="shape"):
+        bootstrap_interval(np.zeros((1, 0)))
+
+
+def test_the_report_opens_offline_and_is_rebuilt_from_records(tmp_path):
+    results = tmp_path / "results"
+    for variant, successes in (("ikp", 18), ("implicit-joint", 15)):
+        record(results, variant, 0, successes)
+    page = write_reproduction(tmp_path / "report", results, "standard")
+    html, text = page.read_text(), (page.parent / "tables.md").read_text()
+    assert not re.search(r"https?://|@import|url\(", re.sub(r"data:[^\"]*", "", html))
+    assert "90.0 (1 of 3 seeds)" in html
+    assert "+15.0" in html
+    pictures = re.findall(r"\]\((figures/[^)]+)\)", text)
+    assert pictures
+    assert html.count("data:image/png;base64") == len(pictures)
+    assert all((page.parent / name).stat().st_size > 10_000 for name in pictures)
+    assert "Flipping: not run (task missing)" in text
+    assert "Insertion, miscalibrated: not run" in text
+    assert write_reproduction(tmp_path / "again", results, "standard").read_text() == html
+
+
+def test_trainings_that_were_validated_once_have_no_learning_curve(tmp_path):
+    results = tmp_path / "results"
+    path = record(results, "ikp", 0, 18)
+    values = json.loads(path.read_text())
+    values["curve"] = {key: curve[-1:] for key, curve in values["curve"].items()}
+    write_json(path, values)
+    page = write_reproduction(tmp_path / "once", results, "standard")
+    assert not list(page.parent.glob("figures/table2-*.png"))
+    record(results, "explicit", 0, 5)
+    page = write_reproduction(tmp_path / "twice", results, "standard")
+    assert len(list(page.parent.glob("figures/table2-*.png"))) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_legend_of_many_methods_lies_below_their_curves(tmp_path):
+    for variant in VARIANTS:
+        record(tmp_path, variant, 0, 10)
+    made = training_figure("all", [cell_records(Cell(INSERTION, v), tmp_path, "standard") for v in VARIANTS])
+    made.savefig(tmp_path / "figure.png")
+    (legend,) = made.legends
+    assert len(legend.get_texts()) == len(VARIANTS)
+    for ax in made.axes:
+        lines, box = ax.get_tightbbox(), ax.get_window_extent()
+        assert legend.get_window_extent().y1 <= lines.y0
+        assert box.height > 200
+
+
+def test_the_experts_motion_shows_the_offsets(tmp_path, monkeypatch):
+    path = record_trajectories("insertion", tmp_path / "results", tmp_path / "out")
+    recorded = json.loads(path.read_text())
+    assert len(path.read_text()) < 40_000
+    assert len(recorded["episodes"]) == trajectories.EPISODES
+    offset = np.array(recorded["q_offset"])
+    assert 0.1 < np.degrees(np.abs(offset)).max() <= 2
+    first = recorded["episodes"][0]
+    error = np.linalg.norm(np.array(first["position_true"]) - np.array(first["position_seen"]), axis=-1)
+    assert 1e-3 < error.max() < 0.1, "a degree or two at an arm's length"
+    assert np.ptp(error) > 1e-4, "constant offsets, yet the Cartesian error changes along the way"
+    monkeypatch.delattr(trajectories, "collect")
+    assert record_trajectories("insertion", tmp_path / "results", tmp_path / "out") == path
+    page = write_reproduction(tmp_path / "report", tmp_path / "results", "standard")
+    assert (page.parent / "figures" / "figure5-insertion.png").stat().st_size > 20_000
