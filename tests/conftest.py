@@ -19,6 +19,13 @@ import numpy as np
 import pytest
 import torch
 
+from ikp import recipes as presets
+from ikp.nets import EncoderConfig
+from ikp.policies import PolicyConfig
+from ikp.recipes import Preset
+from ikp.rollouts.collect import collect
+from ikp.training.config import TrainConfig
+
 # Reproducible, and no time limit per example: the first one may pay for an import or a compilation.
 hypothesis.settings.register_profile("ikp", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("ikp")
@@ -32,3 +39,46 @@ def _same_start(tmp_path, monkeypatch):
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - the legacy generator is what third-party code may use
     monkeypatch.chdir(tmp_path)
+
+
+TINY = Preset(
+    policy=PolicyConfig(
+        width=16,
+        blocks=1,
+        negatives=4,
+        grid=8,
+        refinements=1,
+        encoder=EncoderConfig(channels=4, heads=2, seen=2, layers=0, features=8),
+    ),
+    train=TrainConfig(steps=20, batch_size=8, validate_every=2, checkpoint_every=4, log_every=1, threads=1),
+    demonstrations=4,
+    minutes=5.0,
+    scene_motion=presets.SCENE_MOTION,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A recipe that trains in a second; it goes by the name `tiny` while the tests of this folder run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(presets.PRESETS, "tiny", TINY)
+        yield TINY
+
+
+@pytest.fixture(scope="session")
+def demonstrations(tmp_path_factory):
+    """Folder of 16 demonstrations of the miscalibrated robot with object poses instead of images."""
+    return _collected(tmp_path_factory, "state", 16)
+
+
+@pytest.fixture(scope="session")
+def pixel_demonstrations(tmp_path_factory):
+    """Folder of 3 demonstrations of the same robot with images."""
+    return _collected(tmp_path_factory, "pixels", 3)
+
+
+def _collected(tmp_path_factory, observation, episodes):
+    root = tmp_path_factory.mktemp("data") / observation
+    kwargs = {"observation": observation, "offset_seed": 0}
+    collect("ikp/Insertion-v0", root, episodes, env_kwargs=kwargs, workers=1, progress=False)
+    return root

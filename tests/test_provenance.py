@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from ikp.training import origin as module
+from ikp import provenance as module
 
 
 @pytest.fixture

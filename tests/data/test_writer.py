@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import ikp.data.format as data_format
 from ikp.data import DatasetError, DatasetWriter, EpisodeRecorder, load_dataset
 from ikp.data.format import data_path
 from ikp.kinematics import Camera
@@ -189,7 +188,7 @@ def test_full_disk_keeps_everything_and_the_open_episode(dataset, helpers, monke
         for observation, action in helpers.make_frames(9, 4):
             writer.add_frame(observation, action)
         with monkeypatch.context() as patch:
-            patch.setattr(data_format, "_flush", fail)
+            patch.setattr(files, "_flush", fail)
             with pytest.raises(
                 OSError, match=r"file-004\.parquet.*free some space.*the 4 finished episodes are kept"
             ):

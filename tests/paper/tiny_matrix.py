@@ -4,7 +4,7 @@ import multiprocessing
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "rollouts"))
 
 import gymnasium
 from toy_task import ToyEnv, ToyOracle
