@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from ikp import files
 from ikp.data import DatasetError, DatasetWriter, EpisodeRecorder, load_dataset
 from ikp.data.format import data_path
 from ikp.kinematics import Camera
