@@ -10,7 +10,7 @@ import gymnasium
 import pytest
 
 from ikp import cli
-from ikp.data.format import IKP_PATH
+from ikp.data.layout import IKP_PATH
 
 TINY = [
     "--policy.width", "16", "--policy.blocks", "1", "--policy.negatives", "4", "--policy.grid", "8",

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ikp.data import load_dataset
-from ikp.data.folder import read_description
-from ikp.data.format import IKP_PATH
+from ikp.data.layout import IKP_PATH
+from ikp.data.recovery import read_description
 from ikp.files import write_json
 from ikp.kinematics import Camera, Robot
 from ikp.policies import PolicyConfig, load_policy, make_policy

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ikp.data import DatasetError
-from ikp.data.format import read_info
+from ikp.data.layout import read_info
 from ikp.demo.stages import Stage, Stages
 from ikp.files import write_json
 from ikp.kinematics import Camera

@@ -15,7 +15,7 @@ import pytest
 
 from ikp import files
 from ikp.data import DatasetError, DatasetWriter, EpisodeRecorder, load_dataset
-from ikp.data.format import data_path
+from ikp.data.layout import data_path
 from ikp.kinematics import Camera
 
 
@@ -103,7 +103,7 @@ def test_image_quantiles_are_exact(helpers):
 
 
 def test_continued_data_set_equals_one_written_in_one_go(tmp_path, helpers, monkeypatch):
-    monkeypatch.setattr("ikp.data.catalogue.EPISODES_PER_FILE", 2)
+    monkeypatch.setattr("ikp.data.metadata.EPISODES_PER_FILE", 2)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     with DatasetWriter(whole, helpers.spec) as writer:
         for seed in range(7):
@@ -210,7 +210,7 @@ def test_metadata_that_cannot_be_written_do_not_repeat_the_episode(dataset, help
 
     with DatasetWriter.reopen(root) as writer:
         with monkeypatch.context() as patch:
-            patch.setattr("ikp.data.catalogue.Catalogue.write", fail)
+            patch.setattr("ikp.data.metadata.Catalogue.write", fail)
             with pytest.raises(OSError, match="No space left"):
                 helpers.add_episode(writer, 9, 4)
         assert (writer.episodes, writer.open_frames) == (5, 0)

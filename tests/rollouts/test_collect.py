@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ikp.data import DatasetError, load_dataset
-from ikp.data.format import IKP_PATH
+from ikp.data.layout import IKP_PATH
 from ikp.rollouts.collect import CollectionInterrupted, collect
 
 TOY = "toy_task:test/Toy-v0"

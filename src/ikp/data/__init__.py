@@ -1,9 +1,9 @@
 """Demonstrations on disk as LeRobotDataset v3.0, and in memory."""
 
-from ikp.data.dataset import load_dataset
 from ikp.data.demonstrations import Demonstrations
-from ikp.data.episode import EncodedEpisode, EpisodeRecorder
-from ikp.data.format import DatasetError
+from ikp.data.layout import DatasetError
+from ikp.data.reader import load_dataset
+from ikp.data.recorder import EncodedEpisode, EpisodeRecorder
 from ikp.data.writer import DatasetWriter
 
 __all__ = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ikp.data.format import DatasetError
+from ikp.data.layout import DatasetError
 
 
 def decode_video(

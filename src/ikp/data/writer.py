@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ikp.data.catalogue import Catalogue
-from ikp.data.episode import EncodedEpisode, EpisodeRecorder
-from ikp.data.folder import FolderLock, check_description, finished_files, read_description, rebuild_row
-from ikp.data.format import IKP_PATH, data_path, features_from_spec
+from ikp.data.layout import IKP_PATH, data_path, features_from_spec
+from ikp.data.metadata import Catalogue
+from ikp.data.parquet import episode_table, index_columns
+from ikp.data.recorder import EncodedEpisode, EpisodeRecorder
+from ikp.data.recovery import FolderLock, check_description, finished_files, read_description, rebuild_row
 from ikp.data.stats import vector_stats
-from ikp.data.tables import episode_table, index_columns
 from ikp.files import replaced_atomically, write_json
 from ikp.spec import DataSpec
 

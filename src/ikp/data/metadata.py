@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ikp.data.format import (
+from ikp.data.layout import (
     CHUNK_SIZE,
     DATA_PATTERN,
     EPISODES_PATTERN,

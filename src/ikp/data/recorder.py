@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ikp.data.format import ACTION, DONE, ENVIRONMENT_STATE, IMAGES, REWARD, STATE, SUCCESS
+from ikp.data.layout import ACTION, DONE, ENVIRONMENT_STATE, IMAGES, REWARD, STATE, SUCCESS
 from ikp.data.stats import FeatureStats, image_stats
 from ikp.spec import DataSpec
 

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from ikp.data.catalogue import Catalogue
-from ikp.data.format import IKP_PATH, INFO_PATH, DatasetError, data_path, read_json
+from ikp.data.layout import IKP_PATH, INFO_PATH, DatasetError, data_path, read_json
+from ikp.data.metadata import Catalogue
+from ikp.data.parquet import damaged, episode_info, image_files, numbers, open_data_file
 from ikp.data.stats import DatasetStats, image_stats, vector_stats
-from ikp.data.tables import damaged, episode_info, image_files, numbers, open_data_file
 from ikp.files import TEMPORARY_SUFFIX
 
 try:

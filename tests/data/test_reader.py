@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ikp.data import DatasetError, DatasetWriter, Demonstrations, load_dataset
-from ikp.data.format import data_path
+from ikp.data.layout import data_path
 from ikp.spec import DataSpec
 
 
@@ -367,6 +367,6 @@ def test_wrong_images(dataset):
 
 
 def test_images_larger_than_memory(dataset, monkeypatch):
-    monkeypatch.setattr("ikp.data.dataset._available_memory", lambda: 1000)
+    monkeypatch.setattr("ikp.data.reader._available_memory", lambda: 1000)
     with pytest.raises(DatasetError, match="choose a smaller image_size, fewer episodes or fewer cameras"):
         load_dataset(dataset[0])

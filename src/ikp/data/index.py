@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ikp.data.folder import read_description
-from ikp.data.format import (
+from ikp.data.layout import (
     ACTION,
     ENVIRONMENT_STATE,
     IKP_PATH,
@@ -22,7 +21,8 @@ from ikp.data.format import (
     data_path,
     read_info,
 )
-from ikp.data.tables import damaged, episode_info, numbers, open_data_file
+from ikp.data.parquet import damaged, episode_info, numbers, open_data_file
+from ikp.data.recovery import read_description
 from ikp.spec import DataSpec
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ikp.data.format import DatasetError
+from ikp.data.layout import DatasetError
 
 INFO_KEY = b"ikp"
 """Key of an episode's own information in the metadata of its data file."""
