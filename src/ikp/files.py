@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, flushed to the disk and renamed."""
+"""Files that are written completely or not at all, and JSON files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 TEMPORARY_SUFFIX = ".tmp"
-"""Ends the name of every file that is being written; the name also begins with a dot."""
+"""The name of a file that is being written begins with a dot and ends like this."""
 
 
 @contextmanager
 def replaced_atomically(path: Path, kept: str = "the file as it was before is kept") -> Iterator[Path]:
-    """A temporary path to write to, flushed and renamed to `path` when the block ends without an error.
+    """Yield a temporary path to write to; it is flushed and renamed to `path` if the block ends without an error.
 
     A reader sees the old file or the new one, never a part, even after a power loss.
 
@@ -48,11 +48,34 @@ def _flush(path: Path, flags: int) -> None:
 
 
 def write_json(path: Path | str, values: dict[str, Any]) -> Path:
-    """Write a JSON file complete or not at all; a list takes one line unless it holds objects."""
+    """Write a JSON file completely or not at all; a list takes one line unless it holds objects."""
     path = Path(path)
     with replaced_atomically(path) as fresh:
         fresh.write_text(_json_text(values) + "\n")
     return path
+
+
+def read_json(
+    path: Path | str, error: type[ValueError] = ValueError, fix: str = "restore it from a copy"
+) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+        error: the class of the error for a damaged file.
+        fix: what the user can do about a damaged file; it ends the message.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: as `error`, the file is damaged or holds no object.
+    """
+    try:
+        value = json.loads(Path(path).read_text())
+    except ValueError as damage:  # neither JSON nor UTF-8
+        raise error(f"{path} is not valid JSON ({damage}): {fix}") from damage
+    if not isinstance(value, dict):
+        raise error(f"{path} holds a {type(value).__name__}, not an object: {fix}")
+    return value
 
 
 def _json_text(value: Any, indent: str = "") -> str:
@@ -70,5 +93,5 @@ def _json_text(value: Any, indent: str = "") -> str:
 
 def _key(key: Any) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"{key!r} is no key of a JSON object: use a string")
+        raise TypeError(f"{key!r} cannot be a key of a JSON object: use a string")
     return key

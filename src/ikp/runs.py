@@ -13,7 +13,7 @@ import torch
 
 from ikp.data import load_dataset
 from ikp.data.layout import IKP_PATH
-from ikp.data.recovery import read_description
+from ikp.data.metadata import read_description
 from ikp.files import write_json
 from ikp.kinematics import Camera, Robot
 from ikp.policies import PolicyConfig, load_policy, make_policy

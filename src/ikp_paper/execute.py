@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ikp.data import DatasetError
-from ikp.data.layout import read_info
+from ikp.data.metadata import read_info
 from ikp.demo.stages import Stage, Stages
 from ikp.files import write_json
 from ikp.kinematics import Camera
+from ikp.locks import is_locked, lock
 from ikp.rollouts.collect import collect
 from ikp.runs import Task, evaluate_policy, train_policy
-from ikp_paper.locks import is_locked, lock
 from ikp_paper.record import check_record, read_record, record_of
 from ikp_paper.run import Places, Run
 from ikp_paper.variants import ROUGH_DEGREES, ROUGH_METRES

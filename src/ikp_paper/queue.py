@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ikp.locks import is_locked
 from ikp_paper.board import Board
 from ikp_paper.estimates import collecting, duration, expected
 from ikp_paper.execute import Standing, ensure_data, standing
 from ikp_paper.executors import Executor
-from ikp_paper.locks import is_locked
 from ikp_paper.record import read_record
 from ikp_paper.run import Places, Run, data_sets
 

@@ -12,10 +12,10 @@ from ikp import runs
 from ikp.data import load_dataset
 from ikp.files import write_json
 from ikp.kinematics import Robot, forward_kinematics
+from ikp.locks import lock
 from ikp.provenance import origin
 from ikp.rollouts.collect import collect
 from ikp.runs import Task
-from ikp_paper.locks import lock
 from ikp_paper.matrix import TASK_ENTRIES
 
 EPISODES = 4

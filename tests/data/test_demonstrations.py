@@ -1,4 +1,4 @@
-"""Each frame's next gripper event, against a naive loop."""
+"""Demonstrations in memory: history windows and gripper events against naive loops, batches, splits."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,69 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikp.data import Demonstrations
+from ikp.data import Demonstrations, load_dataset
 from ikp.spec import DataSpec
+
+
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5), history=st.integers(1, 4))
+def test_windows_equal_a_naive_loop(lengths, history):
+    frames = sum(lengths)
+    state = torch.arange(frames, dtype=torch.float32)[:, None]
+    demonstrations = Demonstrations(
+        spec=DataSpec(("a",), ("s",), (), {"top": (1, 1, 3)}),
+        state=state,
+        action=-state,
+        environment_state=torch.zeros(frames, 0),
+        images={"top": state.to(torch.uint8).reshape(frames, 1, 1, 1).repeat(1, 1, 1, 3)},
+        episode_index=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
+        frame_index=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
+        success=torch.ones(len(lengths), dtype=torch.bool),
+    )
+    expected, start = [], 0
+    for length in lengths:
+        expected += [
+            [max(start, frame - back) for back in reversed(range(history))]
+            for frame in range(start, start + length)
+        ]
+        start += length
+    batch = demonstrations.batch(torch.arange(frames), history)
+    assert batch["state"][..., 0].tolist() == expected
+    assert batch["images"]["top"][..., 0, 0, 0].tolist() == expected
+    assert batch["action"][:, 0].tolist() == [-frame for frame in range(frames)]
+
+
+def test_batch_has_the_layout_of_the_policies(dataset):
+    batch = load_dataset(dataset[0], history=2).batch(torch.tensor([3, 0, 15]))
+    assert batch["state"].shape == (3, 2, 3)
+    assert batch["environment_state"].shape == (3, 2, 2)
+    assert batch["action"].shape == (3, 3)
+    assert {camera: tuple(images.shape) for camera, images in batch["images"].items()} == {
+        "top": (3, 2, 12, 16, 3),
+        "wrist": (3, 2, 8, 8, 3),
+    }
+    assert batch["images"]["top"].dtype == torch.uint8
+
+
+def test_split_is_by_episode_and_seeded(dataset):
+    demonstrations = load_dataset(dataset[0], cameras=())
+    train, held_out = demonstrations.split(0.25, seed=1)
+    assert sorted([*train.tolist(), *held_out.tolist()]) == list(range(16))
+    indices = demonstrations.episode_index
+    assert not set(indices[train].tolist()) & set(indices[held_out].tolist())
+    assert torch.equal(train, demonstrations.split(1, seed=1)[0])
+    assert len({tuple(demonstrations.split(1, seed=seed)[1].tolist()) for seed in range(40)}) == 4
+    with pytest.raises(ValueError, match="leaves none on one side"):
+        demonstrations.split(4)
+
+
+def test_first_shares_memory(dataset):
+    demonstrations = load_dataset(dataset[0])
+    first = demonstrations.first(2)
+    assert (first.episodes, len(first)) == (2, 6)
+    assert first.images["top"].data_ptr() == demonstrations.images["top"].data_ptr()
+    assert first.episode_bounds.tolist() == [[0, 5], [5, 6]]
+    with pytest.raises(ValueError, match="choose 1 to 4"):
+        demonstrations.first(5)
 
 
 def demonstrations(

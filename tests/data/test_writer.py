@@ -205,12 +205,12 @@ def test_metadata_that_cannot_be_written_do_not_repeat_the_episode(dataset, help
     root, _ = dataset
     monkeypatch.setattr("ikp.data.writer.METADATA_INTERVAL", -1.0)
 
-    def fail(catalogue):
+    def fail(metadata):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with DatasetWriter.reopen(root) as writer:
         with monkeypatch.context() as patch:
-            patch.setattr("ikp.data.metadata.Catalogue.write", fail)
+            patch.setattr("ikp.data.metadata.Metadata.write", fail)
             with pytest.raises(OSError, match="No space left"):
                 helpers.add_episode(writer, 9, 4)
         assert (writer.episodes, writer.open_frames) == (5, 0)

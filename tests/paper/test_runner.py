@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from ikp.data import load_dataset
+from ikp.locks import is_locked, lock
 from ikp_paper import record as records
 from ikp_paper.estimates import memory_of
 from ikp_paper.execute import ensure_data, execute, standing
 from ikp_paper.executors import LocalExecutor, RayExecutor
-from ikp_paper.locks import is_locked, lock
 from ikp_paper.queue import Runner, listing
 
 HERE = str(Path(__file__).parent)

@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from ikp.data.hindsight import next_events
 from ikp.spec import DataSpec
+
+CLOSED = 0.5
+"""A gripper whose value is larger counts as closed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ class Demonstrations:
         starts = torch.nonzero(self.frame_index == 0).flatten()
         ends = torch.cat([starts[1:], starts.new_tensor([len(self.frame_index)])])
         object.__setattr__(self, "_bounds", torch.stack([starts, ends], dim=1).cpu())
-        object.__setattr__(self, "_goals", next_events(self))
+        object.__setattr__(self, "_goals", _next_events(self.gripper_closed, self.episode_bounds))
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -62,8 +64,19 @@ class Demonstrations:
         return self._bounds  # type: ignore[attr-defined]
 
     @property
+    def gripper_closed(self) -> Bool[Tensor, "frame grippers"]:
+        """Whether each gripper is closed: as measured where the state has its dimension, else as commanded."""
+        measured = [dim for dim in self.spec.discrete_dims if dim < self.spec.state_dim]
+        commanded = [dim for dim in self.spec.discrete_dims if dim >= self.spec.state_dim]
+        return torch.cat([self.state[:, measured], self.action[:, commanded]], 1) > CLOSED
+
+    @property
     def goal_state(self) -> Float[Tensor, "frame state"]:
-        """The measured state at each frame's next gripper event (`ikp.data.hindsight`)."""
+        """The measured state at each frame's next gripper event: a label of where the motion leads, in hindsight.
+
+        A gripper event is a later frame of the episode at which a gripper has switched. Without one, and in tasks
+        without a gripper, the episode's last frame counts. The labels need no privileged state and no annotation.
+        """
         return self.state[self._goals]  # type: ignore[attr-defined]
 
     def batch(
@@ -169,3 +182,20 @@ class Demonstrations:
 def _gather(images: Tensor, window: Tensor) -> Tensor:
     # index_select copies whole images; indexing with a matrix would go through each byte.
     return images.index_select(0, window.flatten()).reshape(*window.shape, *images.shape[1:])
+
+
+def _next_events(
+    closed: Bool[Tensor, "frame grippers"], bounds: Int[Tensor, "episode 2"]
+) -> Int[Tensor, " frame"]:
+    """For each frame the first later frame of its episode at which a gripper has switched, else the last frame."""
+    first, after = bounds.to(closed.device).unbind(1)
+    events = torch.zeros(len(closed), dtype=torch.bool, device=closed.device)
+    events[1:] = (closed[1:] != closed[:-1]).any(-1)
+    events[first] = False  # a difference between two episodes is no event
+    last = torch.repeat_interleave(after - 1, after - first)
+    at = torch.nonzero(events).flatten()
+    if not len(at):
+        return last
+    following = torch.searchsorted(at, torch.arange(len(closed), device=closed.device), right=True)
+    found = at[following.clamp(max=len(at) - 1)]
+    return torch.where(following < len(at), torch.minimum(found, last), last)

@@ -19,10 +19,9 @@ from ikp.data.layout import (
     STATE,
     DatasetError,
     data_path,
-    read_info,
 )
+from ikp.data.metadata import read_description, read_info
 from ikp.data.parquet import damaged, episode_info, numbers, open_data_file
-from ikp.data.recovery import read_description
 from ikp.spec import DataSpec
 
 

@@ -1,8 +1,7 @@
-"""The LeRobotDataset v3.0 layout: keys, paths, features, and files that appear whole or not at all."""
+"""The LeRobotDataset v3.0 layout: keys, paths and features."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,8 @@ TASKS_PATH = Path("meta/tasks.parquet")
 IKP_PATH = Path("meta/ikp.json")
 DATA_PATTERN = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATTERN = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-VIDEO_PATTERN = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 CHUNK_SIZE = 1000
-"""Files per folder, as LeRobot's default; a data file holds one episode here."""
+"""Files per folder, LeRobot's default. Each data file that is written here holds one episode."""
 
 INDEX_COLUMNS = {
     "timestamp": "float32",
@@ -72,44 +70,3 @@ def features_from_spec(spec: DataSpec, units: Mapping[str, Sequence[str]] | None
     for key, dtype in {REWARD: "float32", DONE: "bool", SUCCESS: "bool", **INDEX_COLUMNS}.items():
         features[key] = {"dtype": dtype, "shape": [1], "names": None}
     return features
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        DatasetError: the file is missing or damaged.
-    """
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{path} is missing: {path.parent.parent} is not a LeRobot data set, or its copy is incomplete"
-        ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f"{path} is not valid JSON ({error}): restore it from a copy") from error
-    if not isinstance(value, dict):
-        raise DatasetError(f"{path} holds a {type(value).__name__}, not an object: restore it from a copy")
-    return value
-
-
-def read_info(root: Path) -> dict[str, Any]:
-    """Read meta/info.json and check the version of the format.
-
-    Raises:
-        DatasetError: missing, damaged, of another version or without the keys that readers need.
-    """
-    path = root / INFO_PATH
-    info = read_json(path)
-    version = str(info.get("codebase_version"))
-    if version.startswith("v2"):
-        raise DatasetError(
-            f"{path} says format {version}, {VERSION} is needed: convert it with "
-            "`python -m lerobot.scripts.convert_dataset_v21_to_v30 --repo-id=<name on the hub>`"
-        )
-    if not version.startswith("v3."):
-        raise DatasetError(f"{path} says codebase_version {version!r}: only {VERSION} can be read")
-    missing = [key for key in ("fps", "features", "total_episodes", "total_frames") if key not in info]
-    if missing:
-        raise DatasetError(f"{path} lacks {missing}: restore it from a copy")
-    return info

@@ -1,12 +1,14 @@
-"""The metadata of a data set that is being written: one row per episode, statistics, tasks, info.json.
+"""The metadata of a data set, in its folder `meta`.
 
-The truth lies in the data files and in meta/ikp.json. Everything here follows from them, is written
-atomically and can be rebuilt, so a crash between two writes costs nothing.
+`meta/ikp.json` holds what only the author of the data set knows: robot, task, specification, units. The rest (one
+row per episode, statistics, tasks, info.json) follows from it and from the data files: a crash between two writes
+costs nothing, because `ikp.data.recovery` rebuilds it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,79 @@ from ikp.data.layout import (
     CHUNK_SIZE,
     DATA_PATTERN,
     EPISODES_PATTERN,
+    IKP_PATH,
     INFO_PATH,
     STATS_PATH,
     TASKS_PATH,
     VERSION,
+    DatasetError,
 )
 from ikp.data.stats import DatasetStats, from_row, join_stats, to_json, to_row
-from ikp.files import replaced_atomically, write_json
+from ikp.files import read_json, replaced_atomically, write_json
 
 EPISODES_PER_FILE = 100
-"""Rows per file under meta/episodes. The last file is rewritten as it grows: this bounds an update's cost."""
+"""Rows per file under meta/episodes. Every update rewrites the last file, so this limits what an update costs."""
 
 
-class Catalogue:
-    """Counts, statistics and rows of the finished episodes.
+def read_info(root: Path) -> dict[str, Any]:
+    """Read meta/info.json and check the version of the format.
+
+    Raises:
+        DatasetError: the file is missing, damaged, of another version or without the keys that readers need.
+    """
+    info = _read(root, INFO_PATH, ("codebase_version", "fps", "features", "total_episodes", "total_frames"))
+    path, version = root / INFO_PATH, str(info["codebase_version"])
+    if version.startswith("v2"):
+        raise DatasetError(
+            f"{path} says format {version}, {VERSION} is needed: convert it with "
+            "`python -m lerobot.scripts.convert_dataset_v21_to_v30 --repo-id=<name on the hub>`"
+        )
+    if not version.startswith("v3."):
+        raise DatasetError(f"{path} says codebase_version {version!r}: only {VERSION} can be read")
+    return info
+
+
+def read_description(root: Path) -> dict[str, Any]:
+    """Read meta/ikp.json: robot_type, task, spec, units and extra.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    return _read(root, IKP_PATH, ("robot_type", "task", "spec", "units", "extra"))
+
+
+def check_description(root: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse to continue a data set with frames of another kind.
+
+    Raises:
+        DatasetError: the descriptions differ; the message names where.
+    """
+    pairs = {key: (stored[key], given[key]) for key in ("robot_type", "units")}
+    ignored = {"history"} if stored["spec"].get("cameras") else {"history", "cameras"}  # cameras came later
+    fields = sorted((set(stored["spec"]) | set(given["spec"])) - ignored)
+    pairs |= {key: (stored["spec"].get(key), given["spec"].get(key)) for key in fields}
+    different = [f"{key} is {old} there and {new} now" for key, (old, new) in pairs.items() if old != new]
+    if different:
+        raise DatasetError(
+            f"{root} cannot be continued: {'; '.join(different)}. Use the same settings, or a new folder"
+        )
+
+
+def _read(root: Path, name: Path, keys: Sequence[str]) -> dict[str, Any]:
+    try:
+        values = read_json(root / name, DatasetError)
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{root / name} is missing: {root} is not a LeRobot data set, or its copy is incomplete"
+        ) from None
+    missing = [key for key in keys if key not in values]
+    if missing:
+        raise DatasetError(f"{root / name} lacks {missing}: restore it from a copy")
+    return values
+
+
+class Metadata:
+    """Counts, statistics and rows of the finished episodes of a data set that is being written.
 
     Args:
         root: folder of the data set.
@@ -53,11 +114,11 @@ class Catalogue:
         self.frames = 0
 
     def task_index(self, task: str) -> int:
-        """Index of a task's description; the next free one if no episode has had it."""
+        """The index of a task's description; the next free index if no episode has that task."""
         return self.tasks.index(task) if task in self.tasks else len(self.tasks)
 
     def add(self, length: int, task: str, stats: DatasetStats) -> None:
-        """Register the next episode, whose data file exists; `write` brings it to disk."""
+        """Register the next episode, whose data file exists; `write` writes the metadata to disk."""
         file = self.episodes // EPISODES_PER_FILE
         row = {
             "episode_index": self.episodes,
@@ -73,9 +134,12 @@ class Catalogue:
         self._add_row(row | to_row(stats), stats)
 
     def restore(self, data_files: int) -> None:
-        """Take over the rows on disk, as far as they are readable, in order and backed by a data file.
+        """Read the rows on disk until one is unreadable, out of order or without a data file.
 
-        Rows beyond that are left to the caller, who rebuilds them from the data files.
+        The caller adds the episodes after `episodes` from their data files.
+
+        Args:
+            data_files: number of data files, one per episode.
         """
         try:
             for file in range(-(-data_files // EPISODES_PER_FILE)):
@@ -97,7 +161,7 @@ class Catalogue:
             self._written = self.episodes
 
     def write(self) -> None:
-        """Bring meta/ on disk up to date; info.json last, so it never promises what is not there.
+        """Bring meta/ on disk up to date; info.json comes last, so that it never lists what is not there.
 
         Raises:
             OSError: the disk is full or not writable; the data files are not touched.

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from ikp.data.demonstrations import Demonstrations
 from ikp.data.index import EpisodePlace, camera_features, find_episodes, read_spec, video_places
-from ikp.data.layout import ACTION, ENVIRONMENT_STATE, STATE, SUCCESS, DatasetError, read_info
+from ikp.data.layout import ACTION, ENVIRONMENT_STATE, STATE, SUCCESS, DatasetError
+from ikp.data.metadata import read_info
 from ikp.data.parquet import damaged, decode_image, image_files, numbers, open_data_file
 from ikp.data.video import decode_video
 from ikp.spec import DataSpec

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,12 +14,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from ikp.data.layout import IKP_PATH, data_path, features_from_spec
-from ikp.data.metadata import Catalogue
+from ikp.data.metadata import Metadata, check_description, read_description
 from ikp.data.parquet import episode_table, index_columns
 from ikp.data.recorder import EncodedEpisode, EpisodeRecorder
-from ikp.data.recovery import FolderLock, check_description, finished_files, read_description, rebuild_row
+from ikp.data.recovery import finished_files, rebuild_row
 from ikp.data.stats import vector_stats
 from ikp.files import replaced_atomically, write_json
+from ikp.locks import lock
 from ikp.spec import DataSpec
 
 METADATA_INTERVAL = 1.0
@@ -73,11 +76,11 @@ class DatasetWriter:
         }
         features_from_spec(spec, units)  # refuse wrong units before anything is created
         self.root.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(self.root)
+        self._lock = _lock_folder(self.root)
         try:
             self._open(description)
         except BaseException:
-            self._lock.release()
+            self._lock.close()
             raise
         self._encoder = ThreadPoolExecutor(2, thread_name_prefix="png")
         self._recorder = EpisodeRecorder(spec, self._encoder)
@@ -110,21 +113,21 @@ class DatasetWriter:
             write_json(self.root / IKP_PATH, description)
         self.extra: dict[str, Any] = description["extra"]
         self._features = features_from_spec(self.spec, description["units"])
-        self._catalogue = Catalogue(self.root, self._features, self.spec.fps, description["robot_type"])
-        self._catalogue.restore(len(files))
-        for path in files[self._catalogue.episodes :]:
-            self._catalogue.add(*rebuild_row(path, self._features, self._catalogue))
-        self._catalogue.write()
+        self._metadata = Metadata(self.root, self._features, self.spec.fps, description["robot_type"])
+        self._metadata.restore(len(files))
+        for path in files[self._metadata.episodes :]:
+            self._metadata.add(*rebuild_row(path, self._features, self._metadata))
+        self._metadata.write()
 
     @property
     def episodes(self) -> int:
         """Number of finished episodes."""
-        return self._catalogue.episodes
+        return self._metadata.episodes
 
     @property
     def frames(self) -> int:
         """Number of frames in the finished episodes."""
-        return self._catalogue.frames
+        return self._metadata.frames
 
     @property
     def open_frames(self) -> int:
@@ -173,8 +176,8 @@ class DatasetWriter:
 
     def _commit(self, episode: EncodedEpisode, task: str | None) -> int:
         task = self._task if task is None else task
-        index = self._catalogue.episodes
-        task_index = self._catalogue.task_index(task)
+        index = self._metadata.episodes
+        task_index = self._metadata.task_index(task)
         columns = (
             index_columns(episode.length, index, self.frames, self.spec.fps, task_index) | episode.columns
         )
@@ -183,12 +186,12 @@ class DatasetWriter:
         kept = f"the {index} finished episodes are kept"
         with replaced_atomically(self.root / data_path(index), kept) as temporary:
             pq.write_table(table, temporary, use_dictionary=False)
-        self._catalogue.add(episode.length, task, {key: stats[key] for key in self._features})
+        self._metadata.add(episode.length, task, {key: stats[key] for key in self._features})
         return index
 
     def _update_metadata(self) -> None:
         if time.monotonic() - self._updated > METADATA_INTERVAL:
-            self._catalogue.write()
+            self._metadata.write()
             self._updated = time.monotonic()
 
     def close(self) -> None:
@@ -198,9 +201,9 @@ class DatasetWriter:
         self._closed = True
         self._encoder.shutdown(cancel_futures=True)
         try:
-            self._catalogue.write()
+            self._metadata.write()
         finally:
-            self._lock.release()
+            self._lock.close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -213,3 +216,17 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _lock_folder(root: Path) -> ExitStack:
+    """Lock the folder until the result is closed."""
+    stack = ExitStack()
+    try:
+        held = stack.enter_context(lock(root))
+    except OSError:  # no locks on this system or network file system: the user has to take care
+        return stack
+    if not held:
+        raise BlockingIOError(
+            errno.EWOULDBLOCK, f"another process is writing to {root}: wait for it or choose another folder"
+        )
+    return stack

@@ -1,7 +1,7 @@
 """What a trained image encoder sees: how well its features tell, linearly, where the tool has to go.
 
 The loss mixes perception and control; a probe looks at perception alone (Alain and Bengio, arXiv 1610.01644). Its
-target is the tool's pose at the demonstration's next gripper event or last frame (`ikp.data.hindsight`), so it
+target is the tool's pose at the demonstration's next gripper event or last frame (`Demonstrations.goal_state`), so it
 needs neither privileged state nor annotation and works on any data set with a robot and a camera.
 """
 
@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ikp.data import Demonstrations
-from ikp.data.hindsight import gripper_states
 from ikp.kinematics import forward_kinematics
 from ikp.kinematics.rotations import rotation_6d_to_matrix
 from ikp.policies import Policy
@@ -92,7 +91,7 @@ def _goal_poses(
 
 def _phases(demonstrations: Demonstrations, frames: Tensor) -> Float[Tensor, "frame phases"]:
     """1 for a frame's own combination of gripper states, 0 for the others: each phase has a goal of its own."""
-    closed = gripper_states(demonstrations).cpu()
+    closed = demonstrations.gripper_closed.cpu()
     code = (closed.long() * 2 ** torch.arange(closed.shape[1])).sum(-1)
     kinds = torch.unique(code)
     return (code[frames][:, None] == kinds).double()
