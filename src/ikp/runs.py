@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import torch
 from ikp.data import load_dataset
 from ikp.data.layout import IKP_PATH
 from ikp.data.metadata import read_description
-from ikp.files import write_json
+from ikp.files import read_json, write_json
 from ikp.kinematics import Camera, Robot
 from ikp.policies import PolicyConfig, load_policy, make_policy
 from ikp.policies.checkpoint import CONFIG_FILE
@@ -172,7 +171,7 @@ def policy_folder(path: Path | str) -> Path:
 
 def policy_origin(path: Path | str) -> dict[str, Any]:
     """What a saved policy says about its training; empty where it says nothing."""
-    return json.loads((policy_folder(path) / CONFIG_FILE).read_text()).get("origin", {})
+    return read_json(policy_folder(path) / CONFIG_FILE).get("origin", {})
 
 
 def evaluate_policy(

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from ikp.files import read_json
 
 Row = Mapping[str, Any]
 
@@ -60,7 +61,7 @@ def _line(row: Row) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    values = json.loads(path.read_text())
+    values = read_json(path)
     if not {"title", "rows", "origin"} <= values.keys():
         raise ValueError(f"{path} is no result of a benchmark: it needs 'title', 'rows' and 'origin'")
     return values

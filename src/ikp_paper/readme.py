@@ -5,7 +5,6 @@ python -m ikp_paper.readme [--check]
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ikp.files import replaced_atomically
+from ikp.files import read_json, replaced_atomically
 from ikp.policies.config import METHODS
 from ikp.rollouts.summary import TOLERANCES, percent, tolerance_name
 from ikp_paper.bench_table import headlines, speed_tables
@@ -216,7 +215,7 @@ def _budget(seconds: float, steps: float) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    values = json.loads(path.read_text())
+    values = read_json(path)
     if "summary" not in values or "method" not in values.get("policy", {}):
         raise ValueError(
             f"{path} is no result of 'ikp evaluate --out': it lacks 'summary' or the policy's method"

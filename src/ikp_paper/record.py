@@ -11,6 +11,7 @@ import numpy as np
 
 from ikp.demo.plots import read_metrics
 from ikp.demo.stages import differences
+from ikp.files import read_json
 from ikp.policies import PolicyConfig
 from ikp.rollouts.intervals import bootstrap_interval, wilson_interval
 from ikp.rollouts.summary import summarize
@@ -137,13 +138,9 @@ def read_record(path: Path) -> dict[str, Any] | None:
         ValueError: the file is no such record.
     """
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path, fix="restore or delete it, then its run is made again")
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is no JSON ({error}): restore or delete it, then its run is made again"
-        ) from None
     lacking = [key for key in ("run", "score", "settings", "episodes") if key not in record]
     if lacking:
         raise ValueError(

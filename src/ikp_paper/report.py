@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from ikp.demo.page import html_page, picture, table
 from ikp.demo.plots import save_figure
-from ikp.files import replaced_atomically
+from ikp.files import read_json, replaced_atomically
 from ikp_paper.figures import (
     demonstrations_figure,
     expert_figure,
@@ -131,9 +130,7 @@ def _figure_section(folder: Path, name: str, results: Path) -> tuple[str, str]:
             text.append(words)
             continue
         draw = expert_figure if name == "figure4" else offset_figure
-        drawn = save_figure(
-            draw(heading, json.loads(path.read_text())), folder / PICTURES / f"{name}-{task}.png"
-        )
+        drawn = save_figure(draw(heading, read_json(path)), folder / PICTURES / f"{name}-{task}.png")
         html.append(picture(drawn, escape(heading)))
         text.append(f"![{heading}]({PICTURES}/{drawn.name})")
     return "\n".join(html), "\n\n".join(text)

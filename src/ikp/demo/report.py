@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -20,7 +19,7 @@ from ikp.demo.plots import (
     save_figure,
     success_curve,
 )
-from ikp.files import replaced_atomically
+from ikp.files import read_json, replaced_atomically
 from ikp.rollouts.summary import TOLERANCES, percent, tolerance_name
 from ikp_paper.record import last_probe
 from ikp_paper.variants import VARIANTS
@@ -48,7 +47,7 @@ def write_report(root: Path, result: Mapping[str, Any]) -> Path:
 
 def _draw(root: Path, result: Mapping[str, Any], decision: Decision) -> None:
     main = result["main"]
-    episodes = json.loads((root / "evaluations" / f"{main}-final.json").read_text())["episodes"]
+    episodes = read_json(root / "evaluations" / f"{main}-final.json")["episodes"]
     figures = {
         "learning": learning_curves(read_metrics(root / "runs" / main / "metrics.jsonl")),
         "success": success_curve(result["curves"]),

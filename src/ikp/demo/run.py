@@ -5,7 +5,6 @@ A folder with the data, the runs, the evaluations and one page. Every stage cont
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from ikp.demo.decision import record_decision
 from ikp.demo.offsets import compare_offsets
 from ikp.demo.report import PAGE, write_report
 from ikp.demo.stages import Stage, Stages
-from ikp.files import write_json
+from ikp.files import read_json, write_json
 from ikp.policies import ImplicitPolicy, Policy, PolicyConfig, load_policy, save_policy
 from ikp.policies.checkpoint import WEIGHTS_FILE
 from ikp.recipes import Preset, policy_for, preset
@@ -212,7 +211,7 @@ class _Demo:
     def result(self, stages: Stages) -> dict[str, Any]:
         """What the report is made of, apart from the arrays; also written to `result.json`."""
         config = self.config
-        final = {name: json.loads(self._result(name).read_text()) for name in config.variants}
+        final = {name: read_json(self._result(name)) for name in config.variants}
         known = [stage.name for stage in self.stages()]
         result = {
             "main": config.main,
@@ -221,7 +220,7 @@ class _Demo:
             "policy_milliseconds": {name: values["policy_milliseconds"] for name, values in final.items()},
             "training": {name: _training(values["policy"]) for name, values in final.items()},
             "curves": {name: self._curve(name, final[name]) for name in config.variants},
-            "offsets": json.loads((self.out / "offsets.json").read_text()),
+            "offsets": read_json(self.out / "offsets.json"),
             "stages": {name: stages.done[name] for name in known},
             "seconds": sum(stages.done[name]["seconds"] for name in known),
             "task": vars(config.task),
@@ -235,7 +234,7 @@ class _Demo:
         """Points of success over training time: the kept policies and the final one."""
         points = []
         for folder in sorted((self._run(variant) / "snapshots").iterdir()):
-            values = json.loads(self._result(variant, folder.name).read_text())
+            values = read_json(self._result(variant, folder.name))
             points.append({"minutes": values["policy"]["seconds"] / 60, "summary": values["summary"]})
         return [*points, {"minutes": final["policy"]["seconds"] / 60, "summary": final["summary"]}]
 

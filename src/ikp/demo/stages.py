@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ikp.files import write_json
+from ikp.files import read_json, write_json
 
 LEDGER = "stages.json"
 
@@ -40,7 +40,7 @@ class Stages:
 
     def __init__(self, root: Path) -> None:
         self.path = root / LEDGER
-        self.done: dict[str, dict[str, Any]] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.done: dict[str, dict[str, Any]] = read_json(self.path) if self.path.exists() else {}
 
     def check(self, stages: list[Stage]) -> None:
         """Raise ValueError where a stage was run, or begun, with other settings: its results would be mixed."""

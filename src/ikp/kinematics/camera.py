@@ -6,7 +6,6 @@ the right, y down and z forwards (OpenCV's convention).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -17,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ikp.files import read_json
 from ikp.kinematics.rotations import exp_rotation, inverse_pose
 
 NEAREST = 1e-3
@@ -142,10 +142,8 @@ class Camera:
             ValueError: the file is no JSON object or does not describe a camera.
             OSError: it cannot be read.
         """
+        values = read_json(path, fix="give the JSON object that `Camera.to_json` makes")
         try:
-            values = json.loads(Path(path).read_text())
-            if not isinstance(values, dict):
-                raise ValueError(f"it holds a {type(values).__name__}, not an object")
             return Camera.from_json(values)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is no camera: {error}") from error

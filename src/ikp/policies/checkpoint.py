@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ikp.files import replaced_atomically
+from ikp.files import read_json, replaced_atomically
 from ikp.kinematics import Robot
 from ikp.policies.config import PolicyConfig
 from ikp.policies.explicit import ExplicitPolicy
@@ -77,12 +77,7 @@ def load_policy(path: Path | str) -> Policy:
             raise FileNotFoundError(
                 f"{path} holds no policy: {name} is missing. Give the folder that 'ikp train' wrote"
             )
-    try:
-        description = json.loads((path / CONFIG_FILE).read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path / CONFIG_FILE} is no JSON ({error}): the file is damaged, train or copy it again"
-        ) from None
+    description = read_json(path / CONFIG_FILE, fix="train the policy or copy its folder again")
     if description.get("format") != FORMAT:
         raise ValueError(f"{path} has the format {description.get('format')!r}: this version reads {FORMAT}")
     robot = Robot.from_dict(description["robot"]) if description["robot"] else None
