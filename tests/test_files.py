@@ -38,8 +38,14 @@ def test_damaged_json_is_named_with_its_fix(tmp_path, content, message):
 
 def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = write_json(tmp_path / "a.json", {"a": 1})
-    with pytest.raises(ZeroDivisionError), replaced_atomically(path) as fresh:
-        fresh.write_text(str(1 / 0))
+
+    def write_half():
+        with replaced_atomically(path) as fresh:
+            fresh.write_text("half")
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_half()
     assert read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 

@@ -1,12 +1,13 @@
 """The specification of a data set: checked when made, unchanged by JSON."""
 
 import json
+import pydoc
 from dataclasses import replace
 
 import pytest
 
 from ikp.kinematics import Camera
-from ikp.spec import DataSpec
+from ikp.spec import Batch, DataSpec, Observation
 
 SPEC = DataSpec(
     action_names=("a", "b", "grip"),
@@ -32,6 +33,16 @@ def test_camera_models_round_trip_and_need_images():
     assert DataSpec.from_json(without) == SPEC  # of before cameras were described
     with pytest.raises(ValueError, match=r"cameras \['side'\] have a model but no images"):
         replace(SPEC, cameras={"side": camera})
+
+
+@pytest.mark.parametrize("layout", [Observation, Batch])
+def test_help_shows_the_layout_of_observations(layout):
+    text = pydoc.plain(pydoc.render_doc(layout))
+    required = {"state", "images"} | ({"action"} if layout is Batch else set())
+    assert layout.__required_keys__ == required
+    for key in Observation.__annotations__ if layout is Observation else ("action", "goal_state"):
+        assert f" {key}: " in text
+        assert "float32" in text
 
 
 def test_sizes():

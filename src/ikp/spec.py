@@ -1,13 +1,45 @@
-"""What a data set holds: the contract between data, tasks and policies."""
-
-from __future__ import annotations
+"""The contract between data, tasks and policies: the specification of a data set, observations and batches."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NotRequired, TypedDict
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from ikp.kinematics import Camera
+
+
+class Observation(TypedDict):
+    """The input of a policy: for each environment (a row of the batch) its last `history` frames, oldest first.
+
+    Units and dimensions are those of the data set (`DataSpec`). Any mapping with these keys is accepted, and further
+    keys are ignored. `ikp.policies.observation_from_frames` makes an observation from the frames of a control loop.
+
+    Keys:
+        state: (batch, history, state_dim) float32, the measured state, such as joints [rad or m]; state_dim may be 0.
+        images: camera name to (batch, history, height, width, 3) uint8, RGB from 0 to 255; empty without cameras.
+        environment_state: (batch, history, environment_state_dim) float32, the privileged state; only where the
+            specification has one.
+    """
+
+    state: Float[Tensor, "batch history state"]
+    images: Mapping[str, UInt8[Tensor, "batch history height width 3"]]
+    environment_state: NotRequired[Float[Tensor, "batch history environment_state"]]
+
+
+class Batch(Observation):
+    """A training batch: observations, and what the demonstration did at the newest frame of each.
+
+    Keys, beside those of `Observation`:
+        action: (batch, action_dim) float32, in the units of the data set.
+        goal_state: (batch, state_dim) float32, the measured state at the next gripper event; only where it is asked
+            for (`Demonstrations.batch(..., goals=True)`).
+    """
+
+    action: Float[Tensor, "batch action"]
+    goal_state: NotRequired[Float[Tensor, "batch state"]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +125,7 @@ class DataSpec:
         return plain
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> DataSpec:
+    def from_json(cls, values: Mapping[str, Any]) -> "DataSpec":
         """Rebuild a specification written by `to_json`.
 
         Raises:

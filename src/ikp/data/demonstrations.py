@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from ikp.spec import DataSpec
+from ikp.spec import Batch, DataSpec
 
 CLOSED = 0.5
 """A gripper whose value is larger counts as closed."""
@@ -81,23 +81,21 @@ class Demonstrations:
 
     def batch(
         self, indices: Int[Tensor, " batch"], history: int | None = None, *, goals: bool = False
-    ) -> dict[str, Any]:
-        """A training batch.
+    ) -> Batch:
+        """A training batch, gathered from the frames that end at `indices`.
 
         Args:
             indices: frames, from 0 to len(self) - 1.
             history: frames per observation; the specification's if not given.
-            goals: add "goal_state" (batch, state_dim), see `goal_state`.
-
-        Returns:
-            "state" (batch, history, state_dim), "images" {camera: (batch, history, height, width, 3)},
-            "environment_state" (batch, history, environment_state_dim) if there is one, oldest frame first,
-            and "action" (batch, action_dim) of the newest frame.
+            goals: add `goal_state`.
         """
         indices = indices.to(self.frame_index.device)
         window = self.window(indices, history)
-        batch: dict[str, Any] = {"state": self.state[window], "action": self.action[indices]}
-        batch["images"] = {camera: _gather(images, window) for camera, images in self.images.items()}
+        batch: Batch = {
+            "state": self.state[window],
+            "images": {camera: _gather(images, window) for camera, images in self.images.items()},
+            "action": self.action[indices],
+        }
         if self.spec.environment_state_dim:
             batch["environment_state"] = self.environment_state[window]
         if goals:

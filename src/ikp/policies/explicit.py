@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ikp.kinematics import Robot
 from ikp.nets import DenseResNet
 from ikp.policies.config import PolicyConfig
-from ikp.policies.observation import Observation
+from ikp.policies.observation import Batch, Observation
 from ikp.policies.policy import Policy
 from ikp.spec import DataSpec
 
@@ -25,7 +25,7 @@ class ExplicitPolicy(Policy):
         super().__init__(robot, spec, config)
         self.regressor = DenseResNet(self.context_size, self.dims, width=config.width, blocks=config.blocks)
 
-    def loss(self, batch: Observation) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Mean squared error of the standardised variables, plus the Cartesian losses for ExplicitFK."""
         context, goal = self.observe(batch)
         state, action = batch["state"][:, -1], batch["action"]

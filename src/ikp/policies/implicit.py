@@ -21,7 +21,7 @@ from ikp.policies.features import LINK_FEATURES, CandidateLayer, LinkTerms
 from ikp.policies.image_plane import TIP_FEATURES
 from ikp.policies.inference import Walk, langevin, search
 from ikp.policies.numpy_search import is_quick, numpy_search
-from ikp.policies.observation import Observation
+from ikp.policies.observation import Batch, Observation
 from ikp.policies.policy import Policy
 from ikp.policies.proposal import LearnedProposal, scale_gradient, uniform_negatives
 from ikp.spec import DataSpec
@@ -45,7 +45,7 @@ class ImplicitPolicy(Policy):
         if config.proposal == "learned":
             self.proposal = LearnedProposal(self.context_size, self.dims, width=config.width)
 
-    def loss(self, batch: Observation) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """InfoNCE summed over dimensions, plus the losses of the gripper and of a learned proposal."""
         action, joints = batch["action"], self._joints(batch)
         expert = self.variables.encode(batch["state"][:, -1], action)

@@ -1,9 +1,9 @@
-"""The observation's features: what every method gets to see, at unit scale."""
+"""The features of an observation, at unit scale: the input that all methods share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -12,11 +12,9 @@ from torch import Tensor, nn
 from ikp.nets import ImageEncoder
 from ikp.policies.config import PolicyConfig
 from ikp.policies.normalizer import Standardizer
-from ikp.spec import DataSpec
+from ikp.spec import Batch, DataSpec, Observation
 
-Observation = Mapping[str, Any]
-"""`state` (B, T, S) float32, `environment_state` (B, T, E) float32 where there is one, and `images`, a mapping of
-camera to (B, T, H, W, 3) uint8; T frames, oldest first."""
+__all__ = ["Batch", "Observation", "ObservationEncoder"]
 
 
 class ObservationEncoder(nn.Module):
@@ -77,11 +75,16 @@ class ObservationEncoder(nn.Module):
     def _vectors(self, observation: Observation) -> dict[str, Tensor]:
         parts = {"state": self.state(observation["state"]).flatten(1)}
         if self.spec.environment_state_dim:
+            assert "environment_state" in observation
             parts["environment_state"] = self.environment_state(observation["environment_state"]).flatten(1)
         return parts
 
-    def check(self, observation: Observation) -> None:
-        """Raise ValueError that names what is missing, misshapen or not finite in an observation."""
+    def check(self, observation: Observation | Mapping[str, Any]) -> Observation:
+        """The same observation, if it has every part in its shape and type, and finite numbers.
+
+        Raises:
+            ValueError: the message names the part, and what was expected.
+        """
         for key, size in (
             ("state", self.spec.state_dim),
             ("environment_state", self.spec.environment_state_dim),
@@ -104,8 +107,9 @@ class ObservationEncoder(nn.Module):
                 raise ValueError(
                     f"images of camera {camera!r} are {images[camera].dtype}: expected uint8, 0 to 255"
                 )
+        return cast(Observation, observation)
 
-    def _check_vector(self, observation: Observation, key: str, size: int) -> None:
+    def _check_vector(self, observation: Mapping[str, Any], key: str, size: int) -> None:
         if key not in observation:
             raise ValueError(f"the observation has no {key!r}: it has {sorted(observation)}")
         value = observation[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -16,11 +17,12 @@ from ikp.policies.features import LinkPoses
 from ikp.policies.gripper import GripperHead
 from ikp.policies.image_plane import OBSERVED_FEATURES, Goal, ImagePlane
 from ikp.policies.normalizer import Bounds, Standardizer
-from ikp.policies.observation import Observation, ObservationEncoder
+from ikp.policies.observation import Batch, Observation, ObservationEncoder
 from ikp.policies.residual import KinematicResidual
 from ikp.spec import DataSpec
 
 Variables = JointTargets | TipPoses | RawActions
+AnyBatch = TypeVar("AnyBatch", bound=Mapping)
 
 
 class Policy(nn.Module):
@@ -129,7 +131,7 @@ class Policy(nn.Module):
         return observation["state"][:, -1, list(self.spec.joint_dims)]
 
     @abstractmethod
-    def loss(self, batch: Observation) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Mean loss over a batch of demonstrations (the observation plus `action` (B, A)), and its parts."""
 
     @abstractmethod
@@ -139,13 +141,13 @@ class Policy(nn.Module):
         """The chosen continuous action variables for a checked observation and its `context`."""
 
     @torch.no_grad()
-    def act(self, observation: Observation) -> Float[Tensor, "batch action"]:
+    def act(self, observation: Observation | Mapping[str, Any]) -> Float[Tensor, "batch action"]:
         """Actions in the units of the demonstrations (rad; a discrete dimension is 0 or 1).
 
         Raises:
             ValueError: the observation lacks a part, has a wrong shape or dtype or is not finite.
         """
-        self.encoder.check(observation)
+        observation = self.encoder.check(observation)
         was_training = self.training
         if was_training:  # going through all modules takes half a millisecond
             self.eval()
@@ -164,7 +166,7 @@ class Policy(nn.Module):
             if was_training:
                 self.train()
 
-    def _goal_losses(self, goal: Goal | None, batch: Observation) -> dict[str, Tensor]:
+    def _goal_losses(self, goal: Goal | None, batch: Batch) -> dict[str, Tensor]:
         """What the demonstration's next gripper event says about the goal; nothing without an image plane."""
         if self.plane is None or self.poses is None or goal is None or not self.config.image_plane.labels:
             return {}
@@ -175,7 +177,7 @@ class Policy(nn.Module):
         tip = self.plane.tip(self.poses, batch["goal_state"][:, list(self.spec.joint_dims)])
         return self.plane.losses(goal, tip)
 
-    def _gripper_loss(self, context: Tensor, expert: Tensor, prefix: Tensor, batch: Observation) -> Tensor:
+    def _gripper_loss(self, context: Tensor, expert: Tensor, prefix: Tensor, batch: Batch) -> Tensor:
         """Of the discrete dimensions given the demonstrated variables (batch, dims), exact or as a prefix is."""
         if self.gripper is None:
             return context.new_zeros(())
@@ -198,9 +200,10 @@ def _make_variables(robot: Robot | None, spec: DataSpec, config: PolicyConfig) -
     return JointTargets(spec, robot, delta=delta)
 
 
-def batch_to(batch: Mapping, device: torch.device | str) -> dict:
+def batch_to(batch: AnyBatch, device: torch.device | str) -> AnyBatch:
     """The batch's tensors on a device, images included."""
-    return {
+    moved = {
         key: batch_to(value, device) if isinstance(value, Mapping) else value.to(device, non_blocking=True)
         for key, value in batch.items()
     }
+    return cast(AnyBatch, moved)

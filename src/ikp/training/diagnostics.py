@@ -9,6 +9,7 @@ import torch
 
 from ikp.policies import ImplicitPolicy, Policy
 from ikp.policies.image_plane import OBSERVED_FEATURES
+from ikp.spec import Batch
 
 SMALLEST, LARGEST = 0.05, 20.0
 """Root mean squares between which an input is fit to learn from: an image encoder that ended at 0.03 beside joints
@@ -16,7 +17,7 @@ at 1 cost a prototype 40 points of success."""
 
 
 @torch.no_grad()
-def input_scales(policy: Policy, batch: Mapping) -> dict[str, float]:
+def input_scales(policy: Policy, batch: Batch) -> dict[str, float]:
     """Root mean square of every group of inputs over a batch of demonstrations.
 
     Args:

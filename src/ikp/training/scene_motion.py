@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -25,7 +25,7 @@ from ikp.data import Demonstrations
 from ikp.kinematics import Camera, Robot, forward_kinematics, inverse_kinematics
 from ikp.kinematics.camera import plane_homography
 from ikp.kinematics.rotations import inverse_pose
-from ikp.spec import DataSpec
+from ikp.spec import Batch, DataSpec
 
 MOVED = 0.5
 """Share of a batch that is moved; the rest keeps its sharp images, which are what the policy will meet."""
@@ -185,7 +185,7 @@ class SceneMotion:
         self.most_turn, self.most_shift = math.radians(degrees), metres
         self.base = base_joint(robot)
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, batch: Mapping[str, Any]) -> Batch:
         """A batch as `Demonstrations.batch` gives it, its first half moved; draws from torch's global random state."""
         count = math.ceil(MOVED * len(batch["state"]))
         device = batch["state"].device
@@ -215,7 +215,7 @@ class SceneMotion:
                 )
                 for name, each in batch["images"].items()
             }
-        return {**batch, **moved}
+        return cast(Batch, {**batch, **moved})
 
     def move_joints(
         self, q: Float[Tensor, "batch n dof"], angle: Float[Tensor, " batch"], shift: Float[Tensor, "batch 2"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from ikp.kinematics import forward_kinematics
 from ikp.policies import Policy
+from ikp.spec import Batch
 
 MISS_DEGREES = 5.0
 MISS_METRES = 0.010
@@ -21,7 +21,7 @@ STAYS = 0.1
 """A chosen motion below this share of the demonstrated one, whatever its direction, is staying."""
 
 
-def action_errors(policy: Policy, batch: Mapping) -> dict[str, float]:
+def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
     """Errors of the policy's chosen actions against the demonstrated ones, over a batch of frames.
 
     Returns:
