@@ -13,8 +13,9 @@ from ikp.kinematics.rotations import exp_rotation
 from ikp.nets import EncoderConfig
 from ikp.policies import METHODS, PolicyConfig, make_policy, method_config
 from ikp.policies.actions import LARGEST_STEP, TipPoses
+from ikp.policies.frames import observation_from_frames
 from ikp.rollouts.collect import collect
-from ikp.rollouts.evaluate import evaluate, stack_observations
+from ikp.rollouts.evaluate import evaluate
 from ikp.rollouts.summary import summarize, summary_table
 from ikp.training.config import TrainConfig
 from ikp.training.trainer import train
@@ -56,7 +57,7 @@ def test_method_trains_and_acts(collected, method, tmp_path):
     assert np.isfinite(list(errors.values())).all()
     assert errors["joint_deg_median"] > 0
     observation, _ = env.reset(seed=0)
-    action = policy.act(stack_observations([[observation]], policy))
+    action = policy.act(observation_from_frames([[observation]], policy.spec))
     assert action.shape == (1, 14)
     # Hardly trained, it still stays within the steps of the demonstrations.
     assert (action[0] - torch.from_numpy(observation["state"])).abs().max() < 0.6

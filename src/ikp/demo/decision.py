@@ -13,8 +13,10 @@ import torch
 from ikp.files import replaced_atomically
 from ikp.kinematics import forward_kinematics
 from ikp.policies import ImplicitPolicy
-from ikp.rollouts.evaluate import FIRST_SEED, stack_observations
+from ikp.policies.frames import observation_from_frames
+from ikp.rollouts.evaluate import FIRST_SEED
 from ikp.runs import Task
+from ikp.spec import Observation
 
 POINTS = 200
 ATTEMPTS = 5
@@ -117,10 +119,10 @@ def _roll_out(policy: ImplicitPolicy, env: Any, seed: int) -> tuple[list[np.ndar
     return actions, [*observations, observation], success
 
 
-def _window(policy: ImplicitPolicy, observations: list[Mapping]) -> dict[str, Any]:
+def _window(policy: ImplicitPolicy, observations: list[Mapping]) -> Observation:
     history = policy.config.history
     padded = [observations[0]] * history + observations
-    return stack_observations([padded[-history:]], policy)
+    return observation_from_frames([padded[-history:]], policy.spec)
 
 
 def _largest_motion(policy: ImplicitPolicy, actions: list[np.ndarray], observations: list[Mapping]) -> int:
@@ -166,7 +168,7 @@ def _take_apart(
 
 
 @torch.no_grad()
-def _energies_and_poses(policy: ImplicitPolicy, observation: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _energies_and_poses(policy: ImplicitPolicy, observation: Observation) -> dict[str, np.ndarray]:
     """Energies along each joint, and by the policy's own (corrected) kinematics what the candidates mean."""
     assert policy.poses is not None
     assert policy.robot is not None

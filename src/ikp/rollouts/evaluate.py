@@ -11,11 +11,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from tqdm import tqdm
 
 import ikp.tasks  # noqa: F401  (registers the environments)
 from ikp.policies import Policy
+from ikp.policies.frames import FrameHistory, observation_from_frames
 from ikp.rollouts.intervals import wilson_interval
 
 FIRST_SEED = 1_000_000
@@ -151,26 +151,24 @@ class _Group:
         ]
         self.frames: list[list[np.ndarray]] = [[] for _ in range(self.filmed)]
         self.results: list[Episode | None] = [None] * len(seeds)
-        self.windows: list[deque] = []
+        self.windows = [FrameHistory(policy.spec, policy.config.history) for _ in seeds]
         self.last_actions: list[deque] = [deque(maxlen=STANDING) for _ in seeds]
 
     def run(self, bar: tqdm, calls: list[float]) -> None:
-        history = self.policy.config.history
         for i, (env, seed) in enumerate(zip(self.envs, self.seeds, strict=True)):
             observation, _ = env.reset(seed=seed)
-            self.windows.append(deque([observation] * history, maxlen=history))
+            self.windows[i].add(observation)
             self._film(i)
         steps = 0
         while running := [i for i, result in enumerate(self.results) if result is None]:
             started = time.perf_counter()
-            actions = self.policy.act(
-                stack_observations([self.windows[i] for i in running], self.policy)
-            ).numpy()
+            windows = [self.windows[i].frames for i in running]
+            actions = self.policy.act(observation_from_frames(windows, self.policy.spec)).numpy()
             calls.append(time.perf_counter() - started)
             steps += 1
             for action, i in zip(actions, running, strict=True):
                 observation, _, terminated, truncated, info = self.envs[i].step(action)
-                self.windows[i].append(observation)
+                self.windows[i].add(observation)
                 self.last_actions[i].append(action)
                 self._film(i)
                 if terminated or truncated:
@@ -198,20 +196,6 @@ class _Group:
 def is_standing(actions: Sequence[np.ndarray]) -> bool:
     """Whether the last `STANDING` actions (of as many as there were) all lie within `ALIKE` of each other."""
     return len(actions) == STANDING and float(np.ptp(np.stack(actions), axis=0).max()) <= ALIKE
-
-
-def stack_observations(windows: Sequence[Sequence[Mapping[str, Any]]], policy: Policy) -> dict[str, Any]:
-    """Environments' observation windows as one batch in the policies' layout."""
-
-    def stacked(key: str) -> torch.Tensor:
-        return torch.from_numpy(np.stack([np.stack([frame[key] for frame in window]) for window in windows]))
-
-    batch: dict[str, Any] = {"state": stacked("state").float(), "images": {}}
-    if policy.spec.environment_state_dim:
-        batch["environment_state"] = stacked("environment_state").float()
-    for camera in policy.spec.camera_names:
-        batch["images"][camera] = stacked(camera if camera in windows[0][0] else "image")
-    return batch
 
 
 def _numbers(info: Mapping[str, Any]) -> dict[str, float]:

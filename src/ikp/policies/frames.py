@@ -1,0 +1,195 @@
+"""A policy's observation from the frames of a control loop, Gymnasium's or LeRobot's."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ikp.spec import DataSpec, Observation
+
+
+def observation_from_frames(windows: Sequence[Sequence[Mapping[str, Any]]], spec: DataSpec) -> Observation:
+    """One batched observation from the last frames of each of one or several environments.
+
+    A frame is what `env.step` returns as observation, or what LeRobot's robots and data sets give. It holds:
+
+    - `state` or `observation.state`, and `environment_state` or `observation.environment_state`: vectors with the
+      dimensions that `spec` names, in its units.
+    - An image for each camera NAME of `spec`, as NAME, `observation.images.NAME`, `observation.NAME` or NAME in a
+      mapping `images`; the only camera also as `image` or `observation.image`. Images are (height, width, 3) or
+      (3, height, width), uint8, or floating-point numbers from 0 to 1.
+
+    Values are NumPy arrays, torch tensors on any device, or lists, of any real type, with or without a leading
+    dimension of size 1. A frame may hold more than that; what `spec` does not name is ignored.
+
+    Args:
+        windows: for each row of the batch its last `policy.config.history` frames, oldest first; see `FrameHistory`.
+        spec: names and sizes, `policy.spec`.
+
+    Returns:
+        The observation, on the CPU. It shares no memory with the frames.
+
+    Raises:
+        ValueError: there is no frame, the numbers of frames differ, or a value is missing or has a wrong shape, type
+            or range; the message names its key.
+
+    Example:
+        frame, _ = env.reset()
+        action = policy.act(observation_from_frames([[frame]], policy.spec))[0]
+    """
+    counts = {len(window) for window in windows}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(
+            f"the windows hold {sorted(counts)} frames: give at least one window and one frame, all alike"
+        )
+    frames = [_read_frame(frame, spec) for window in windows for frame in window]
+
+    def stacked(value: Callable[[Mapping[str, Any]], np.ndarray]) -> Tensor:
+        rows = np.stack([value(frame) for frame in frames])
+        return torch.from_numpy(rows.reshape(len(windows), *counts, *rows.shape[1:]))
+
+    observation: Observation = {
+        "state": stacked(lambda frame: frame["state"]),
+        "images": {
+            name: stacked(lambda frame, name=name: frame["images"][name]) for name in spec.camera_names
+        },
+    }
+    if spec.environment_state_dim:
+        observation["environment_state"] = stacked(lambda frame: frame["environment_state"])
+    return observation
+
+
+class FrameHistory:
+    """The last frames of an episode, for a policy that sees several; the first frame is repeated at its start.
+
+    Args:
+        spec: names and sizes of the frames, `policy.spec`.
+        history: number of frames, `policy.config.history`.
+
+    Example:
+        history = FrameHistory(policy.spec, policy.config.history)
+        frame, _ = env.reset()
+        while True:
+            history.add(frame)
+            action = policy.act(history.observation)[0]
+            frame, *_ = env.step(action.numpy())
+    """
+
+    def __init__(self, spec: DataSpec, history: int) -> None:
+        if history < 1:
+            raise ValueError(f"history is {history}: an observation holds at least 1 frame")
+        self.spec, self.history = spec, history
+        self._frames: deque[Mapping[str, Any]] = deque(maxlen=history)
+
+    @property
+    def frames(self) -> tuple[Mapping[str, Any], ...]:
+        """The window, oldest first: a row of `observation_from_frames`. Empty before the first frame."""
+        return tuple(self._frames)
+
+    @property
+    def observation(self) -> Observation:
+        """The window as a batch of one.
+
+        Raises:
+            ValueError: there is no frame yet.
+        """
+        return observation_from_frames([self.frames], self.spec)
+
+    def add(self, frame: Mapping[str, Any]) -> None:
+        """Add the newest frame; the oldest one is dropped.
+
+        Args:
+            frame: as `observation_from_frames` takes it. It is copied: the loop may reuse its buffers.
+
+        Raises:
+            ValueError: as `observation_from_frames`; the history is then unchanged.
+        """
+        read = _read_frame(frame, self.spec)
+        copied = read | {"images": {name: image.copy() for name, image in read["images"].items()}}
+        self._frames.extend([copied] if self._frames else [copied] * self.history)
+
+    def reset(self) -> None:
+        """Forget all frames, at the start of an episode."""
+        self._frames.clear()
+
+
+def _read_frame(frame: Mapping[str, Any], spec: DataSpec) -> dict[str, Any]:
+    """The frame with the keys `state` and `environment_state`, float32, and `images`, (height, width, 3) uint8.
+
+    The result is a frame as well. Its images may share memory with the given frame.
+    """
+    if not isinstance(frame, Mapping):
+        raise ValueError(
+            f"a frame is a {type(frame).__name__}, not a mapping with 'state': give a list of windows, each a "
+            "list of frames ([[frame]] for a single one)"
+        )
+    return {
+        "state": _vector(frame, "state", spec.state_dim),
+        "environment_state": _vector(frame, "environment_state", spec.environment_state_dim),
+        "images": {camera: _image(frame, camera, spec) for camera in spec.camera_names},
+    }
+
+
+def _vector(frame: Mapping[str, Any], name: str, dim: int) -> np.ndarray:
+    if not dim:
+        return np.zeros(0, np.float32)
+    key, array = _find(frame, (name, f"observation.{name}"), f"{name!r}")
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{key!r} is {array.dtype}: give {dim} numbers")
+    if array.shape not in ((dim,), (1, dim)):
+        raise ValueError(
+            f"{key!r} has the shape {array.shape}: expected ({dim},), the dimensions of the data set"
+        )
+    return array.reshape(dim).astype(np.float32)
+
+
+def _image(frame: Mapping[str, Any], camera: str, spec: DataSpec) -> np.ndarray:
+    names = [camera, f"observation.images.{camera}", f"observation.{camera}"]
+    if len(spec.camera_names) == 1:
+        names += ["image", "observation.image"]
+    images = frame.get("images")
+    if isinstance(images, Mapping) and camera in images:
+        frame, names = images, [camera]
+    key, array = _find(frame, names, f"image of camera {camera!r}")
+    height, width, channels = spec.image_shapes[camera]
+    if array.ndim == 4 and len(array) == 1:
+        array = array[0]
+    if array.shape == (channels, height, width) != (height, width, channels):
+        array = array.transpose(1, 2, 0)
+    if array.shape != (height, width, channels):
+        raise ValueError(
+            f"image {key!r} has the shape {array.shape}: expected ({height}, {width}, {channels}), or channels "
+            "first; resize it as the images of the data set"
+        )
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"image {key!r} is {array.dtype}: give uint8, or floating-point numbers from 0 to 1")
+    levels = np.rint(array * 255.0) if array.dtype.kind == "f" else array
+    if not (levels.min() >= 0 and levels.max() <= 255):  # NaN is neither
+        raise ValueError(
+            f"image {key!r} is {array.dtype} from {array.min():g} to {array.max():g}: give whole numbers from 0 to "
+            "255 as uint8, or floating-point numbers from 0 to 1"
+        )
+    return levels.astype(np.uint8)
+
+
+def _find(frame: Mapping[str, Any], names: Sequence[str], what: str) -> tuple[str, np.ndarray]:
+    """The first of the names that the frame has, and its value."""
+    key = next((name for name in names if name in frame), None)
+    if key is None:
+        listed = ", ".join(repr(name) for name in names)
+        raise ValueError(f"the frame has no {what}: it needs one of the keys {listed}, and has {[*frame]}")
+    value = frame[key]
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        return key, (value.float() if value.is_floating_point() else value).numpy()
+    try:
+        return key, np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{key!r} cannot be read as an array: {error}") from error
