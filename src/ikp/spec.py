@@ -34,8 +34,8 @@ class Batch(Observation):
 
     Keys, beside those of `Observation`:
         action: (batch, action_dim) float32, in the units of the data set.
-        goal_state: (batch, state_dim) float32, the measured state at the next gripper event; only where it is asked
-            for (`Demonstrations.batch(..., goals=True)`).
+        goal_state: (batch, state_dim) float32, the measured state at the next gripper event; only from
+            `Demonstrations.batch(..., goals=True)`.
     """
 
     action: Float[Tensor, "batch action"]
@@ -48,18 +48,19 @@ class DataSpec:
 
     Attributes:
         action_names: one name per action dimension.
-        state_names: one name per dimension of the measured state; empty if there is none.
-        environment_state_names: the privileged state (object poses, in the robot's base frame); empty if there is none.
+        state_names: one name per dimension of the measured state; empty without a state.
+        environment_state_names: one name per dimension of the privileged state (object poses in the robot's base
+            frame); empty without one.
         image_shapes: camera name to (height, width, channels), pixels.
         fps: frames per second, which is also the rate of the actions [Hz].
         joint_dims: the action dimensions that are robot joint targets, in the order of the robot's q
             [rad or m]. Where a robot model is used, the same dimensions of the state are the measured joints.
-        discrete_dims: the action dimensions that only take the values 0 and 1 (a gripper).
+        discrete_dims: the action dimensions that are either 0 or 1 (a gripper).
         history: frames per observation, oldest first.
-        cameras: camera name to its model in the robot's base frame, of the cameras where it is known.
+        cameras: camera name to its model in the robot's base frame, for the cameras whose model is known.
 
     Raises:
-        ValueError: a size, name, rate or dimension is not usable; the message names it.
+        ValueError: a size, name, rate or dimension is invalid; the message names it.
     """
 
     action_names: tuple[str, ...]
@@ -107,12 +108,12 @@ class DataSpec:
 
     @property
     def environment_state_dim(self) -> int:
-        """Number of dimensions of the privileged state, 0 if there is none."""
+        """Number of dimensions of the privileged state, 0 without one."""
         return len(self.environment_state_names)
 
     @property
     def camera_names(self) -> tuple[str, ...]:
-        """Cameras in the order of the data set."""
+        """Names of the cameras, in the order of the data set."""
         return tuple(self.image_shapes)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,11 @@
-"""Demonstrations on disk as LeRobotDataset v3.0, and in memory."""
+"""Demonstrations on disk (LeRobotDataset v3.0) and in memory.
+
+- `demonstrations`: episodes in memory, and training batches from them.
+- `reader`: loads a folder; `index` finds columns and episodes, `parquet` and `video` decode files.
+- `writer`: writes a folder; `recorder` checks and encodes an episode, `metadata` and `stats` describe the data set,
+  `recovery` repairs it after a crash.
+- `layout`: keys, paths and features of the format.
+"""
 
 from ikp.data.demonstrations import Demonstrations
 from ikp.data.layout import DatasetError

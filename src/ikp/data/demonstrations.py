@@ -1,4 +1,4 @@
-"""Demonstrations in memory: every frame of every episode, batches by one gather."""
+"""Demonstrations in memory: all frames in one array per feature, and training batches gathered from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOSED = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Demonstrations:
-    """Episodes one after another, without gaps.
+    """The frames of all episodes, one episode after another.
 
     Attributes:
         spec: names, sizes and roles.
@@ -29,8 +29,8 @@ class Demonstrations:
         images: camera to (frame, height, width, 3).
         episode_index: (frame,) index of the episode in the data set.
         frame_index: (frame,) position in the episode, from 0.
-        success: (episode,) whether the task was solved; true where a data set does not say.
-        info: per episode what was stored with it, its seed for example.
+        success: (episode,) whether the task was solved; true if the data set does not say.
+        info: the information stored with each episode, its seed for example.
     """
 
     spec: DataSpec
@@ -105,7 +105,7 @@ class Demonstrations:
     def window(
         self, indices: Int[Tensor, " batch"], history: int | None = None
     ) -> Int[Tensor, "batch history"]:
-        """Frames of the observations that end at `indices`; the first of an episode is repeated at its start.
+        """The frames of the observations that end at `indices`; at its start an episode's first frame is repeated.
 
         Raises:
             ValueError: `history` is not positive.
@@ -119,14 +119,14 @@ class Demonstrations:
     def split(
         self, held_out: float | int, seed: int = 0
     ) -> tuple[Int[Tensor, " train"], Int[Tensor, " held_out"]]:
-        """Frames for training and frames of held-out episodes, chosen at random.
+        """Split the frames at random by episode, into frames for training and frames of held-out episodes.
 
         Args:
-            held_out: a share of the episodes (a float below 1) or their number (an integer).
+            held_out: a share of the episodes (a float below 1) or a number of episodes (an integer).
             seed: the same seed chooses the same episodes.
 
         Raises:
-            ValueError: no episode is left for one of the two.
+            ValueError: one of the two would have no episode.
         """
         count = max(1, round(held_out * self.episodes)) if isinstance(held_out, float) else held_out
         if not 0 < count < self.episodes:
@@ -143,13 +143,13 @@ class Demonstrations:
         return torch.cat([torch.arange(int(start), int(end)) for start, end in bounds])
 
     def first(self, episodes: int) -> Demonstrations:
-        """The first episodes, sharing memory with this object.
+        """The first episodes; they share memory with this object.
 
         Raises:
-            ValueError: there are not that many.
+            ValueError: there are fewer episodes.
         """
         if not 1 <= episodes <= self.episodes:
-            raise ValueError(f"{episodes} episodes asked for: choose 1 to {self.episodes}")
+            raise ValueError(f"{episodes} episodes requested: choose 1 to {self.episodes}")
         end = int(self.episode_bounds[episodes - 1, 1])
         return replace(
             self,
@@ -164,7 +164,7 @@ class Demonstrations:
         )
 
     def to(self, device: str | torch.device) -> Demonstrations:
-        """The same demonstrations in the memory of a device, where batches are then gathered."""
+        """A copy in the memory of a device; its batches are gathered there."""
         return replace(
             self,
             state=self.state.to(device),
@@ -178,7 +178,7 @@ class Demonstrations:
 
 
 def _gather(images: Tensor, window: Tensor) -> Tensor:
-    # index_select copies whole images; indexing with a matrix would go through each byte.
+    # index_select copies whole images; indexing with a matrix of indices would copy byte by byte.
     return images.index_select(0, window.flatten()).reshape(*window.shape, *images.shape[1:])
 
 

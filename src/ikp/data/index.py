@@ -1,4 +1,4 @@
-"""What a data set on disk holds: which columns mean what, which file holds which episode."""
+"""The index of a data set on disk: the meaning of its columns, and the file and rows of each episode."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ikp.spec import DataSpec
 
 @dataclass(frozen=True)
 class EpisodePlace:
-    """Where an episode's rows lie.
+    """The file and rows of an episode.
 
     Attributes:
         index: index of the episode in the data set.
         path: its data file.
         first_row: its first row in that file.
         length: its number of rows.
-        info: what was stored with it.
+        info: the information stored with the episode.
     """
 
     index: int
@@ -45,14 +45,14 @@ class EpisodePlace:
 
 
 def camera_features(info: Mapping[str, Any], cameras: Sequence[str] | None) -> dict[str, dict[str, Any]]:
-    """Camera name to its feature, with its key as "key" and its "shape" as (height, width, 3).
+    """Map each camera's name to its feature, with its column as "key" and its "shape" as (height, width, 3).
 
     Args:
         info: content of info.json.
-        cameras: the cameras wanted, by name or key; all colour cameras if None.
+        cameras: the cameras to use, by name or key; all colour cameras if None.
 
     Raises:
-        DatasetError: an unknown camera, or one that is not a colour image.
+        DatasetError: a camera is unknown or has no colour images.
     """
     found: dict[str, dict[str, Any]] = {}
     for key, feature in info["features"].items():
@@ -88,12 +88,13 @@ def read_spec(
     discrete_dims: Sequence[int] | None,
     history: int,
 ) -> DataSpec:
-    """The specification of a data set, with roles from meta/ikp.json, from the arguments, or by default.
+    """The specification of a data set.
 
-    Without either, every action dimension that is not discrete is taken for a joint.
+    The roles of action dimensions come from the arguments, else from meta/ikp.json; without either, every dimension
+    that is not discrete counts as a joint.
 
     Raises:
-        DatasetError: there is no action, or a vector is not one.
+        DatasetError: there is no action, or a state or action has more than one axis.
     """
     features = info["features"]
     if ACTION not in features:
@@ -139,17 +140,17 @@ def _dim_names(features: Mapping[str, Any], key: str) -> tuple[str, ...]:
 def find_episodes(
     root: Path, info: Mapping[str, Any], wanted: int | Sequence[int] | None
 ) -> list[EpisodePlace]:
-    """Where the wanted episodes lie, in ascending order.
+    """Files and rows of some episodes, in ascending order.
 
-    The data files are asked, not the metadata, which may lag behind in a folder whose writer was killed.
+    They are read from the data files: the metadata may lag behind in a folder whose writer was killed.
 
     Args:
         root: folder of the data set.
         info: content of info.json.
-        wanted: their indices, the number of first episodes, or None for all.
+        wanted: indices of episodes, a number of first episodes, or None for all.
 
     Raises:
-        DatasetError: none, or not all of them are there; a file is damaged.
+        DatasetError: an episode is missing, or a file is damaged.
     """
     paths = sorted((root / "data").glob("*/*.parquet"))
     listed = int(info["total_episodes"])
@@ -158,10 +159,10 @@ def find_episodes(
     indices = set(range(wanted)) if isinstance(wanted, int) else None if wanted is None else set(wanted)
     if indices is not None and not indices:
         raise DatasetError(
-            "no episode is asked for: give a positive number, a list of indices, or None for all"
+            "no episode is requested: give a positive number, a list of indices, or None for all"
         )
     own = (root / IKP_PATH).exists()
-    if own and indices is not None:  # one file per episode: no need to look into the others
+    if own and indices is not None:  # one file per episode: the others need not be opened
         chosen = [root / data_path(index) for index in sorted(indices)]
         paths = chosen if all(path.exists() for path in chosen) else paths
     places = [place for path in paths for place in _episodes_in(path)]
@@ -178,7 +179,7 @@ def find_episodes(
 def _missing_error(root: Path, missing: list[int], total: int, own: bool) -> DatasetError:
     if missing[0] >= total:
         return DatasetError(
-            f"episode {missing[0]} is asked for: {root} has {total} episodes, from 0 to {total - 1}"
+            f"episode {missing[0]} is requested: {root} has {total} episodes, from 0 to {total - 1}"
         )
     where = f" ({root / data_path(missing[0])})" if own else ""
     shown = ", ".join(str(index) for index in missing[:5]) + (", ..." if len(missing) > 5 else "")
@@ -210,10 +211,10 @@ def _episodes_in(path: Path) -> list[EpisodePlace]:
 
 
 def video_places(root: Path, key: str) -> dict[int, tuple[Path, float]]:
-    """Episode index to its video file and the time [s] at which the episode starts there.
+    """Map each episode's index to its video file and the time [s] at which the episode starts in it.
 
     Raises:
-        DatasetError: the metadata of the episodes is missing or does not tell.
+        DatasetError: meta/episodes is damaged or lacks the columns for videos.
     """
     columns = [f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
     places: dict[int, tuple[Path, float]] = {}
@@ -224,7 +225,7 @@ def video_places(root: Path, key: str) -> dict[int, tuple[Path, float]]:
         except (OSError, pa.ArrowException) as error:
             raise damaged(path, error) from error
         if table.num_columns != 4:
-            raise DatasetError(f"{path} lacks {columns}: it does not tell where the videos are")
+            raise DatasetError(f"{path} lacks {columns}: these columns say where the videos are")
         for index, chunk, file, start in zip(*(column.to_pylist() for column in table.columns), strict=True):
             video = info["video_path"].format(video_key=key, chunk_index=chunk, file_index=file)
             places[index] = (root / video, float(start))

@@ -46,8 +46,8 @@ def features_from_spec(spec: DataSpec, units: Mapping[str, Sequence[str]] | None
     """The `features` of info.json: data type, shape and names of every column.
 
     Args:
-        spec: what one frame holds.
-        units: unit of each dimension for some of the vector features, kept under the key "units".
+        spec: names and sizes of a frame's values.
+        units: the unit of each dimension, for some of the vector features; stored under the key "units".
 
     Raises:
         ValueError: `units` names an unknown feature or has the wrong length.

@@ -1,4 +1,4 @@
-"""Data files: an episode as a parquet table, and columns back as NumPy arrays."""
+"""Data files: an episode is written as a parquet table, and columns are read as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from ikp.data.layout import DatasetError
 
 INFO_KEY = b"ikp"
-"""Key of an episode's own information in the metadata of its data file."""
+"""Key of the information about an episode in the metadata of its data file."""
 _IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -28,7 +28,7 @@ def index_columns(
     Args:
         length: frames of the episode.
         episode: its index.
-        first_frame: number of frames in all the episodes before it.
+        first_frame: number of frames in all earlier episodes.
         fps: frames per second.
         task_index: index of its task.
     """
@@ -75,7 +75,7 @@ def open_data_file(path: Path) -> pq.ParquetFile:
     """Open a parquet file.
 
     Raises:
-        DatasetError: it is missing, empty or damaged.
+        DatasetError: the file is missing, empty or damaged.
     """
     try:
         return pq.ParquetFile(path, memory_map=False)
@@ -95,7 +95,7 @@ def damaged(path: Path, error: object) -> DatasetError:
 
 
 def episode_info(file: pq.ParquetFile) -> dict[str, Any]:
-    """What was stored with the episode of a data file; empty for files of other origin."""
+    """The information stored with the episode of a data file; empty for files that ikp did not write."""
     return json.loads((file.schema_arrow.metadata or {}).get(INFO_KEY, b"{}"))
 
 
@@ -103,7 +103,7 @@ def numbers(column: pa.ChunkedArray | pa.Array, dim: int, key: str, path: Path) 
     """A numeric column as (frame, dim) in its own type.
 
     Raises:
-        DatasetError: it holds nulls, no numbers, or vectors of another length.
+        DatasetError: the column holds nulls, no numbers, or vectors of another length.
     """
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
@@ -147,7 +147,7 @@ def decode_image(file: bytes, height: int, width: int, resize: tuple[int, int] |
     """Decode an image to (height, width, 3) uint8, resized to (height, width) `resize` if given.
 
     Raises:
-        ValueError: it cannot be decoded or does not have the size that info.json gives.
+        ValueError: the image cannot be decoded or does not have the size that info.json gives.
     """
     try:
         picture = Image.open(io.BytesIO(file))

@@ -1,4 +1,4 @@
-"""Read a LeRobotDataset v3.0 folder into memory."""
+"""Load a LeRobotDataset v3.0 folder into memory."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ def load_dataset(
     history: int = 1,
     progress: bool = True,
 ) -> Demonstrations:
-    """Load demonstrations into memory, from a folder of ours or any LeRobotDataset v3.0 on disk.
+    """Load demonstrations into memory from any LeRobotDataset v3.0 folder.
 
-    "observation.state", "observation.environment_state" and "action" are used as they are named; each colour
-    camera becomes one image of the observation, from images or videos.
+    The columns "observation.state", "observation.environment_state" and "action" become state, environment state and
+    action; each colour camera, stored as images or as videos, becomes one image of the observation.
 
     Args:
         root: the folder that holds meta/info.json.
-        episodes: how many of the first episodes, or which ones; all if not given.
-        cameras: which cameras, by name or key; all colour cameras if not given, none if empty.
+        episodes: a number of first episodes, or a list of indices; all if not given.
+        cameras: cameras by name or key; all colour cameras if not given, none if empty.
         image_size: (height, width) to resize to, pixels.
-        joint_dims: action dimensions that are joints. Data sets of ours say it; elsewhere all that are not
-            discrete are taken.
+        joint_dims: action dimensions that are joints. If not given, they are read from meta/ikp.json; without that
+            file, all dimensions that are not discrete.
         discrete_dims: action dimensions that only take the values 0 and 1.
         history: frames per observation in the specification.
-        progress: show a bar when it takes longer than 2 s.
+        progress: show a bar when loading takes longer than 2 s.
 
     Raises:
         DatasetError: there is no data set; it is empty, incomplete, damaged or of another version; values are
-            not finite; or the images do not fit into memory. The message says which, and what to do.
+            not finite; or the images do not fit into memory. The message says which, and how to fix it.
     """
     root = Path(root)
     info = read_info(root)
@@ -77,7 +77,7 @@ def load_dataset(
 
 
 class _Loader:
-    """Fills one array per feature, the images in a pool of threads (decoding releases Python's lock)."""
+    """Fills one array per feature. A pool of threads decodes the images (decoding releases Python's lock)."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _Loader:
             )
 
     def load(self, bar: tqdm) -> None:
-        """Read all files. The first error ends it."""
+        """Read all files; stop at the first error."""
         pending: list[Future[int]] = []
         with ThreadPoolExecutor(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
@@ -137,7 +137,7 @@ class _Loader:
                 raise
 
     def _batches(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch, Path]]:
-        """Target frames, rows and file, a few rows at a time; rows of unwanted episodes are left out."""
+        """Target frames, rows and file, a few rows at a time, without the rows of other episodes."""
         columns = [key for key in (STATE, ENVIRONMENT_STATE, ACTION, SUCCESS) if key in self._features]
         columns += [camera["key"] for camera in self._stills.values()]
         numbered = list(enumerate(self._places))
@@ -203,7 +203,8 @@ class _Loader:
             lost = [place.index for place in self._places if place.index not in where]
             if lost:
                 raise DatasetError(
-                    f"{self._root / 'meta/episodes'} does not tell the videos of episodes {lost[:5]}"
+                    f"{self._root / 'meta/episodes'} does not list the videos of episodes "
+                    f"{lost[:5]}: restore it from a copy, or leave these episodes out"
                 )
             members: dict[Path, list[tuple[float, int]]] = {}
             for number, place in enumerate(self._places):
@@ -249,7 +250,7 @@ def _check_columns(file: pq.ParquetFile, columns: Sequence[str], path: Path) -> 
 
 
 def _available_memory() -> int | None:
-    """Free memory in bytes, None where the system does not tell."""
+    """Free memory in bytes; None if it is unknown on this system."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):

@@ -1,4 +1,4 @@
-"""One episode on its way to disk: frames are checked as they come, images become PNG files at once."""
+"""Record one episode in memory: each frame is checked and its images are encoded as soon as it is added."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ikp.data.stats import FeatureStats, image_stats
 from ikp.spec import DataSpec
 
 PNG_LEVEL = 1
-"""zlib level. A rendered 96x96 image: 0.4 ms and 7 KB; with Pillow's default level, 6: 1.6 ms and 5 KB."""
+"""Compression level. A rendered 96x96 image takes 0.4 ms and 7 KB; with Pillow's default, 6, 1.6 ms and 5 KB."""
 
 
 @dataclass(frozen=True)
 class EncodedEpisode:
-    """A checked episode ready to be written; picklable, so worker processes can send it.
+    """A checked episode, ready to be written. Worker processes can send it: it is picklable.
 
     Attributes:
         columns: LeRobot key to (frame, dim) float32 for vectors, (frame,) for reward, done and success.
@@ -47,11 +47,11 @@ class EncodedEpisode:
 
 
 class EpisodeRecorder:
-    """Collects the frames of one episode.
+    """The frames of one episode, until it is finished.
 
     Args:
-        spec: what one frame holds.
-        executor: where images are encoded; without one `add` encodes them itself before it returns.
+        spec: names and sizes of a frame's values.
+        executor: encodes the images; without one `add` encodes them before it returns.
     """
 
     def __init__(self, spec: DataSpec, executor: Executor | None = None) -> None:
@@ -73,15 +73,15 @@ class EpisodeRecorder:
         done: bool = False,
         success: bool = False,
     ) -> None:
-        """Add the observation at one time and the action chosen there; the rest is what followed.
+        """Add an observation and the action chosen for it, with the reward and outcome that followed.
 
         Args:
             observation: "state" (state_dim,), "environment_state" (environment_state_dim,) and
-                "images" {camera: (height, width, 3) uint8}, as far as the specification has them.
+                "images" {camera: (height, width, 3) uint8}; only those in the specification are needed.
             action: (action_dim,).
 
         Raises:
-            ValueError: something is missing, has a wrong shape or type, or is not finite; nothing is added.
+            ValueError: a value is missing, has a wrong shape or type, or is not finite; the frame is not added.
         """
         frame = len(self._rows)
         row: dict[str, Any] = {REWARD: float(reward), DONE: bool(done), SUCCESS: bool(success)}
@@ -100,7 +100,11 @@ class EpisodeRecorder:
             self._encoded.setdefault(IMAGES + camera, []).append(self._encode(image))
 
     def finish(self, *, success: bool | None = None, info: Mapping[str, Any] | None = None) -> EncodedEpisode:
-        """The finished episode: its last frame is marked as done, and as a success or failure if told.
+        """The finished episode; its last frame is marked as done.
+
+        Args:
+            success: whether the task was solved, marked at the last frame; the frames' own marks if not given.
+            info: anything JSON can hold, kept with the episode.
 
         Raises:
             ValueError: there is no frame.

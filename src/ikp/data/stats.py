@@ -1,7 +1,7 @@
 """Statistics of features, per episode and joined over episodes, in LeRobot's layout.
 
-Vectors give lists of length dim; images give (3, 1, 1) values in [0, 1]. All numbers are float64, so that a
-data set that was interrupted and continued ends with exactly the statistics of one written in one go.
+Statistics of vectors have the shape (dim,), those of images (3, 1, 1), in [0, 1]. All are float64, so that a data set
+that was interrupted and continued ends with exactly the statistics of one written without interruption.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def image_stats(histograms: Sequence[Sequence[int]]) -> FeatureStats:
     """Exact statistics of an episode's images from their histograms.
 
     Args:
-        histograms: for each frame 3 x 256 counts (red, green, blue), as of Pillow's `Image.histogram`.
+        histograms: for each frame 3 x 256 counts (red, green, blue), from Pillow's `Image.histogram`.
     """
     counts = np.asarray(histograms, dtype=np.int64).reshape(len(histograms), 3, 256).sum(axis=0)
     levels = np.arange(256) / 255.0

@@ -1,4 +1,4 @@
-"""Frames of episodes that lie in video files."""
+"""Frames of episodes from video files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def decode_video(
     Args:
         path: the video.
         spans: for each episode its start in the video [s] and its number of frames, in ascending order.
-        fps: frames per second of the data set; the video is taken to have a frame for each.
+        fps: frames per second of the data set and of the video.
         size: (height, width) to resize to.
 
     Yields:
         Position in `spans`, frame in that episode, image (height, width, 3) uint8.
 
     Raises:
-        DatasetError: the file is missing or damaged, or frames are missing in it.
+        DatasetError: the file is missing or damaged, or lacks frames.
     """
     import av
 

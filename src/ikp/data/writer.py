@@ -30,22 +30,21 @@ METADATA_INTERVAL = 1.0
 class DatasetWriter:
     """Creates a data set or continues one, episode by episode.
 
-    An episode is one data file, written under a temporary name, flushed and renamed; a kill or a power loss
-    costs at most the episode that is open. Metadata follow from the data files and are brought up to date at
-    most once a second, on `close`, and when the folder is opened again. The files are of no use to a second
-    writer while one is open, so the folder is locked.
+    Each episode is one data file, written under a temporary name, flushed and renamed: a kill or a power loss
+    costs at most the open episode. The metadata are computed from the data files and written at most once a second,
+    on `close`, and when the folder is opened again. The folder is locked while a writer is open.
 
     Args:
         root: the folder; made if it does not exist.
-        spec: what one frame holds. It must be the same when a data set is continued.
+        spec: names, sizes and roles of a frame's values; the same when a data set is continued.
         robot_type: name of the robot.
-        task: description of the task in words, the default of every episode.
+        task: description of the task in words, the default for every episode.
         units: LeRobot key ("observation.state", "action", ...) to the unit of each dimension.
         extra: anything JSON can hold, kept in meta/ikp.json when the data set is created.
 
     Raises:
-        DatasetError: the folder holds something else, another specification or damaged files.
-        OSError: it cannot be written, or another process is writing to it.
+        DatasetError: the folder holds other files, another specification or damaged files.
+        OSError: the folder cannot be written, or another process is writing to it.
 
     Example:
         with DatasetWriter("demonstrations", spec, robot_type="ur5e", task="insert the block") as writer:
@@ -89,7 +88,7 @@ class DatasetWriter:
 
     @classmethod
     def reopen(cls, root: str | Path) -> DatasetWriter:
-        """Continue a data set with its own specification; doing so and closing it repairs the metadata.
+        """Continue a data set with its own specification. Opening a folder repairs its metadata.
 
         Raises:
             DatasetError: the folder is not a data set written by this class.
@@ -135,18 +134,18 @@ class DatasetWriter:
         return len(self._recorder)
 
     def add_frame(self, observation: Mapping[str, Any], action: Any, **outcome: Any) -> None:
-        """Add a frame to the open episode, as `EpisodeRecorder.add`; images are encoded in the background."""
+        """Add a frame to the open episode, see `EpisodeRecorder.add`; images are encoded in the background."""
         self._check_open()
         self._recorder.add(observation, action, **outcome)
 
     def save_episode(
         self, *, success: bool | None = None, task: str | None = None, info: Mapping[str, Any] | None = None
     ) -> int:
-        """Finish the open episode and bring it to disk. After an OSError it is still open: call this again.
+        """Finish the open episode and write it to disk. After an OSError it is still open: call this again.
 
         Args:
-            success: marks the last frame.
-            task: description, where it differs from the writer's.
+            success: whether the task was solved, marked at the last frame.
+            task: description of the task; the writer's if not given.
             info: anything JSON can hold, kept with the episode.
 
         Returns:
@@ -163,11 +162,11 @@ class DatasetWriter:
         self._recorder = EpisodeRecorder(self.spec, self._encoder)
 
     def write_episode(self, episode: EncodedEpisode, *, task: str | None = None) -> int:
-        """Bring an encoded episode to disk and return its index.
+        """Write an encoded episode to disk and return its index.
 
         Raises:
-            OSError: the disk is full or not writable. All finished episodes are safe; `episodes` tells
-                whether this one is among them.
+            OSError: the disk is full or not writable. All finished episodes are safe; `episodes` counts this one if
+                its data file was written.
         """
         self._check_open()
         index = self._commit(episode, task)
@@ -195,7 +194,7 @@ class DatasetWriter:
             self._updated = time.monotonic()
 
     def close(self) -> None:
-        """Bring the metadata up to date and release the folder; frames of an open episode are dropped."""
+        """Write the metadata and unlock the folder; frames of an open episode are dropped."""
         if self._closed:
             return
         self._closed = True
