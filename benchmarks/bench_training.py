@@ -53,7 +53,7 @@ class Step:
         self.model: nn.Module = Straightforward(self.policy) if straightforward else self.policy
         self.model.to(device).train()
         self.optimizers = make_optimizers(self.model, self.config)
-        self.average = MovingAverage(self.model, self.config.ema)
+        self.average = MovingAverage(self.model)
         self.count = 0
 
     def __call__(self) -> None:
@@ -75,7 +75,7 @@ class Step:
 
     def update(self) -> None:
         """What follows the gradient."""
-        torch.nn.utils.clip_grad_norm_(self.average.parameters, self.config.clip, foreach=True)
+        torch.nn.utils.clip_grad_norm_(self.average.parameters, CLIP, foreach=True)
         for optimizer in self.optimizers:
             optimizer.step()
         self.average.update(self.count)

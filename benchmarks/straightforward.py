@@ -21,7 +21,7 @@ from ikp.kinematics import Robot
 from ikp.nets import DenseResNet
 from ikp.policies import ImplicitPolicy
 from ikp.policies.actions import JointTargets
-from ikp.policies.features import CHANGE_SCALE, LINK_GAIN, POSITION_SCALE
+from ikp.policies.link_features import CHANGE_SCALE, LINK_GAIN, POSITION_SCALE
 from ikp.policies.proposal import uniform_negatives
 
 
@@ -129,7 +129,7 @@ class Straightforward(nn.Module):
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """InfoNCE, gripper and proposal, as `ImplicitPolicy.loss`; draws the same negatives from the same seed."""
         policy, action = self.shared, batch["action"]
-        expert = policy.variables.encode(batch["state"][:, -1], action)
+        expert = policy.actions.encode(batch["state"][:, -1], action)
         context, measured = self.observe(batch)
         prefix = expert + self.config.prefix_noise * policy.scale.std * torch.randn_like(expert)
         low, high = policy.scale(policy.bounds.low), policy.scale(policy.bounds.high)
@@ -164,7 +164,7 @@ class Straightforward(nn.Module):
         assert policy.gripper is not None
         inputs = [context, policy.scale(values)]
         if self.config.fine_motion:
-            motions = policy.variables.motions(state, values) / policy.gripper.spread.std
+            motions = policy.actions.motions(state, values) / policy.gripper.spread.std
             inputs += [torch.tanh(20 * motions), torch.tanh(5 * motions)]
         return policy.gripper.net(torch.cat(inputs, -1))
 
@@ -217,7 +217,7 @@ class Straightforward(nn.Module):
         if self.chain is None or policy.poses is None or measured is None:
             return own
         residual = policy.poses.residual
-        is_delta = isinstance(policy.variables, JointTargets) and policy.variables.delta
+        is_delta = isinstance(policy.actions, JointTargets) and policy.actions.delta
         target = measured.joints + values if is_delta else values
         pose = self.chain(residual(target), residual.link)
         link = torch.cat([pose - policy.poses.center, CHANGE_SCALE * (pose - measured.poses)], -1)

@@ -120,7 +120,7 @@ def main() -> None:
     policies = {}
     for run in given.runs:
         policy = load_policy(policy_folder(run))
-        if not isinstance(policy, ImplicitPolicy) or not isinstance(policy.variables, JointTargets):
+        if not isinstance(policy, ImplicitPolicy) or not isinstance(policy.actions, JointTargets):
             parser.error(f"{run} is no implicit policy over joints: choose runs of implicit-joint or ikp")
         name = policy_origin(run)["method"] + ("-image" if policy.config.has_image_plane else "")
         if name in policies:

@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from ikp.policies.inference import search
 from torch import Tensor
 
 import ikp
 from ikp.files import write_json
 from ikp.policies import ImplicitPolicy
-from ikp.policies.inference import search
 from ikp.provenance import origin
 from ikp.rollouts.evaluate import evaluate
 from ikp.rollouts.summary import summarize

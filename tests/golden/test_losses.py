@@ -18,6 +18,7 @@ from ikp.data import Demonstrations
 from ikp.kinematics import Camera, forward_kinematics, iiwa14_dual, project, ur5e
 from ikp.nets import EncoderConfig
 from ikp.policies import DataSpec, Policy, PolicyConfig, make_policy, method_config
+from ikp.policies.config import Ablations, ImagePlaneConfig
 from ikp.training.config import TrainConfig
 from ikp.training.optimizer import make_optimizers, schedule
 from ikp.training.scene_motion import SceneMotion
@@ -79,7 +80,7 @@ def _images(goal: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def small(method: str, **changes: Any) -> PolicyConfig:
-    encoder = EncoderConfig(channels=8, bfloat16=False)
+    encoder = EncoderConfig(channels=8)
     base = PolicyConfig(width=32, blocks=1, negatives=8, bfloat16=False, encoder=encoder)
     return replace(method_config(method, base), **changes)
 
@@ -93,7 +94,7 @@ CASES: dict[str, tuple[str, bool, PolicyConfig, bool]] = {
     "ikp-state": ("ur5e", False, small("ikp"), False),
     "ikp-state-moved-scenes": ("ur5e", False, small("ikp"), True),
     "ikp-state-two-arms": ("iiwa14_dual", False, small("ikp"), False),
-    "ikp-state-tip": ("iiwa14_dual", False, small("ikp", links="tip"), False),
+    "ikp-state-tip": ("iiwa14_dual", False, small("ikp", ablation=Ablations(links="tip")), False),
     "ikp-state-all-residuals": (
         "ur5e",
         False,
@@ -102,9 +103,9 @@ CASES: dict[str, tuple[str, bool, PolicyConfig, bool]] = {
     ),
     "explicit-pixels": ("ur5e", True, small("explicit"), False),
     "ikp-pixels": ("ur5e", True, small("ikp"), False),
-    "image-plane": ("ur5e", True, small("ikp", action_space="joint+cartesian+image"), False),
-    "image-plane-moved-scenes": ("ur5e", True, small("ikp", action_space="joint+cartesian+image"), True),
-    "explicit-image-plane": ("ur5e", True, small("explicit", action_space="joint+image"), False),
+    "image-plane": ("ur5e", True, small("ikp", image_plane=ImagePlaneConfig()), False),
+    "image-plane-moved-scenes": ("ur5e", True, small("ikp", image_plane=ImagePlaneConfig()), True),
+    "explicit-image-plane": ("ur5e", True, small("explicit", image_plane=ImagePlaneConfig()), False),
 }
 
 
@@ -113,7 +114,7 @@ def train_losses(policy: Policy, data: Demonstrations, *, moved: bool) -> list[f
     config = TrainConfig(steps=STEPS, batch_size=BATCH, threads=1)
     has_goal = policy.plane is not None
     policy.fit_scales(data.state, data.action, data.environment_state, data.goal_state if has_goal else None)
-    motion = SceneMotion(policy.robot, policy.spec, degrees=8.0, metres=0.03, height=0.1) if moved else None
+    motion = SceneMotion(policy.robot, policy.spec, height=0.1) if moved else None
     optimizers, losses = make_optimizers(policy, config), []
     policy.train()
     for step in range(STEPS):
@@ -126,7 +127,7 @@ def train_losses(policy: Policy, data: Demonstrations, *, moved: bool) -> list[f
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * schedule(step / STEPS, config.warmup)
+                group["lr"] = group["base_lr"] * schedule(step / STEPS)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 5.0)
         for optimizer in optimizers:

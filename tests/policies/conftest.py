@@ -75,7 +75,7 @@ def assert_walk_equals_all_at_once(policy: ImplicitPolicy, batch: dict) -> None:
     for name, parameter in policy.named_parameters():
         if ".residual." in name:
             parameter.add_(0.03 * torch.randn_like(parameter))
-    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
     candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
     context, joints = policy.context(batch), policy._joints(batch)
     together = policy.given(context, joints, expert)(candidates)

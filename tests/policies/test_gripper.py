@@ -81,7 +81,7 @@ def test_the_gripper_sees_motions_where_the_variables_are_absolute(space):
     observation = {"state": state[:, None], "environment_state": torch.zeros(9, 1, 1)}
     policy.act(observation)
     chosen = policy.choose(observation, policy.context(observation))
-    torch.testing.assert_close(seen[0], policy.variables.motions(state, chosen), atol=1e-3, rtol=0)
+    torch.testing.assert_close(seen[0], policy.actions.motions(state, chosen), atol=1e-3, rtol=0)
     assert (seen[0] - chosen).abs().max() > 0.1
 
 
@@ -95,7 +95,7 @@ def test_exact_motions_are_shown_in_training():
             config = replace(CONFIG, kind=kind, action_space=space, residual=residual, fine_motion=fine)
             policy = make_policy(ur5e(), spec(), config)
             policy.fit_scales(state, action, torch.zeros(9, 1))
-            expert = policy.variables.encode(state, action)
+            expert = policy.actions.encode(state, action)
             assert policy.gripper is not None
             seen = []
             policy.gripper.register_forward_pre_hook(lambda module, args, seen=seen: seen.append(args[2]))

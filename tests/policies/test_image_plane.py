@@ -18,8 +18,8 @@ from ikp.policies import (
     make_policy,
     save_policy,
 )
-from ikp.policies.features import LINK_FEATURES, LINK_GAIN
 from ikp.policies.image_plane import ERROR_SCALE, OBSERVED_FEATURES
+from ikp.policies.link_features import LINK_FEATURES, LINK_GAIN
 
 from .conftest import assert_walk_equals_all_at_once, small_batch, small_config, small_spec
 

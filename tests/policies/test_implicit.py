@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from ikp.policies.inference import Walk, joint_log_density, langevin, search
 from torch.distributions import Normal
 
 from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
 from ikp.policies.config import LINKS
-from ikp.policies.inference import Walk, joint_log_density, langevin, search
 from ikp.policies.normalizer import Bounds
 from ikp.policies.proposal import scale_gradient, uniform_negatives
 
@@ -31,7 +31,7 @@ def test_a_walk_equals_all_dimensions_at_once(robot, residual, links):
 
 def test_only_the_tips_energy_sees_a_pose_where_only_the_tip_is_shown(robot):
     policy, batch = fitted(robot, "ikp", links="tip", cartesian_observation=False)
-    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
     candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
     context, joints = decision(policy, batch)
     with torch.no_grad():
@@ -44,7 +44,7 @@ def test_only_the_tips_energy_sees_a_pose_where_only_the_tip_is_shown(robot):
 
 def test_energies_of_a_dimension_ignore_later_dimensions(robot):
     policy, batch = fitted(robot, "ikp")
-    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
     candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
     context, joints = decision(policy, batch)
     before = policy.given(context, joints, expert)(candidates)
@@ -92,7 +92,7 @@ def test_the_learned_proposal_is_the_density_of_its_draws(robot):
 
 def test_a_learned_proposal_starts_from_the_data_and_learns_the_mean(robot):
     policy, batch = fitted(robot, "ikp", proposal="learned", width=64)
-    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
     context = policy.context(batch).detach()
     assert 0.3 < float(policy.proposal(context).stddev.detach().mean()) < 2
     optimizer = torch.optim.AdamW(policy.proposal.parameters(), lr=3e-3)
@@ -166,7 +166,7 @@ def test_density_gradient_through_the_kinematics_equals_finite_differences(robot
     batch = {key: value.double() if torch.is_tensor(value) else value for key, value in batch.items()}
     context, joints = decision(policy, batch)
     context, joints = context[:2].detach(), joints[:2]
-    expert = policy.variables.encode(batch["state"][:2, -1], batch["action"][:2])
+    expert = policy.actions.encode(batch["state"][:2, -1], batch["action"][:2])
     leaf = expert.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(joint_log_density(policy, context, joints, leaf).sum(), leaf)
     step = 1e-8  # the energies are piecewise linear: a longer one often meets a kink

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ikp.policies.inference import search
+from ikp.policies.numpy_search import is_quick, numpy_search
 
 from ikp.kinematics import PrefixPose, Robot, iiwa14, iiwa14_dual, load_robot, ur5e
 from ikp.kinematics._numpy_arcs import ArcWalk
 from ikp.policies import implicit
-from ikp.policies.inference import search
-from ikp.policies.numpy_search import is_quick, numpy_search
 
 from .conftest import fitted
 from .test_image_plane import imaged

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from ikp.policies.inference import search
 
 from ikp.kinematics import iiwa14_dual, ur5e
 from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
-from ikp.policies.inference import search
 
 from .conftest import small_config
 
@@ -188,7 +188,7 @@ def test_energies_and_context_in_single_precision_equal_the_straightforward_form
     context, measured = reference.observe(batch)
     tolerance = {"rtol": 1e-4, "atol": 5e-5}
     torch.testing.assert_close(policy.context(batch), context, **tolerance)
-    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
     unit = torch.rand(*expert.shape, 9)
     low, high = policy.bounds.low[:, None], policy.bounds.high[:, None]
     candidates = low + unit * (high - low)
@@ -217,7 +217,7 @@ def test_single_precision_acts_the_same_from_pixels(space):
     policy, batch = arm_policy("ur5e", space, residual=residual, pixels=True, dtype=torch.float32)
     policy.eval()
     plain = straightforward.Straightforward(policy).choose(batch)
-    command = policy.variables.decode(batch["state"][:, -1], plain)
+    command = policy.actions.decode(batch["state"][:, -1], plain)
     torch.testing.assert_close(policy.act(batch)[:, :6], command, rtol=0, atol=2e-5)
 
 

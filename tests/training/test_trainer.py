@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from ikp.training.augmentation import shift_images
 
 from ikp.data import Demonstrations
 from ikp.kinematics import Camera, ur5e
 from ikp.nets import EncoderConfig
 from ikp.policies import DataSpec, Policy, PolicyConfig, load_policy, make_policy
-from ikp.training.augmentation import shift_images
 from ikp.training.config import OPTIMIZERS, TrainConfig
 from ikp.training.optimizer import MovingAverage, make_optimizers, schedule
 from ikp.training.trainer import batch_indices, train

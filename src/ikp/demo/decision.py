@@ -174,7 +174,7 @@ def _energies_and_poses(policy: ImplicitPolicy, observation: Observation) -> dic
     assert policy.robot is not None
     values, energies, chosen = policy.energy_slices(observation, POINTS)
     measured = policy.measured_joints(observation)
-    target = policy.variables.decode(observation["state"][:, -1], chosen)
+    target = policy.actions.decode(observation["state"][:, -1], chosen)
     shift = target - chosen
     candidates = values + shift[..., None]
     corrected = policy.poses.residual.candidates(target, candidates, slice(None))

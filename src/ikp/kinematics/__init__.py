@@ -24,19 +24,15 @@ from ikp.kinematics.inverse import IKSolution, inverse_kinematics
 from ikp.kinematics.jacobian import jacobian
 from ikp.kinematics.links import Joint, Link, Mimic
 from ikp.kinematics.loading import load_robot
-from ikp.kinematics.residual import DenseJointResidual, JointOffset, LinkResidual
 from ikp.kinematics.robot import Robot
 from ikp.kinematics.sequential import PrefixPose, far_end_poses, joint_arcs
 
 __all__ = [
     "Camera",
-    "DenseJointResidual",
     "IKSolution",
     "Joint",
     "JointArcs",
-    "JointOffset",
     "Link",
-    "LinkResidual",
     "Mimic",
     "PrefixPose",
     "Robot",

@@ -1,4 +1,4 @@
-"""`PrefixPose` in NumPy, for a few configurations on a CPU, where a tensor's call costs more than its numbers.
+"""`PrefixPose` in NumPy, for small batches on a CPU, where per-call overhead exceeds the arithmetic.
 
 A frame is kept columns first, (4, 3): the directions of x, y and z, then the origin. The fixed links between two
 joints are folded into the constants of the second one, so a joint costs one product.
@@ -44,6 +44,11 @@ class ArcWalk:
         """Fix joint j by its cosine and sine (count, 1, 1); the joints before it in its chain are fixed already."""
         constant, by_cos, by_sin = self._place(j)[:, 0].swapaxes(0, 1)
         self._frames[j] = constant + by_cos * cos + by_sin * sin
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Go on with these configurations; one may be repeated."""
+        self._frames = {j: frame[rows] for j, frame in self._frames.items()}
+        self._arcs.clear()
 
     def _place(self, j: int) -> np.ndarray:
         """(count, 2, 3, 4, 3) of own frame and far end."""

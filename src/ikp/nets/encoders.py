@@ -14,48 +14,40 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+STEM = 4
+"""Side of the blocks of pixels that the keypoint encoder's first convolution joins: its maps have a quarter of the
+image's resolution."""
+COARSE_LAYERS = 2
+"""3x3 convolutions of the keypoint encoder at half of that resolution."""
+HEADS = 32
+"""Keypoints."""
+SEEN = 16
+"""Local features read at each keypoint."""
+FEATURES = 128
+"""Size of the feature vector of `keypoint` and `pool`."""
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """How images become features.
 
     Attributes:
-        kind: `keypoint`, `pool` or `resnet26`.
+        kind: `keypoint` (ours, for processors without a GPU), `pool` (the light one of Implicit BC) or `resnet26` (the
+            paper's, whose spatial softmax is the feature vector as it comes).
         channels: width of the convolutions.
-        stem: side of the blocks of pixels that the first convolution joins; the maps have this part of the image's
-            resolution (`keypoint` only).
-        coordinates: give every pixel its row and column as two more channels (`keypoint` only; `resnet26` has them).
-        fine_layers: further 3x3 convolutions at the stem's resolution (`keypoint` only).
-        layers: 3x3 convolutions at half of it (`keypoint` only).
-        heads: keypoints (`keypoint` only).
-        seen: local features read at each keypoint (`keypoint` only).
-        features: size of the feature vector after the last linear layer.
-        normalize: LayerNorm on the features, so that they arrive at unit scale beside the joints. Without
-            it a spatial softmax starts at a standard deviation of about 0.03 and is hardly used.
-        bfloat16: run the convolutions in bfloat16.
+
+    Raises:
+        ValueError: an unknown kind, or no channels.
     """
 
     kind: str = "keypoint"
     channels: int = 64
-    stem: int = 4
-    coordinates: bool = False
-    fine_layers: int = 0
-    layers: int = 2
-    heads: int = 32
-    seen: int = 16
-    features: int = 128
-    normalize: bool = True
-    bfloat16: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in ENCODERS:
             raise ValueError(f"encoder kind is {self.kind!r}: choose one of {sorted(ENCODERS)}")
-        for name in ("channels", "stem", "heads", "features"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"encoder {name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("fine_layers", "layers", "seen"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"encoder {name} is {getattr(self, name)}: it must be 0 or more")
+        if self.channels < 1:
+            raise ValueError(f"encoder channels is {self.channels}: it must be at least 1")
 
 
 class SpatialSoftmax(nn.Module):
@@ -111,18 +103,17 @@ class ConvBottleneck(nn.Module):
         return x + self.layers(x)
 
 
-def _resnet26(inputs: int, config: EncoderConfig) -> tuple[nn.Module, int]:
+def _resnet26(inputs: int, channels: int) -> tuple[nn.Module, int]:
     """The 26-layer conv ResNet of Implicit BC's pixel policies: 1 + 8 x 3 + 1 convolutions."""
-    channels = config.channels
-    layers = [CoordinateChannels(), nn.Conv2d(inputs + 2, channels, 3, padding=1)]
+    layers: list[nn.Module] = [CoordinateChannels(), nn.Conv2d(inputs + 2, channels, 3, padding=1)]
     layers += [ConvBottleneck(channels) for _ in range(8)]
     layers += [nn.Conv2d(channels, channels, 1), SpatialSoftmax()]
     return nn.Sequential(*layers), 2 * channels
 
 
-def _pool(inputs: int, config: EncoderConfig) -> tuple[nn.Module, int]:
+def _pool(inputs: int, channels: int) -> tuple[nn.Module, int]:
     """The light encoder of Implicit BC: 4 x [3x3 convolution, ReLU, 2x2 max-pool], global average."""
-    sizes = [inputs, config.channels // 2, config.channels, 2 * config.channels, 4 * config.channels]
+    sizes = [inputs, channels // 2, channels, 2 * channels, 4 * channels]
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
@@ -159,29 +150,22 @@ class KeypointTrunk(nn.Module):
 
     Args:
         inputs: image channels.
-        config: `channels` is the width of the maps, `layers` the number of 3x3 convolutions at the
-            coarser scale, `heads` the number of keypoints, `seen` the local features read at each; another `stem`
-            than 4 changes the resolutions.
+        channels: width of the maps.
     """
 
-    def __init__(self, inputs: int, config: EncoderConfig) -> None:
+    def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
-        channels, heads, seen = config.channels, config.heads, config.seen
-        fine: list[nn.Module] = [CoordinateChannels()] if config.coordinates else []
-        joined = config.stem**2 * (inputs + 2 * config.coordinates)
-        fine += [SpaceToDepth(config.stem), nn.Conv2d(joined, channels, 3, padding=1), nn.ReLU()]
-        for _ in range(config.fine_layers):
-            fine += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
+        self.fine = nn.Sequential(
+            SpaceToDepth(STEM), nn.Conv2d(STEM**2 * inputs, channels, 3, padding=1), nn.ReLU()
+        )
         coarse: list[nn.Module] = [SpaceToDepth(2), nn.Conv2d(4 * channels, channels, 1), nn.ReLU()]
-        for _ in range(config.layers):
+        for _ in range(COARSE_LAYERS):
             coarse += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
-        self.fine = nn.Sequential(*fine)
         self.coarse = nn.Sequential(*coarse, nn.Conv2d(channels, channels, 1), nn.Upsample(scale_factor=2))
         self.lateral = nn.Conv2d(channels, channels, 1)
-        self.merge = nn.Conv2d(channels, heads + seen, 1)
-        self.heads = heads
+        self.merge = nn.Conv2d(channels, HEADS + SEEN, 1)
         self.softmax = SpatialSoftmax()
-        self.size = heads * (2 + seen)
+        self.size = HEADS * (2 + SEEN)
 
     def forward(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch features"]:
         return self.read(self.map(x))
@@ -194,26 +178,26 @@ class KeypointTrunk(nn.Module):
     def read(self, maps: Float[Tensor, "batch channels rows4 columns4"]) -> Float[Tensor, "batch features"]:
         """The keypoints and what is seen there, from `map`."""
         merged = self._merged(torch.relu(maps))
-        positions, weights = self.softmax.weigh(merged[:, : self.heads])
-        local = merged[:, self.heads :].float().flatten(2).transpose(1, 2)
+        positions, weights = self.softmax.weigh(merged[:, :HEADS])
+        local = merged[:, HEADS:].float().flatten(2).transpose(1, 2)
         return torch.cat([positions, torch.bmm(weights, local).flatten(1)], 1)
 
     def _merged(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch maps rows columns"]:
         """The heads' logits and the local features; the temperature acts on weights, which are few, not on maps."""
-        sharpness = self.softmax.sharpness.expand(self.heads)
-        scale = torch.cat([sharpness, sharpness.new_ones(len(self.merge.weight) - self.heads)])
+        sharpness = self.softmax.sharpness.expand(HEADS)
+        scale = torch.cat([sharpness, sharpness.new_ones(SEEN)])
         assert self.merge.bias is not None
         return nn.functional.conv2d(
             x, self.merge.weight * scale[:, None, None, None], self.merge.bias * scale
         )
 
 
-def _keypoint(inputs: int, config: EncoderConfig) -> tuple[nn.Module, int]:
-    trunk = KeypointTrunk(inputs, config)
+def _keypoint(inputs: int, channels: int) -> tuple[nn.Module, int]:
+    trunk = KeypointTrunk(inputs, channels)
     return trunk, trunk.size
 
 
-ENCODERS: dict[str, Callable[[int, EncoderConfig], tuple[nn.Module, int]]] = {
+ENCODERS: dict[str, Callable[[int, int], tuple[nn.Module, int]]] = {
     "keypoint": _keypoint,
     "pool": _pool,
     "resnet26": _resnet26,
@@ -226,18 +210,25 @@ class ImageEncoder(nn.Module):
     Args:
         frames: history frames per observation.
         config: the encoder's choices.
+        bfloat16: train the convolutions in bfloat16.
+
+    Attributes:
+        size: of the feature vector.
     """
 
-    def __init__(self, frames: int, config: EncoderConfig) -> None:
+    def __init__(self, frames: int, config: EncoderConfig, *, bfloat16: bool = True) -> None:
         super().__init__()
-        self.config = config
-        trunk, size = ENCODERS[config.kind](3 * frames, config)
+        self.trains_low = bfloat16
+        trunk, size = ENCODERS[config.kind](3 * frames, config.channels)
         for parameter in trunk.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.trunk = trunk
-        self.head = nn.Linear(size, config.features)
-        self.norm = nn.LayerNorm(config.features) if config.normalize else nn.Identity()
+        # A spatial softmax starts at a standard deviation of 0.03, small beside unit-scale joints: ours is normalised.
+        is_papers = config.kind == "resnet26"
+        self.size = size if is_papers else FEATURES
+        self.head = nn.Identity() if is_papers else nn.Linear(size, FEATURES)
+        self.norm = nn.Identity() if is_papers else nn.LayerNorm(FEATURES)
 
     def forward(
         self, images: UInt8[Tensor, "batch frames rows columns 3"]
@@ -252,7 +243,7 @@ class ImageEncoder(nn.Module):
     ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch channels rows4 columns4"]]:
         """`forward`, and the feature map behind it (`KeypointTrunk.map`).
 
-        Of the kind `keypoint` only.
+        For the kind `keypoint` only.
         """
         trunk = self.trunk
         assert isinstance(trunk, KeypointTrunk)
@@ -266,7 +257,7 @@ class ImageEncoder(nn.Module):
         """Frames on channels, -1 to 1."""
         batch, frames, rows, columns, _ = images.shape
         stacked = images.permute(0, 1, 4, 2, 3).reshape(batch, frames * 3, rows, columns)
-        low = self.config.bfloat16 and self.training
+        low = self.trains_low and self.training
         x = stacked.contiguous(memory_format=torch.channels_last).to(torch.bfloat16 if low else torch.float32)
         return x.mul_(1 / 127.5).sub_(1)
 

@@ -1,9 +1,11 @@
-"""Policies: the protocol, action variables, link-pose features, the implicit and the explicit policy.
+"""Policies: observations in, actions out, and the decision between.
 
 - `config`: `PolicyConfig`, and the paper's five methods by name.
-- `policy`: the base class; `implicit`, `explicit`: the two kinds; `inference`: search and Langevin.
-- `variables`, `features`, `observation`, `residual`, `normalizer`: what goes in and what comes out.
-- `image_plane`: the goal of the motion in a camera's image, and candidates against it.
+- `policy`: the base class and the `Context` of an observation; `implicit` and `explicit`: the two kinds.
+- `actions`, `gripper`: the numbers that are chosen; `observation`, `normalizer`: the features they are chosen from.
+- `link_features`, `residual`: candidates as poses of links; `image_plane`: against the goal in a camera's image.
+- `energy`: energies of all dimensions at once or step by step; `proposal`: where negatives come from.
+- `search`: the decision rule; `langevin`: decisions by gradients.
 - `frames`: the observation from the frames of a Gymnasium or LeRobot loop.
 - `checkpoint`: make, save and load.
 """

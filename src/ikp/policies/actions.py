@@ -16,7 +16,7 @@ from ikp.spec import DataSpec
 
 
 class RawActions(nn.Module):
-    """The variables are the continuous action dimensions as they come."""
+    """Takes the continuous action dimensions as they come."""
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
@@ -36,8 +36,12 @@ class RawActions(nn.Module):
     def motions(
         self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
     ) -> Float[Tensor, "batch dims"]:
-        """The variables themselves: what they mean is not known."""
+        """The variables themselves: their meaning is not known."""
         return variables
+
+    def shift(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch dims"]:
+        """Zero: the variables are no joint targets."""
+        return state.new_zeros(len(state), len(self.names))
 
 
 class JointTargets(nn.Module):
@@ -70,12 +74,17 @@ class JointTargets(nn.Module):
     def motions(
         self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
     ) -> Float[Tensor, "batch dims"]:
-        """The variables as differences from what is measured."""
+        """The variables as differences from the measured joints."""
         return variables if self.delta else variables - state[:, self.action_dims]
+
+    def shift(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch dims"]:
+        """The term that turns variables into joint targets: the measured joints for differences, else zero."""
+        measured = state[:, self.action_dims]
+        return measured if self.delta else torch.zeros_like(measured)
 
 
 LARGEST_STEP = 1.5
-"""Of a joint found by inverse kinematics, in units of what its speed limit allows between two frames. More than 1 since
+"""Largest accepted joint step from inverse kinematics, as a multiple of speed limit x frame time. More than 1 since
 the measured joints lag behind the commanded ones."""
 
 
@@ -134,6 +143,10 @@ class TipPoses(nn.Module):
             return variables
         vectors = variables.reshape(len(state), -1, 6)
         return self._from_measured(state, vectors[..., :3], exp_rotation(vectors[..., 3:]))
+
+    def shift(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch dims"]:
+        """Zero: the variables are no joint targets."""
+        return state.new_zeros(len(state), len(self.names))
 
     def _from_measured(
         self, state: Tensor, p: Float[Tensor, "batch tips 3"], R: Float[Tensor, "batch tips 3 3"]

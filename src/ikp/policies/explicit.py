@@ -9,9 +9,11 @@ from torch.nn import functional as F
 from ikp.kinematics import Robot
 from ikp.nets import DenseResNet
 from ikp.policies.config import PolicyConfig
-from ikp.policies.observation import Batch, Observation
-from ikp.policies.policy import Policy
-from ikp.spec import DataSpec
+from ikp.policies.policy import Context, Policy
+from ikp.spec import Batch, DataSpec
+
+FK_WEIGHT = 1.0
+"""lambda of the Cartesian loss (paper, Sec. IV-A.1)."""
 
 
 class ExplicitPolicy(Policy):
@@ -27,35 +29,30 @@ class ExplicitPolicy(Policy):
 
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Mean squared error of the standardised variables, plus the Cartesian losses for ExplicitFK."""
-        context, goal = self.observe(batch)
-        state, action = batch["state"][:, -1], batch["action"]
-        expert = self.variables.encode(state, action)
-        standard = self.regressor(context)
-        joints = F.mse_loss(standard, self.scale(expert))
-        gripper = self._gripper_loss(context, expert, self._disturbed(expert), batch)
-        hindsight = self._goal_losses(goal, batch)
-        parts = {"mse": joints.detach(), "gripper": gripper.detach()}
-        parts |= {name: value.detach() for name, value in hindsight.items()}
-        total = sum(hindsight.values(), joints + gripper)
-        if self.poses is not None and self.config.has_kinematics:
-            predicted = self.variables.decode(state, self._unscale(standard))
-            cartesian = F.mse_loss(self._link_poses(predicted), self._link_poses(self._joints_of(action)))
-            total = total + self.config.fk_weight * cartesian
-            parts["cartesian"] = cartesian.detach()
-        return total, parts
+        context, action = self.encode(batch), batch["action"]
+        expert = self.actions.encode(context.state, action)
+        standard = self.regressor(context.features)
+        parts = {
+            "mse": F.mse_loss(standard, self.scale(expert)),
+            "gripper": self._gripper_loss(context, expert, batch),
+            **self._goal_losses(context, batch),
+        }
+        if self.config.has_kinematics:
+            predicted = self.actions.decode(context.state, self._unscale(standard))
+            demonstrated = action[:, list(self.spec.joint_dims)]
+            error = F.mse_loss(self._link_poses(predicted), self._link_poses(demonstrated))
+            parts["cartesian"] = FK_WEIGHT * error
+        total = sum(parts.values(), standard.new_zeros(()))
+        return total, {name: value.detach() for name, value in parts.items()}
 
-    def choose(
-        self, observation: Observation, context: Float[Tensor, "batch context"]
-    ) -> Float[Tensor, "batch dims"]:
+    def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
         """The regressed variables."""
-        return self._unscale(self.regressor(context))
+        return self._unscale(self.regressor(context.features))
 
     def _unscale(self, standard: Tensor) -> Tensor:
         return standard * self.scale.std + self.scale.mean
 
-    def _joints_of(self, action: Tensor) -> Tensor:
-        return action[:, list(self.spec.joint_dims)]
-
     def _link_poses(self, q: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch features"]:
         assert self.poses is not None
-        return self.poses.features(self.poses.residual(q))[:, self.poses.shown].flatten(1)
+        far_ends = self.poses.far_ends(self.poses.residual(q))
+        return self.poses.features(far_ends)[:, self.poses.shown].flatten(1)

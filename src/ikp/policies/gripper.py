@@ -8,34 +8,31 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ikp.nets import DenseResNet
-from ikp.policies.config import PolicyConfig
 from ikp.policies.normalizer import Standardizer
 
 FINE_SCALES = (0.05, 0.2)
-"""Of the motions shown finely, in units of their own spread."""
+"""Scales at which motions are shown once more, in units of their own spread."""
 
 
 class GripperHead(nn.Module):
     """Logits of the discrete dimensions given the continuous ones.
 
     Whether to let go is decided by the last millimetres of a motion, while its standard deviation is that of long
-    moves: a head that sees motions in those units alone learns late to open at the goal, and a robot that stands still
-    there, holding, waits for ever. With `PolicyConfig.fine_motion` it is shown them as tanh(motion / scale) at finer
-    scales as well, as the expert did them; zero is to stay.
+    moves: a head that sees motions in those units alone learns late to open at the goal, and a robot that stops there,
+    holding, never recovers. It is shown them as tanh(motion / scale) at finer scales as well; zero is to stay.
 
     Args:
         context: size of the observation's features.
         motions: number of continuous variables.
         outputs: number of discrete dimensions.
-        config: `width` and `fine_motion`.
+        width: of its dense network.
     """
 
-    def __init__(self, context: int, motions: int, outputs: int, config: PolicyConfig) -> None:
+    def __init__(self, context: int, motions: int, outputs: int, *, width: int) -> None:
         super().__init__()
-        self.scales = FINE_SCALES if config.fine_motion else ()
         self.spread = Standardizer(motions)
-        inputs = context + motions * (1 + len(self.scales))
-        self.net = DenseResNet(inputs, outputs, width=config.width, blocks=1)
+        inputs = context + motions * (1 + len(FINE_SCALES))
+        self.net = DenseResNet(inputs, outputs, width=width, blocks=1)
 
     def fit(self, motions: Float[Tensor, "frames motions"]) -> None:
         """Take the motions' spread from demonstrations."""
@@ -55,7 +52,7 @@ class GripperHead(nn.Module):
             motions: the same as differences from what is measured, in their own units.
         """
         relative = motions / self.spread.std
-        fine = [torch.tanh(relative / scale) for scale in self.scales]
+        fine = [torch.tanh(relative / scale) for scale in FINE_SCALES]
         return self.net(torch.cat([context, standard, *fine], -1))
 
     def loss(

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ikp.kinematics import JointArcs, Robot, back_project, far_end_poses, joint_arcs, project
+from ikp.kinematics import Robot, back_project, project
 from ikp.kinematics.rotations import compose, exp_rotation, inverse_pose
 from ikp.nets.goal import (
     HeatMap,
@@ -29,7 +29,7 @@ from ikp.nets.goal import (
     sample_pixels,
 )
 from ikp.policies.config import PolicyConfig
-from ikp.policies.features import LINK_GAIN, FeatureArcs, LinkPoses, LinkTerms, LinkWalk
+from ikp.policies.link_features import LINK_GAIN, AffineFeatures, LinkPoses
 from ikp.spec import DataSpec
 
 RINGS = (0.015, 0.03, 0.045, 0.06, 0.08)
@@ -46,8 +46,7 @@ FINE_POSITION, FINE_HEADING = 0.02, 0.2
 SHIFT_SCALE = 0.02
 """Metres per unit of the patch's correction of the goal's place."""
 TIP_FEATURES = 5
-GOAL_FEATURES = 4
-OBSERVED_FEATURES = GOAL_FEATURES + 8
+OBSERVED_FEATURES = 12
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,10 @@ class Goal:
     profile: Float[Tensor, "batch angles"]
     heading: Float[Tensor, "batch 2"]
 
+    def rows(self, index: Int[Tensor, " kept"]) -> Goal:
+        """Some of the examples; one may be repeated."""
+        return Goal(*(value[index] for value in vars(self).values()))
+
 
 class ImagePlane(nn.Module):
     """A camera and what is read from its images through it.
@@ -78,7 +81,7 @@ class ImagePlane(nn.Module):
     Args:
         robot: a robot with one tip.
         spec: the data; the first of its cameras with a model is used.
-        config: the policy's choices (`PolicyConfig.image_plane`, the encoder).
+        config: the policy's choices, with an `image_plane`.
 
     Raises:
         ValueError: the robot has several tips, no camera has a model, or the encoder no feature map.
@@ -93,7 +96,8 @@ class ImagePlane(nn.Module):
 
     def __init__(self, robot: Robot, spec: DataSpec, config: PolicyConfig) -> None:
         super().__init__()
-        self.choices, self.camera = config.image_plane, _camera_of(spec)
+        assert config.image_plane is not None
+        self.camera = _camera_of(spec)
         if len(robot.tip_indices) != 1:
             raise ValueError(
                 f"robot {robot.name!r} has the tips {list(robot.tip_names)}: the image plane follows one tip; load "
@@ -118,7 +122,7 @@ class ImagePlane(nn.Module):
         self.heatmap = HeatMap(channels, phase)
         self.seen = nn.Conv2d(channels, SEEN, 1)
         self.profile = PolarProfile(SEEN + 3, len(RINGS), phase)
-        self.camera_pose = nn.Parameter(torch.zeros(6)) if self.choices.refine_camera else None
+        self.camera_pose = nn.Parameter(torch.zeros(6)) if config.image_plane.refine_camera else None
 
     @torch.no_grad()
     def fit(self, poses: LinkPoses, goal_joints: Float[Tensor, "frames dof"]) -> None:
@@ -128,16 +132,15 @@ class ImagePlane(nn.Module):
             poses: the kinematics.
             goal_joints: measured joints at the frames' next gripper events [rad or m].
         """
-        tips = self.tip(poses, goal_joints)
+        tips = self.tip(poses.far_ends(poses.residual(goal_joints)))
         self.height.copy_(tips[:, 2, 3].median())
         self.center.copy_(tips[:, :2, 3].mean(0))
         flattest = tips[:, 2, :3].abs().mean(0).argmin()
         self.axis.copy_(F.one_hot(flattest, 3))
 
-    def tip(self, poses: LinkPoses, q_measured: Float[Tensor, "batch dof"]) -> Float[Tensor, "batch 3 4"]:
-        """T_base_tip at measured joints, residual applied."""
-        q = poses.residual(q_measured)
-        return far_end_poses(poses.robot, q, link_residual=poses.residual.link)[:, self.last_joint]
+    def tip(self, far_ends: Float[Tensor, "batch dof 3 4"]) -> Float[Tensor, "batch 3 4"]:
+        """T_base_tip out of the far ends of all joints."""
+        return far_ends[:, self.last_joint]
 
     def pose(self) -> Float[Tensor, "4 4"]:
         """T_base_camera, with the learned refinement where there is one."""
@@ -164,7 +167,7 @@ class ImagePlane(nn.Module):
         rectified = F.relu(maps.to(state.dtype))
         logits = self.heatmap(rectified, phase)
         coarse = back_project(self.K, pose, expected_pixel(logits, *self.size), self.height)
-        middle = coarse.detach() if self.choices.labels else coarse
+        middle = coarse.detach()
         pixels = project(self.K, pose, self._rings(middle))
         seen = self.seen(rectified)
         colours = image.permute(0, 3, 1, 2).to(seen.dtype) * (1 / 127.5) - 1
@@ -198,10 +201,8 @@ class ImagePlane(nn.Module):
         }
 
     def observe(self, goal: Goal, tip: Float[Tensor, "batch 3 4"]) -> Float[Tensor, "batch features"]:
-        """The goal, and the way to it from the measured tip, coarse and fine; `shown` reads the goal out of it."""
-        place, heading = goal.position, goal.heading
-        if self.choices.labels:
-            place, heading = place.detach(), heading.detach()
+        """The goal, and the way to it from the measured tip, coarse and fine; no gradient flows into the goal."""
+        place, heading = goal.position.detach(), goal.heading.detach()
         way = place - tip[:, :2, 3]
         axis = tip[:, :2, :3] @ self.axis
         turn = torch.stack([_dot(axis, heading), axis[:, 0] * heading[:, 1] - axis[:, 1] * heading[:, 0]], -1)
@@ -210,103 +211,30 @@ class ImagePlane(nn.Module):
         height = (tip[:, 2:, 3] - self.height) / GOAL_SCALE
         return torch.cat([*coarse, *fine, height], -1)
 
-    def shown(self, context: Float[Tensor, "batch context"]) -> tuple[Tensor, Tensor]:
-        """Place (batch, 2) [m] and heading (batch, 2) of the goal, out of a context that ends with `observe`."""
-        goal = context[:, -OBSERVED_FEATURES:][:, :GOAL_FEATURES]
-        return goal[:, :2] * GOAL_SCALE + self.center, goal[:, 2:]
+    def candidate_features(self, far_ends: Float[Tensor, "batch dof 3 4"], goal: Goal) -> AffineFeatures:
+        """The tip's place and heading against the goal's, the later joints where they are measured.
 
-    def reach(
-        self, ends: Float[Tensor, "batch dof 3 4"]
-    ) -> tuple[Float[Tensor, "batch dof 3 1"], Float[Tensor, "batch dof 3 1"]]:
-        """The tip and its heading's axis in the frame of each joint's far end, from `far_end_poses`."""
-        T_end_tip = compose(inverse_pose(ends), ends[:, self.last_joint, None])
-        return T_end_tip[..., 3:], T_end_tip[..., :3] @ self.axis[:, None]
-
-    def arcs(self, arcs: JointArcs, point: Tensor, axis: Tensor, goal: tuple[Tensor, Tensor]) -> FeatureArcs:
-        """Tip features, as functions of one joint each, of a tip that is carried rigidly by the joint's link.
-
-        They are the tip's place against the goal's and its heading in the goal's, all linear in (cos, sin) of the
-        joint.
+        The tip is carried rigidly by the link of the joint that turns, so its pose is affine in that link's far end.
 
         Args:
-            arcs: of the joints' far ends (batch, ..., 3, 4).
-            point, axis: of `reach`, for these joints.
-            goal: place and heading (batch, 2).
+            far_ends: T_base_farend at the corrected measured joints.
+            goal: of the motion; no gradient flows into it.
         """
-        place, heading = (value[:, None] if point.ndim == 4 else value for value in goal)
-        parts = [arcs.constant, arcs.cos, arcs.sin, *([arcs.slope] if arcs.any_prismatic else [])]
-        stacked = torch.stack(parts)
-        position = (stacked[..., :3] @ point + stacked[..., 3:])[..., 0]
-        flat = (stacked[..., :2, :3] @ axis)[..., 0]
-        turn = torch.stack(
-            [_dot(flat, heading), flat[..., 1] * heading[..., 0] - flat[..., 0] * heading[..., 1]], -1
-        )
-        features = torch.cat([position / ERROR_SCALE, turn], -1)
-        at_goal = torch.cat([place, self.height.expand(*place.shape[:-1], 1)], -1) / ERROR_SCALE
-        facing = torch.tensor([1.0, 0.0], dtype=place.dtype, device=place.device).expand_as(place)
-        origin = torch.cat([at_goal, facing], -1)
-        constant, cos, sin, *slope = (LINK_GAIN * features).unbind(0)
-        return FeatureArcs(constant - LINK_GAIN * origin, cos, sin, slope[0] if slope else None)
-
-    def extended(
-        self, terms: LinkTerms, poses: LinkPoses, context: Tensor, joints: Tensor, targets: Tensor
-    ) -> LinkTerms:
-        """Link terms with the tip features of every joint behind those of its own link.
-
-        Args:
-            terms, poses: the kinematics' own.
-            context: the observation's features, `observe` last.
-            joints: measured joints [rad or m].
-            targets: commanded joints, as in `LinkPoses.terms`.
-        """
-        link = poses.residual.link
-        q, target = poses.residual(torch.cat([joints, targets])).chunk(2)
-        point, axis = self.reach(far_end_poses(poses.robot, q, link_residual=link))
-        arcs = self.arcs(
-            joint_arcs(poses.robot, target, link_residual=link), point, axis, self.shown(context)
-        )
-        (still, turns), mask = arcs.around(q), self.on_chain
-        return LinkTerms(
-            q=terms.q,
-            base=torch.cat([terms.base, mask * still], -1),
-            slopes=torch.cat([terms.slopes, mask[:, None] * turns], -1),
-            prefix=torch.cat([terms.prefix, mask * arcs.at(target)], -1),
-            observed=terms.observed,
-        )
-
-
-class TipWalk(LinkWalk):
-    """`ImagePlane.extended` for a search that commits one joint after another.
-
-    Args:
-        plane: the image plane.
-        poses: the kinematics.
-        q_measured: measured joints [rad or m].
-        context: the observation's features, `ImagePlane.observe` last.
-    """
-
-    def __init__(self, plane: ImagePlane, poses: LinkPoses, q_measured: Tensor, context: Tensor) -> None:
-        super().__init__(poses, q_measured)
-        self.plane, self.goal = plane, plane.shown(context)
-        ends = far_end_poses(poses.robot, self.q, link_residual=poses.residual.link)
-        self.point, self.axis = plane.reach(ends)
-
-    def terms(self, j: int) -> tuple[Float[Tensor, "rows seen"], Float[Tensor, "rows 2 seen"]]:
-        base, slopes = super().terms(j)
-        (still, turns), mask = self._goal_arcs(j).around(self.q[:, j]), self.plane.on_chain[j]
-        return torch.cat([base, mask * still], -1), torch.cat([slopes, mask * turns], -1)
-
-    def commit(self, j: int, q_j: Float[Tensor, "rows"]) -> Float[Tensor, "rows seen"]:
-        tip = self.plane.on_chain[j] * self._goal_arcs(j).at(q_j)
-        return torch.cat([super().commit(j, q_j), tip], -1)
-
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        super().keep(rows)
-        self.goal = (self.goal[0][rows], self.goal[1][rows])
-        self.point, self.axis = self.point[rows], self.axis[rows]
-
-    def _goal_arcs(self, j: int) -> FeatureArcs:
-        return self.plane.arcs(self.prefix.arc(j), self.point[:, j], self.axis[:, j], self.goal)
+        T_end_tip = compose(inverse_pose(far_ends), far_ends[:, self.last_joint, None])
+        whole = torch.ones_like(T_end_tip[..., :1, 3])
+        point = torch.cat([T_end_tip[..., 3], whole], -1)  # the tip in the far end's frame, homogeneous
+        axis = torch.cat([T_end_tip[..., :3] @ self.axis, 0 * whole], -1)  # the heading's axis there
+        place, (cos, sin) = goal.position.detach(), goal.heading.detach().unbind(-1)
+        zero = torch.zeros_like(cos)
+        along, across = torch.stack([cos, sin, zero], -1), torch.stack([sin, -cos, zero], -1)
+        axes = torch.eye(3, dtype=point.dtype, device=point.device) / ERROR_SCALE
+        position = point[..., None, :, None] * axes[:, None]  # (batch, dof, 3, 4, 3)
+        heading = axis[..., None, :, None] * torch.stack([along, across], -1)[:, None, :, None]
+        weight = torch.cat([position, heading], -1).flatten(2, 3)
+        at_goal = torch.cat([place, self.height.expand(len(place), 1)], -1) / ERROR_SCALE
+        origin = torch.cat([at_goal, place.new_tensor([1.0, 0.0]).expand_as(place)], -1)
+        gain = LINK_GAIN * self.on_chain
+        return AffineFeatures(gain[..., None] * weight, -gain * origin[:, None])
 
 
 def _camera_of(spec: DataSpec) -> str:

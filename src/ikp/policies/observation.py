@@ -32,12 +32,13 @@ class ObservationEncoder(nn.Module):
         self.environment_state = Standardizer(spec.environment_state_dim)
         self.images = nn.ModuleDict(
             {
-                _module_name(camera): ImageEncoder(config.history, config.encoder)
+                _module_name(camera): ImageEncoder(config.history, config.encoder, bfloat16=config.bfloat16)
                 for camera in spec.camera_names
             }
         )
         vectors = spec.state_dim + spec.environment_state_dim
-        self.size = config.history * vectors + len(spec.camera_names) * config.encoder.features
+        sizes = [int(encoder.size) for encoder in self.images.values()]  # type: ignore[arg-type]
+        self.size = config.history * vectors + sum(sizes)
 
     def fit(
         self, state: Float[Tensor, "frames s"], environment_state: Float[Tensor, "frames e"] | None

@@ -29,11 +29,6 @@ def uniform_negatives(
     return low[:, None] + unit * (high - low)[:, None]
 
 
-def scale_gradient(x: Tensor, factor: float) -> Tensor:
-    """The same values; gradients through them are multiplied by `factor`."""
-    return x if factor == 1 else x * factor + x.detach() * (1 - factor)
-
-
 class LearnedProposal(nn.Module):
     """Half uniform over the bounds, half a normal distribution per action variable, from the observation alone.
 

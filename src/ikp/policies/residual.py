@@ -1,12 +1,20 @@
-"""Learned corrections of the kinematics inside a policy (paper, Sec. IV-C, Eq. 3)."""
+"""Learned corrections of a robot's kinematics, FK(q + Delta(q)) (paper, Sec. IV-C, Eq. 3).
+
+A constant per joint, the paper's dense residual blocks, and the fixed transforms of the links, each alone or together.
+All start as "no correction". The same correction is applied before sampling (to the measured joints) and after it (to
+the candidates), so that both are seen in one frame.
+"""
 
 from __future__ import annotations
+
+import math
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ikp.kinematics import DenseJointResidual, JointOffset, LinkResidual, Robot
+from ikp.kinematics import Robot
 
 
 class KinematicResidual(nn.Module):
@@ -56,3 +64,104 @@ class KinematicResidual(nn.Module):
             columns = [self.dense.at(j, candidates[:, i], prefix) for i, j in enumerate(joints)]
             corrected = torch.stack(columns, 1)
         return corrected if self.offset is None else corrected + self.offset.value[dims, None]
+
+
+class JointOffset(nn.Module):
+    """A constant per joint: ``q + value``, `value` (dof,) in rad or m, an estimate of q_true - q_measured."""
+
+    def __init__(self, dof: int) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(dof))
+
+    def forward(self, q: Float[Tensor, "... dof"]) -> Float[Tensor, "... dof"]:
+        """Corrected joints."""
+        return q + self.value.to(q.dtype)
+
+
+class LinkResidual(nn.Module):
+    """Corrections of the links' fixed transforms: `value` (link, 6), see forward_kinematics."""
+
+    def __init__(self, robot: Robot) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(len(robot.links), 6))
+
+    def forward(self) -> Float[Tensor, "link 6"]:
+        """Translation (m) and rotation vector (rad) per link."""
+        return self.value
+
+
+class DenseJointResidual(nn.Module):
+    """The paper's dense residual blocks ``q + Delta(q)``, causal along the chain.
+
+    The correction of joint j is a network of its own over joints 0 .. j, as the energy of joint j knows no
+    others; so :meth:`at` corrects candidates of one joint exactly as :meth:`forward` would with that joint
+    replaced. Each
+    network: a dense layer, `blocks` times [ReLU, width/4; ReLU, width/4; ReLU, width; skip] (the dense ResNet
+    of Implicit BC, arXiv 2109.00137), a dense layer that starts at zero. Runs in full precision under
+    autocast.
+
+    Args:
+        dof: number of joints.
+        width: units of each network, a multiple of 4.
+        blocks: residual blocks of each network.
+    """
+
+    causal: Tensor
+
+    def __init__(self, dof: int, width: int = 64, blocks: int = 1) -> None:
+        super().__init__()
+        if width % 4 or width < 4:
+            raise ValueError(f"width is {width}; it must be a positive multiple of 4")
+        self.dof = dof
+        self.entry = nn.Parameter(_uniform(dof, dof, width, fan_in=dof))  # (joint, input joint, width)
+        self.entry_bias = nn.Parameter(_uniform(dof, 1, width, fan_in=dof))
+        self.blocks = nn.ModuleList(_Block(dof, width) for _ in range(blocks))
+        self.exit = nn.Parameter(torch.zeros(dof, width, 1))
+        self.exit_bias = nn.Parameter(torch.zeros(dof, 1, 1))
+        self.register_buffer("causal", torch.ones(dof, dof).triu().T[..., None], persistent=False)
+
+    def forward(self, q: Float[Tensor, "... dof"]) -> Float[Tensor, "... dof"]:
+        """Corrected joints (rad or m)."""
+        with torch.autocast(q.device.type, enabled=False):
+            x = q.reshape(-1, self.dof).to(self.entry.dtype)
+            hidden = torch.einsum("ni,jiw->jnw", x, self.entry * self.causal) + self.entry_bias
+            return q + self._delta(hidden, slice(None)).T.reshape(q.shape).to(q.dtype)
+
+    def at(
+        self, j: int, q_j: Float[Tensor, "*batch candidates"], prefix: Float[Tensor, "*batch dof"]
+    ) -> Float[Tensor, "*batch candidates"]:
+        """Corrected candidates of joint j; of `prefix` only the joints before j are read."""
+        with torch.autocast(q_j.device.type, enabled=False):
+            before = prefix.reshape(-1, self.dof)[:, :j].to(self.entry.dtype)
+            shared = before @ self.entry[j, :j] + self.entry_bias[j]
+            own = q_j.reshape(len(before), -1, 1).to(self.entry.dtype) * self.entry[j, j]
+            hidden = (shared[:, None] + own).flatten(0, 1)[None]
+            return q_j + self._delta(hidden, slice(j, j + 1)).reshape(q_j.shape).to(q_j.dtype)
+
+    def _delta(self, hidden: Tensor, joints: slice) -> Tensor:
+        """(joint, n) from (joint, n, width)."""
+        for block in self.blocks:
+            hidden = block(hidden, joints)
+        return (torch.relu(hidden) @ self.exit[joints] + self.exit_bias[joints])[..., 0]
+
+
+class _Block(nn.Module):
+    """One residual block of every joint's network."""
+
+    def __init__(self, dof: int, width: int) -> None:
+        super().__init__()
+        sizes = (width, width // 4, width // 4, width)
+        pairs = list(pairwise(sizes))
+        self.weights = nn.ParameterList(_uniform(dof, a, b, fan_in=a) for a, b in pairs)
+        self.biases = nn.ParameterList(_uniform(dof, 1, b, fan_in=a) for a, b in pairs)
+
+    def forward(self, hidden: Tensor, joints: slice) -> Tensor:
+        x = hidden
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            x = torch.relu(x) @ weight[joints] + bias[joints]
+        return hidden + x
+
+
+def _uniform(*shape: int, fan_in: int) -> Tensor:
+    bound = 1 / math.sqrt(fan_in)
+    return torch.empty(shape).uniform_(-bound, bound)

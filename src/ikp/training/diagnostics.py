@@ -29,18 +29,16 @@ def input_scales(policy: Policy, batch: Batch) -> dict[str, float]:
         variables), `link poses` (those of the demonstrated action), `goal` (in the image);
         what the policy has of these.
     """
-    parts = policy.encoder.parts(batch)
-    expert = policy.variables.encode(batch["state"][:, -1], batch["action"])
+    parts, context = policy.encoder.parts(batch), policy.encode(batch)
+    expert = policy.actions.encode(context.state, batch["action"])
     parts["action"] = policy.scale(expert)
-    if policy.poses is not None and policy.config.observes_poses:
-        parts["observed poses"] = policy.poses.observe(policy.measured_joints(batch))
-    if policy.poses is not None and policy.config.has_kinematics and isinstance(policy, ImplicitPolicy):
-        joints = policy.measured_joints(batch)
-        parts["link poses"] = policy.poses.terms(joints, expert + policy.shift(joints)).prefix[
-            :, policy.poses.shown
-        ]
-    if policy.plane is not None and policy.config.image_plane.inputs:
-        parts["goal"] = policy.context(batch)[:, -OBSERVED_FEATURES:]
+    if policy.poses is not None and context.far_ends is not None and policy.config.observes_poses:
+        parts["observed poses"] = policy.poses.observe(context.far_ends)
+    if isinstance(policy, ImplicitPolicy) and (links := policy.inputs(context).links) is not None:
+        targets = expert + policy.actions.shift(context.state)
+        parts["link poses"] = links.terms(targets).prefix[:, links.poses.shown]
+    if policy.plane is not None:
+        parts["goal"] = context.features[:, -OBSERVED_FEATURES:]
     return {name: float(value.square().mean().sqrt()) for name, value in parts.items()}
 
 
@@ -51,7 +49,7 @@ def warn_of_scales(scales: Mapping[str, float]) -> None:
         listed = ", ".join(f"{name!r} {scale:.3g}" for name, scale in odd.items())
         warnings.warn(
             f"inputs far from unit scale (root mean square {SMALLEST:g} to {LARGEST:g} is fit): {listed}. A network "
-            "hardly uses an input that is small beside the others: check its units, that it varies in the "
-            "demonstrations, and encoder.normalize for images",
+            "hardly uses an input that is small beside the others: check its units and that it varies in the "
+            "demonstrations",
             stacklevel=2,
         )

@@ -27,6 +27,8 @@ from ikp.kinematics.camera import plane_homography
 from ikp.kinematics.rotations import inverse_pose
 from ikp.spec import Batch, DataSpec
 
+TURN_DEGREES, SHIFT_METRES = 8.0, 0.03
+"""Largest turn about the base's z axis, and largest shift along x and along y; 20 degrees and 6 cm were not better."""
 MOVED = 0.5
 """Share of a batch that is moved; the rest keeps its sharp images, which are what the policy will meet."""
 IK_STEPS = 6
@@ -155,8 +157,6 @@ class SceneMotion:
     Args:
         robot: the kinematic model.
         spec: of the data; every camera needs its model, and an `environment_state` the names of `PlanarPoses`.
-        degrees: largest turn about the base's z axis.
-        metres: largest shift along x and along y.
         height: of the plane on which the objects lie in the base frame [m] (`working_height`).
 
     Raises:
@@ -164,23 +164,29 @@ class SceneMotion:
     """
 
     def __init__(
-        self, robot: Robot | None, spec: DataSpec, *, degrees: float, metres: float, height: float
+        self,
+        robot: Robot | None,
+        spec: DataSpec,
+        *,
+        height: float,
+        degrees: float = TURN_DEGREES,
+        metres: float = SHIFT_METRES,
     ) -> None:
-        wish = f"scene_turn is {degrees:g} degrees and scene_shift {metres:g} m"
+        wish = "moved_scenes is on"
         if robot is None:
             raise ValueError(
-                f"{wish}: they need a robot, to move its joints along; give one, or set both to 0"
+                f"{wish}, and moving a scene needs a robot, whose joints move along: give one, or switch it off"
             )
         unknown = [name for name in spec.camera_names if name not in spec.cameras]
         if unknown:
             raise ValueError(
                 f"{wish}, and the place of the cameras {', '.join(unknown)} is not known: give their models "
-                "(--camera NAME=camera.json), or set both to 0"
+                "(--camera NAME=camera.json), or switch it off"
             )
         try:
             self.objects = PlanarPoses.named(spec.environment_state_names)
         except ValueError as error:
-            raise ValueError(f"{wish}, and {error}; rename them, or set both to 0") from None
+            raise ValueError(f"{wish}, and {error}; rename them, or switch it off") from None
         self.robot, self.spec, self.height = robot, spec, height
         self.most_turn, self.most_shift = math.radians(degrees), metres
         self.base = base_joint(robot)

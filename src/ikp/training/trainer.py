@@ -18,11 +18,10 @@ from ikp.data import Demonstrations
 from ikp.files import write_json
 from ikp.policies import Policy, save_policy
 from ikp.policies.policy import batch_to
-from ikp.training.augmentation import shift_images
 from ikp.training.config import TrainConfig
 from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.memory import reuse_freed_memory
-from ikp.training.optimizer import MovingAverage, make_optimizers, schedule
+from ikp.training.optimizer import CLIP, MovingAverage, make_optimizers, schedule
 from ikp.training.probe import perception_probe
 from ikp.training.scene_motion import SceneMotion, working_height
 from ikp.training.state import Progress, load_state, save_state
@@ -92,21 +91,16 @@ class _Run:
         self.device = _device(config.device)
         if not resume and (out / "state").exists():
             raise FileExistsError(f"{out} holds a run already: resume it (--resume) or choose another folder")
-        if config.image_shift and policy.config.has_image_plane:
-            raise ValueError(
-                f"image_shift is {config.image_shift}: shifted images do not fit the camera that the image plane "
-                "knows; set it to 0, or leave '+image' out of the action space"
-            )
-        self.motion = _scene_motion(policy, dataset, config) if config.moves_scenes else None
+        self.motion = _scene_motion(policy, dataset) if config.moved_scenes else None
         out.mkdir(parents=True, exist_ok=True)
-        goals = dataset.goal_state if policy.config.has_image_plane else None
+        goals = dataset.goal_state if policy.plane is not None else None
         policy.fit_scales(dataset.state, dataset.action, dataset.environment_state, goals)
         self.policy = policy.to(self.device)
         self.averaged = copy.deepcopy(policy).eval()
         self.dataset = dataset
         self.training, self.held_out = dataset.split(config.held_out, seed=config.seed)
         self.optimizers = make_optimizers(policy, config)
-        self.average = MovingAverage(policy, config.ema)
+        self.average = MovingAverage(policy)
         self.progress = load_state(out / "state", policy, self.optimizers, self.average) or Progress()
         write_json(out / "train.json", {"train": config.to_json(), "policy": policy.config.to_json()})
         self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=self.progress.step)
@@ -163,14 +157,12 @@ class _Run:
         # Each step's randomness comes from (seed, step) alone, so a resumed run repeats it.
         torch.manual_seed(config.seed * 1_000_003 + step)
         frames = batch_indices(self.training, config.batch_size, step, config.seed)
-        policy = self.policy.config
-        batch = self.dataset.batch(frames, policy.history, goals=policy.has_image_plane)
+        has_goal = self.policy.plane is not None
+        batch = self.dataset.batch(frames, self.policy.config.history, goals=has_goal)
         batch = batch_to(batch, self.device)
-        if self.motion is not None:  # before the images are shifted: it needs them as the camera took them
+        if self.motion is not None:
             batch = self.motion(batch)
-        if config.image_shift:
-            batch["images"] = {k: shift_images(v, config.image_shift) for k, v in batch["images"].items()}
-        factor = schedule(self._fraction(), config.warmup)
+        factor = schedule(self._fraction())
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
@@ -178,7 +170,7 @@ class _Run:
         self.policy.train()
         loss, parts = self.policy.loss(batch)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.average.parameters, config.clip, foreach=True)
+        norm = torch.nn.utils.clip_grad_norm_(self.average.parameters, CLIP, foreach=True)
         if not torch.isfinite(norm):
             raise FloatingPointError(
                 f"the loss or its gradient is not finite at step {step} ({loss.item()}): look for extreme values in "
@@ -219,11 +211,9 @@ class _Run:
             file.write(json.dumps(line) + "\n")
 
 
-def _scene_motion(policy: Policy, dataset: Demonstrations, config: TrainConfig) -> SceneMotion:
+def _scene_motion(policy: Policy, dataset: Demonstrations) -> SceneMotion:
     height = 0.0 if policy.robot is None else working_height(policy.robot, dataset)
-    return SceneMotion(
-        policy.robot, policy.spec, degrees=config.scene_turn, metres=config.scene_shift, height=height
-    )
+    return SceneMotion(policy.robot, policy.spec, height=height)
 
 
 def batch_indices(pool: torch.Tensor, size: int, step: int, seed: int) -> torch.Tensor:

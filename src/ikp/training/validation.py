@@ -37,7 +37,7 @@ def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
         errors["discrete_wrong"] = float((action[:, discrete] != chosen[:, discrete]).float().mean())
     if policy.robot is None:
         state = batch["state"][:, -1]
-        difference = policy.variables.encode(state, action) - policy.variables.encode(state, chosen)
+        difference = policy.actions.encode(state, action) - policy.actions.encode(state, chosen)
         return errors | quantiles("action", (difference / policy.scale.std).norm(dim=-1))
     joints = list(policy.spec.joint_dims)
     difference = (action[:, joints] - chosen[:, joints]).abs().amax(-1)

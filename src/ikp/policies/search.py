@@ -1,0 +1,185 @@
+"""The decision rule: how an action of low energy is found, variable by variable.
+
+An even grid, and finer ones around its best cell, is exact in one dimension up to its last resolution; with a beam,
+prefixes compete by their normalised log-density. With a `window` the most probable neighbourhood wins instead of the
+lowest point: demonstrations hold many actions that are almost exactly zero, a narrow peak by which a merely possible
+"stay" would otherwise win. The answer is then a mean and not a candidate: a parabola through the smoothed grid and one
+finer grid around its vertex come closer to an exhaustive search than two finer grids without the parabola.
+
+The search knows no policy: it takes anything with the few methods of `Walk`, in torch or in NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from ikp.policies.config import SearchConfig
+
+Array = Any
+"""A torch tensor, or a NumPy array: the functions below use what both have."""
+
+
+@runtime_checkable
+class Walk(Protocol):
+    """Energies of one variable after another, for rows of prefixes.
+
+    Attributes:
+        xp: `torch` or `numpy`, the library of all arrays.
+        chosen: (rows, dims) the variables committed so far.
+    """
+
+    xp: Any
+    chosen: Array
+
+    def energies(self, j: int) -> Callable[[Array], Array]:
+        """E_j of candidates (rows or 1, n), as (rows, n), given the variables committed so far."""
+        ...
+
+    def commit(self, j: int, values: Array) -> None:
+        """Fix variable j at (rows,)."""
+        ...
+
+    def keep(self, rows: Array) -> None:
+        """Go on with these rows; a row may be repeated."""
+        ...
+
+
+def search(walk: Walk, low: Sequence[float], high: Sequence[float], config: SearchConfig) -> Array:
+    """The variables of least energy, `config.beam` prefixes kept.
+
+    Args:
+        walk: nothing committed yet.
+        low, high: bounds of each variable.
+        config: resolution, beam and window.
+
+    Returns:
+        (rows, dims), the rows as at the start.
+    """
+    xp, batch = walk.xp, len(walk.chosen)
+    first = xp.arange(batch)[:, None]
+    score = xp.zeros_like(walk.chosen[:, :1])
+    for j, bounds in enumerate(zip(low, high, strict=True)):
+        values, log_density = best_values(walk, j, *bounds, config)
+        if log_density is None:
+            walk.commit(j, values[:, 0])
+            continue
+        kept, width = score.shape[1], values.shape[1]
+        total = (score[:, :, None] + log_density.reshape(batch, kept, width)).reshape(batch, -1)
+        order = xp.argsort(-total, 1)[:, : config.beam]
+        score = _take(xp, total, order)
+        walk.keep((first * kept + order // width).reshape(-1))
+        walk.commit(j, _take(xp, values.reshape(batch, -1), order).reshape(-1))
+    return walk.chosen.reshape(batch, -1, len(low))[:, 0]
+
+
+def best_values(
+    walk: Walk, j: int, low: float, high: float, config: SearchConfig
+) -> tuple[Array, Array | None]:
+    """The best values of variable j (rows, kept), best first; with a beam also their log-densities."""
+    xp, rows, energies = walk.xp, len(walk.chosen), walk.energies(j)
+    unit = _unit_grid(config.grid, walk.chosen)
+    grid = 0.5 * (low + high) + 0.5 * (high - low) * unit
+    cell = (high - low) / (config.grid - 1)
+    energy = lowest = energies(grid[None])
+    if config.window:
+        kernel = _smoothing(config.grid, config.window * (config.grid - 1), energy)
+        lowest = -xp.log((_softmax(xp, -energy) @ kernel).clip(1e-30, None))
+    index, exists = _local_minima(xp, lowest, config.beam)
+    best, reach = grid[index], cell
+    if config.window:
+        best, reach = best + cell * _vertex(xp, lowest, index), 2 * config.window * (high - low)
+    unit, fine = _unit_grid(config.fine_points, walk.chosen), None
+    for _ in range(config.refinements):
+        values = (best[..., None] + reach * unit).clip(low, high)
+        fine = energies(values.reshape(rows, -1)).reshape(values.shape)
+        if config.window:  # one mean-shift step under a Gaussian of half the reach
+            fine = fine + 2 * unit**2
+            best = (_softmax(xp, -fine) * values).sum(-1)
+        else:
+            best = _take(xp, values, fine.argmin(-1)[..., None])[..., 0]
+            reach = 2 * reach / (config.fine_points - 1)
+    if exists is None:
+        return best, None
+    log_partition = _logsumexp(xp, -energy)[:, None]
+    if fine is None:
+        found = -_take(xp, lowest, index) - (0.0 if config.window else log_partition)
+    else:
+        found = (_logsumexp(xp, -fine) if config.window else -xp.amin(fine, -1)) - log_partition
+    return best, xp.where(exists, found, -xp.inf)
+
+
+def _local_minima(xp: Any, energy: Array, count: int) -> tuple[Array, Array | None]:
+    """Indices of the `count` lowest grid points that no neighbour undercuts, lowest first, and which of them exist.
+
+    A single one always exists.
+    """
+    if count == 1:
+        return energy.argmin(1)[:, None], None
+    is_minimum = xp.ones_like(energy, dtype=bool)
+    is_minimum[:, 1:] &= energy[:, 1:] <= energy[:, :-1]
+    is_minimum[:, :-1] &= energy[:, :-1] <= energy[:, 1:]
+    ranked = xp.where(is_minimum, energy, xp.inf)
+    index = xp.argsort(ranked, 1)[:, :count]
+    return index, xp.isfinite(_take(xp, ranked, index))
+
+
+def _vertex(xp: Any, energy: Array, index: Array) -> Array:
+    """Where the parabola through a minimum and its neighbours is least, in cells from the minimum; 0 at the ends."""
+    last = energy.shape[1] - 1
+    if last < 2:
+        return xp.zeros_like(energy[:, : index.shape[1]])
+    inner = index.clip(1, last - 1)
+    before, at, after = (_take(xp, energy, place) for place in (inner - 1, inner, inner + 1))
+    moved = (before - after) / (2 * (before - 2 * at + after).clip(1e-6, None))
+    return xp.where(inner == index, moved, 0 * moved).clip(-0.5, 0.5)
+
+
+def _softmax(xp: Any, logits: Array) -> Array:
+    weights = xp.exp(logits - xp.amax(logits, -1)[..., None])
+    return weights / weights.sum(-1)[..., None]
+
+
+def _logsumexp(xp: Any, logits: Array) -> Array:
+    most = xp.amax(logits, -1)
+    return most + xp.log(xp.exp(logits - most[..., None]).sum(-1))
+
+
+def _take(xp: Any, values: Array, index: Array) -> Array:
+    """Values at indices of the last dimension."""
+    return values.gather(-1, index) if xp is torch else np.take_along_axis(values, index, -1)
+
+
+def _unit_grid(points: int, like: Array) -> Array:
+    return _even(points, *_kind(like))
+
+
+def _smoothing(points: int, cells: float, like: Array) -> Array:
+    """(points, points), symmetric: a product with it sums under a Gaussian of `cells` cells out to three of them."""
+    return _gaussian(points, cells, *_kind(like))
+
+
+@lru_cache(maxsize=16)
+def _even(points: int, dtype: Any, device: Any) -> Array:
+    return _made(np.linspace(-1, 1, points), dtype, device)
+
+
+@lru_cache(maxsize=64)
+def _gaussian(points: int, cells: float, dtype: Any, device: Any) -> Array:
+    reach = max(1, round(3 * cells))
+    apart = np.abs(np.arange(points)[:, None] - np.arange(points))
+    whole = np.exp(-0.5 * (np.arange(-reach, reach + 1) / cells) ** 2).sum()
+    return _made(np.where(apart <= reach, np.exp(-0.5 * (apart / cells) ** 2) / whole, 0), dtype, device)
+
+
+def _kind(like: Array) -> tuple[Any, Any]:
+    return like.dtype, like.device if isinstance(like, torch.Tensor) else None
+
+
+def _made(values: np.ndarray, dtype: Any, device: Any) -> Array:
+    is_torch = isinstance(dtype, torch.dtype)
+    return torch.from_numpy(values).to(device, dtype) if is_torch else values.astype(dtype)
