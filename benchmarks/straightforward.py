@@ -111,16 +111,14 @@ class Straightforward(nn.Module):
     def __init__(self, policy: ImplicitPolicy) -> None:
         super().__init__()
         if policy.plane is not None:
+            raise ValueError("the straightforward form has no image plane: set image_plane=None")
+        if policy.config.search.method != "grid":
             raise ValueError(
-                "the straightforward form has no image plane: leave '+image' out of action_space"
-            )
-        if policy.config.inference != "search":
-            raise ValueError(
-                f"inference is {policy.config.inference!r}: the straightforward form has 'search'"
+                f"the search is {policy.config.search.method!r}: the straightforward form has 'grid'"
             )
         self.config, self.dims = policy.config, policy.dims
         self.shared = copy.deepcopy(policy)
-        del self.shared.first, self.shared.energies
+        del self.shared.energies
         self.chain = None
         if policy.poses is not None:
             self.chain = MatrixChain(policy.poses.robot, policy.bounds.low.dtype)
@@ -131,13 +129,12 @@ class Straightforward(nn.Module):
         policy, action = self.shared, batch["action"]
         expert = policy.actions.encode(batch["state"][:, -1], action)
         context, measured = self.observe(batch)
-        prefix = expert + self.config.prefix_noise * policy.scale.std * torch.randn_like(expert)
+        prefix = expert + self.config.ablation.prefix_noise * policy.scale.std * torch.randn_like(expert)
         low, high = policy.scale(policy.bounds.low), policy.scale(policy.bounds.high)
         positive, count = policy.scale(expert), self.config.negatives
         total = context.new_zeros(())
         if policy.gripper is not None:
-            seen = expert if self.config.fine_motion else prefix
-            closed = self.gripper_logits(context, seen, batch["state"][:, -1])
+            closed = self.gripper_logits(context, expert, batch["state"][:, -1])
             discrete = action[:, list(policy.spec.discrete_dims)]
             total = nn.functional.binary_cross_entropy_with_logits(closed, discrete)
         near = None
@@ -147,7 +144,6 @@ class Straightforward(nn.Module):
             near = policy.proposal(context)
             negatives = policy.proposal.sample(near, count, low, high)
             total = total + policy.proposal.loss(near, positive)
-            context = context.detach() + self.config.energy_gradient * (context - context.detach())
         standard = torch.cat([positive[..., None], negatives], -1)
         candidates = standard * policy.scale.std[:, None] + policy.scale.mean[:, None]
         logits = -self.energies(context, measured, prefix, candidates)
@@ -159,14 +155,12 @@ class Straightforward(nn.Module):
         return total
 
     def gripper_logits(self, context: Tensor, values: Tensor, state: Tensor) -> Tensor:
-        """Of the discrete dimensions, given the action variables."""
+        """Logits of the discrete dimensions, given the action variables."""
         policy = self.shared
         assert policy.gripper is not None
-        inputs = [context, policy.scale(values)]
-        if self.config.fine_motion:
-            motions = policy.actions.motions(state, values) / policy.gripper.spread.std
-            inputs += [torch.tanh(20 * motions), torch.tanh(5 * motions)]
-        return policy.gripper.net(torch.cat(inputs, -1))
+        motions = policy.actions.motions(state, values) / policy.gripper.spread.std
+        fine = [torch.tanh(20 * motions), torch.tanh(5 * motions)]
+        return policy.gripper.net(torch.cat([context, policy.scale(values), *fine], -1))
 
     def observe(self, observation: Mapping[str, Any]) -> tuple[Tensor, Measured | None]:
         """The context; with link poses also the measured joints and their poses."""
@@ -184,7 +178,7 @@ class Straightforward(nn.Module):
     def shown_joints(self) -> list[int]:
         """Joints whose far end is shown: all, or those that end at a tip."""
         at_tip = [] if self.chain is None else self.chain.at_tip
-        return [j for j, tip in enumerate(at_tip) if tip or self.config.links == "all"]
+        return [j for j, tip in enumerate(at_tip) if tip or self.config.ablation.links == "all"]
 
     def energies(
         self, context: Tensor, measured: Measured | None, prefix: Tensor, candidates: Tensor
@@ -233,7 +227,7 @@ class Straightforward(nn.Module):
 
     def search(self, context: Tensor, measured: Measured | None) -> Tensor:
         """Dimension by dimension a grid and finer grids, `beam` prefixes kept by their log-density."""
-        batch, beam = len(context), self.config.beam
+        batch, beam = len(context), self.config.search.beam
         prefixes, scores = context.new_zeros(batch, 1, self.dims), context.new_zeros(batch, 1)
         for j in range(self.dims):
             kept = prefixes.shape[1]
@@ -252,7 +246,7 @@ class Straightforward(nn.Module):
         self, j: int, context: Tensor, measured: Measured | None, prefix: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The `beam` best values of dimension j and their log-densities (rows, kept), best first."""
-        config, bounds = self.config, self.shared.bounds
+        config, bounds = self.config.search, self.shared.bounds
         low, high = float(bounds.low[j]), float(bounds.high[j])
         grid = torch.linspace(low, high, config.grid, dtype=context.dtype, device=context.device)
         energy = self.energy(j, context, measured, prefix, grid.expand(len(context), -1))
@@ -337,13 +331,13 @@ def dense_layers(values: Mapping[str, Tensor], policy: ImplicitPolicy, j: int) -
         policy: its structure.
         j: dimension.
     """
-    own = values["first.own"][j]
-    before = values["first.prefix"][j, : j * len(own)]
-    first = torch.cat([values["first.context"][j], before, own])
-    layers = [(first.T.contiguous(), values["first.bias"][j, 0])]
+    own = values["energies.first.own"][j]
+    before = values["energies.first.prefix"][j, : j * len(own)]
+    first = torch.cat([values["energies.first.context"][j], before, own])
+    layers = [(first.T.contiguous(), values["energies.first.bias"][j, 0])]
     names = [f"blocks.{b}.layers.{k}" for b in range(policy.config.blocks) for k in range(3)]
     for name in (*names, "head"):
-        weight, bias = values[f"energies.{name}.weight"][j], values[f"energies.{name}.bias"][j, 0]
+        weight, bias = values[f"energies.stack.{name}.weight"][j], values[f"energies.stack.{name}.bias"][j, 0]
         layers.append((weight.T.contiguous(), bias))
     return layers
 

@@ -8,7 +8,10 @@ import torch
 from ikp.kinematics import Robot, ur5e
 from ikp.nets import EncoderConfig
 from ikp.policies import DataSpec, ImplicitPolicy, Policy, PolicyConfig, make_policy, method_config
+from ikp.policies.config import Ablations, SearchConfig
+from ikp.policies.policy import Context
 from ikp.policies.proposal import uniform_negatives
+from ikp.policies.search import search
 
 JOINTS = tuple(f"joint_{i}" for i in range(6))
 
@@ -30,9 +33,15 @@ def small_spec(*, pixels: bool = False) -> DataSpec:
 
 
 def small_config(**changes: object) -> PolicyConfig:
+    """A small policy; fields of its search and ablation may be given beside its own."""
     values: dict = {"width": 32, "blocks": 1, "negatives": 8, "bfloat16": False}
-    encoder = EncoderConfig(channels=8, heads=4, seen=4, features=16, bfloat16=False)
-    return PolicyConfig(**{**values, "encoder": encoder, **changes})
+    encoder = EncoderConfig(channels=8)
+    parts: dict = {"encoder": encoder}
+    for part, kind in (("search", SearchConfig), ("ablation", Ablations)):
+        if part not in changes:
+            names = [field.name for field in fields(kind) if field.name in changes]
+            parts[part] = kind(**{name: changes.pop(name) for name in names})
+    return PolicyConfig(**{**values, **parts, **changes})
 
 
 def small_batch(spec: DataSpec, size: int = 12, *, history: int = 1, seed: int = 0) -> dict:
@@ -50,6 +59,13 @@ def small_batch(spec: DataSpec, size: int = 12, *, history: int = 1, seed: int =
         images = torch.randint(0, 255, (size, history, *shape), generator=generator, dtype=torch.uint8)
         batch["images"][camera] = images
     return batch
+
+
+@torch.no_grad()
+def searched(policy: ImplicitPolicy, context: Context) -> torch.Tensor:
+    """The action variables that the search finds in torch, whatever the number of rows."""
+    walk = policy.energies.walk(policy.inputs(context))
+    return search(walk, policy.bounds.low.tolist(), policy.bounds.high.tolist(), policy.config.search)
 
 
 def fitted(robot: Robot, method: str, *, pixels: bool = False, **changes: object) -> tuple[Policy, dict]:
@@ -77,9 +93,9 @@ def assert_walk_equals_all_at_once(policy: ImplicitPolicy, batch: dict) -> None:
             parameter.add_(0.03 * torch.randn_like(parameter))
     expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
     candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
-    context, joints = policy.context(batch), policy._joints(batch)
-    together = policy.given(context, joints, expert)(candidates)
-    walk = policy.walk(context, joints)
+    context = policy.encode(batch)
+    together = policy.given(context, expert)(candidates)
+    walk = policy.energies.walk(policy.inputs(context))
     rows = torch.tensor([3, 3, 0, 7])
     for j in range(policy.dims):
         alone = walk.energies(j)(candidates[:, j])

@@ -6,20 +6,21 @@ import math
 
 import pytest
 import torch
-from ikp.policies.inference import Walk, joint_log_density, langevin, search
 from torch.distributions import Normal
 
 from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
-from ikp.policies.config import LINKS
-from ikp.policies.normalizer import Bounds
-from ikp.policies.proposal import scale_gradient, uniform_negatives
+from ikp.policies.config import LINKS, Ablations, SearchConfig
+from ikp.policies.energy import EnergyWalk
+from ikp.policies.langevin import joint_log_density, langevin
+from ikp.policies.proposal import uniform_negatives
+from ikp.policies.search import search
 
-from .conftest import assert_walk_equals_all_at_once, fitted, small_config
+from .conftest import assert_walk_equals_all_at_once, fitted, searched
 
 
-def decision(policy: ImplicitPolicy, batch: dict) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Context and measured joints."""
-    return policy.context(batch), policy._joints(batch)
+def log_density(policy: ImplicitPolicy, context, variables: torch.Tensor) -> torch.Tensor:
+    """log p(variables | context) up to a constant."""
+    return joint_log_density(policy.given(context, variables), policy.bounds, variables)
 
 
 @pytest.mark.parametrize("links", LINKS)
@@ -30,14 +31,14 @@ def test_a_walk_equals_all_dimensions_at_once(robot, residual, links):
 
 
 def test_only_the_tips_energy_sees_a_pose_where_only_the_tip_is_shown(robot):
-    policy, batch = fitted(robot, "ikp", links="tip", cartesian_observation=False)
+    policy, batch = fitted(robot, "ikp", links="tip", observed_poses=False)
     expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
     candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
-    context, joints = decision(policy, batch)
+    context = policy.encode(batch)
     with torch.no_grad():
-        before = policy.given(context, joints, expert)(candidates)
+        before = policy.given(context, expert)(candidates)
         policy.poses.residual.offset.value[0] = 0.3  # turns the whole arm about its base
-        after = policy.given(context, joints, expert)(candidates)
+        after = policy.given(context, expert)(candidates)
     assert torch.equal(after[:, :5], before[:, :5])
     assert (after[:, 5] - before[:, 5]).abs().min() > 0
 
@@ -46,11 +47,11 @@ def test_energies_of_a_dimension_ignore_later_dimensions(robot):
     policy, batch = fitted(robot, "ikp")
     expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
     candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
-    context, joints = decision(policy, batch)
-    before = policy.given(context, joints, expert)(candidates)
+    context = policy.encode(batch)
+    before = policy.given(context, expert)(candidates)
     changed = expert.clone()
     changed[:, 3] += 0.1
-    after = policy.given(context, joints, changed)(candidates)
+    after = policy.given(context, changed)(candidates)
     torch.testing.assert_close(after[:, :4], before[:, :4])
     assert (after[:, 4:] - before[:, 4:]).abs().min(-1).values.max() > 0
 
@@ -58,8 +59,8 @@ def test_energies_of_a_dimension_ignore_later_dimensions(robot):
 def test_equal_energies_cost_the_log_of_the_candidates(robot):
     policy, batch = fitted(robot, "implicit-joint", proposal="uniform")
     with torch.no_grad():
-        policy.energies.head.weight.zero_()
-        policy.energies.head.bias.fill_(3.0)
+        policy.energies.stack.head.weight.zero_()
+        policy.energies.stack.head.bias.fill_(3.0)
     _, parts = policy.loss(batch)
     expected = policy.dims * math.log(policy.config.negatives + 1)
     assert float(parts["info_nce"]) == pytest.approx(expected, abs=1e-5)
@@ -93,7 +94,7 @@ def test_the_learned_proposal_is_the_density_of_its_draws(robot):
 def test_a_learned_proposal_starts_from_the_data_and_learns_the_mean(robot):
     policy, batch = fitted(robot, "ikp", proposal="learned", width=64)
     expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
-    context = policy.context(batch).detach()
+    context = policy.encode(batch).features.detach()
     assert 0.3 < float(policy.proposal(context).stddev.detach().mean()) < 2
     optimizer = torch.optim.AdamW(policy.proposal.parameters(), lr=3e-3)
     for _ in range(200):
@@ -106,44 +107,15 @@ def test_a_learned_proposal_starts_from_the_data_and_learns_the_mean(robot):
     assert float(near.stddev.detach().mean()) < 0.3
 
 
-def test_scaled_gradients_keep_the_values():
-    x = torch.tensor([1.0, 2.0], requires_grad=True)
-    y = scale_gradient(x, 0.1)
-    torch.testing.assert_close(y, x)
-    y.sum().backward()
-    torch.testing.assert_close(x.grad, torch.tensor([0.1, 0.1]))
-
-
-def test_less_of_the_energies_gradient_reaches_the_features(robot, monkeypatch):
-    """With a share of a quarter, a quarter of what the energies send; the proposal and the gripper send the same."""
-    sent = []
-    for share in (0.0, 0.25, 1.0):
-        policy, batch = fitted(robot, "implicit-joint", energy_gradient=share)
-        held = []
-        observe = policy.observe
-
-        def kept(*args, observe=observe, held=held):
-            context, goal = observe(*args)
-            held.append(context.detach().requires_grad_())
-            return held[0], goal
-
-        monkeypatch.setattr(policy, "observe", kept)
-        torch.manual_seed(0)
-        policy.loss(batch)[0].backward()
-        sent.append(held[0].grad)
-    torch.testing.assert_close(sent[1] - sent[0], 0.25 * (sent[2] - sent[0]), atol=1e-5, rtol=1e-3)
-    assert (sent[2] - sent[0]).abs().max() > 1e-3
-
-
 def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):
     policy, batch = fitted(robot, "ikp", grid=64, refinements=2, window=0.0)
     policy.eval()
-    context, joints = decision(policy, batch)
-    chosen = search(policy, context, joints)
+    context = policy.encode(batch)
+    chosen = searched(policy, context)
     unit = torch.linspace(0, 1, 20_001)
     grid = policy.bounds.low[:, None] + unit * (policy.bounds.high - policy.bounds.low)[:, None]
     with torch.no_grad():
-        energies = policy.given(context, joints, chosen)
+        energies = policy.given(context, chosen)
         least = energies(grid.expand(len(chosen), -1, -1)).amin(-1)
         found = energies(chosen[..., None])[..., 0]
     assert (found - least).max() < 1e-4
@@ -152,11 +124,11 @@ def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):
 def test_a_beam_never_ends_less_likely_than_the_greedy_choice(robot):
     policy, batch = fitted(robot, "implicit-joint", width=64, window=0.0)
     policy.eval()
-    context, joints = decision(policy, batch)
-    greedy = joint_log_density(policy, context, joints, search(policy, context, joints))
+    context = policy.encode(batch)
+    greedy = log_density(policy, context, searched(policy, context))
     beamed, _ = fitted(robot, "implicit-joint", width=64, beam=6, window=0.0)
     beamed.load_state_dict(policy.state_dict())
-    wide = joint_log_density(beamed, context, joints, search(beamed.eval(), context, joints))
+    wide = log_density(beamed, context, searched(beamed.eval(), context))
     assert (wide >= greedy - 0.05).all()
 
 
@@ -164,18 +136,18 @@ def test_density_gradient_through_the_kinematics_equals_finite_differences(robot
     policy, batch = fitted(robot, "ikp")
     policy.double().eval()
     batch = {key: value.double() if torch.is_tensor(value) else value for key, value in batch.items()}
-    context, joints = decision(policy, batch)
-    context, joints = context[:2].detach(), joints[:2]
+    context = policy.encode(batch)
+    context = context.rows(torch.arange(2))
     expert = policy.actions.encode(batch["state"][:2, -1], batch["action"][:2])
     leaf = expert.clone().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(joint_log_density(policy, context, joints, leaf).sum(), leaf)
+    (gradient,) = torch.autograd.grad(log_density(policy, context, leaf).sum(), leaf, retain_graph=True)
     step = 1e-8  # the energies are piecewise linear: a longer one often meets a kink
     for j in range(policy.dims):
         shift = torch.zeros_like(expert)
         shift[:, j] = step
         with torch.no_grad():
-            high = joint_log_density(policy, context, joints, expert + shift)
-            low = joint_log_density(policy, context, joints, expert - shift)
+            high = log_density(policy, context, expert + shift)
+            low = log_density(policy, context, expert - shift)
         torch.testing.assert_close(gradient[:, j], (high - low) / (2 * step), atol=1e-5, rtol=1e-4)
 
 
@@ -186,7 +158,12 @@ def train_raw(sample, steps: int = 700, **changes) -> ImplicitPolicy:
     names = tuple(f"a{i}" for i in range(first.shape[1]))
     spec = DataSpec(action_names=names, state_names=("s",))
     config = PolicyConfig(
-        action_space="raw", residual=(), width=64, blocks=1, bfloat16=False, prefix_noise=0.0, **changes
+        action_space="raw",
+        width=64,
+        blocks=1,
+        bfloat16=False,
+        ablation=Ablations(prefix_noise=0.0),
+        **changes,
     )
     policy = make_policy(None, spec, config)
     policy.fit_scales(torch.zeros(4000, 1), first)
@@ -213,13 +190,13 @@ def hump(x: torch.Tensor, mean: float, std: float) -> torch.Tensor:
 @pytest.mark.parametrize("proposal", ["uniform", "learned"])
 def test_energies_recover_known_conditional_densities(proposal):
     policy = train_raw(two_humps, negatives=32, proposal=proposal)
-    context = policy.context({"state": torch.zeros(1, 1, 1)})
+    context = policy.encode({"state": torch.zeros(1, 1, 1)})
     low, high = policy.bounds.low, policy.bounds.high
     unit = torch.linspace(0, 1, 400)
     grid = (low[:, None] + unit * (high - low)[:, None])[None]
     prefix = torch.tensor([[1.0, 0.0]])
     with torch.no_grad():
-        energy = policy.given(context, None, prefix)(grid)[0]
+        energy = policy.given(context, prefix)(grid)[0]
     cell = (high - low) / 399
     found = torch.softmax(-energy, -1) / cell[:, None]
     known = torch.stack(
@@ -232,17 +209,11 @@ def test_energies_recover_known_conditional_densities(proposal):
 def test_a_window_prefers_the_probable_neighbourhood_to_the_narrow_peak():
     """30 % in a peak of width 0.01, 70 % spread over width 0.3: the peak is denser, the spread more probable."""
 
-    class Known(torch.nn.Module):
-        dims = 1
+    class Known:
+        xp = torch
 
-        def __init__(self, window: float) -> None:
-            super().__init__()
-            self.config = PolicyConfig(action_space="raw", residual=(), grid=201, window=window)
-            self.bounds = Bounds(1)
+        def __init__(self) -> None:
             self.chosen = torch.zeros(1, 1)
-
-        def walk(self, context, joints):
-            return self
 
         def energies(self, j):
             return lambda x: -(0.3 * hump(x, 0.0, 0.01) + 0.7 * hump(x, 0.6, 0.1) + 1e-12).log()
@@ -250,44 +221,49 @@ def test_a_window_prefers_the_probable_neighbourhood_to_the_narrow_peak():
         def commit(self, j, values):
             self.chosen = values[:, None]
 
-    sharp = search(Known(0.0), torch.zeros(1, 1), None)
-    wide = search(Known(0.04), torch.zeros(1, 1), None)
+        def keep(self, rows):
+            raise AssertionError("there is no beam")
+
+    sharp, wide = (
+        search(Known(), [-1.0], [1.0], SearchConfig(grid=201, window=window)) for window in (0.0, 0.04)
+    )
     torch.testing.assert_close(sharp, torch.tensor([[0.0]]), atol=1e-3, rtol=0)
     torch.testing.assert_close(wide, torch.tensor([[0.6]]), atol=1e-2, rtol=0)
 
 
 def test_the_window_finds_a_peak_between_grid_points(robot):
     policy, batch = fitted(robot, "ikp", proposal="uniform")
-    context, joints = policy.context(batch), policy.measured_joints(batch)
     low, high = policy.bounds.low, policy.bounds.high
     peak = low + 0.4137 * (high - low)
 
-    class Known(Walk):
+    class Known(EnergyWalk):
         def energies(self, j):
-            return lambda x: 0.5 * ((x - peak[j]) / (0.004 * (high[j] - low[j]))) ** 2
+            return lambda x: 0.5 * ((x.expand(12, -1) - peak[j]) / (0.004 * (high[j] - low[j]))) ** 2
 
-    policy.walk = lambda context, joints: Known(policy, context, joints)
-    share = (search(policy, context.detach(), joints) - peak) / (high - low)
-    assert share.abs().max() < 5e-4  # a twentieth of a cell of the grid
+    with torch.no_grad():
+        walk = Known(policy.energies, policy.inputs(policy.encode(batch)))
+        found = search(walk, low.tolist(), high.tolist(), policy.config.search)
+    assert ((found - peak) / (high - low)).abs().max() < 5e-4  # a twentieth of a cell of the grid
 
 
 def test_search_and_langevin_find_the_mode_of_a_known_density():
     policy = train_raw(two_humps)
-    context = policy.context({"state": torch.zeros(3, 1, 1)})
+    context = policy.encode({"state": torch.zeros(3, 1, 1)})
     expected = torch.tensor([1.0, 0.5]).expand(3, -1)
-    torch.testing.assert_close(search(policy, context, None), expected, atol=0.15, rtol=0)
+    torch.testing.assert_close(searched(policy, context), expected, atol=0.15, rtol=0)
     torch.manual_seed(0)
-    found = langevin(policy, context, None)
+    tiled = context.rows(torch.arange(3).repeat_interleave(8))
+    found = langevin(lambda prefix: policy.given(tiled, prefix), policy.bounds, searched(policy, context))
     torch.testing.assert_close(found, expected, atol=0.15, rtol=0)
     with torch.no_grad():
         assert (
-            joint_log_density(policy, context, None, found)
-            >= joint_log_density(policy, context, None, search(policy, context, None)) - 0.02
+            log_density(policy, context, found)
+            >= log_density(policy, context, searched(policy, context)) - 0.02
         ).all()
 
 
 def test_langevin_is_a_choice_of_the_configuration(robot):
-    policy, batch = fitted(robot, "ikp", inference="langevin")
+    policy, batch = fitted(robot, "ikp", search=SearchConfig(method="langevin"))
     action = policy.act(batch)
     assert torch.isfinite(action).all()
-    assert small_config(inference="langevin").inference == "langevin"
+    assert not torch.equal(action, fitted(robot, "ikp")[0].act(batch))

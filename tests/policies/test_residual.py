@@ -5,14 +5,8 @@ import math
 import pytest
 import torch
 
-from ikp.kinematics import (
-    DenseJointResidual,
-    JointOffset,
-    LinkResidual,
-    far_end_poses,
-    forward_kinematics,
-    load_robot,
-)
+from ikp.kinematics import far_end_poses, forward_kinematics, joint_arcs, load_robot
+from ikp.policies.residual import DenseJointResidual, JointOffset, LinkResidual
 
 
 def trained_like(module):
@@ -119,3 +113,13 @@ def test_dense_residual_and_link_residual_reduce_a_planted_error():
     links, dense = LinkResidual(robot), DenseJointResidual(6, width=32)
     assert fit([links], lambda: loss(q, links()), 300, 1e-3) < 1e-3 * before
     assert fit([dense], lambda: loss(dense(q), None), 300, 1e-3) < 0.5 * before
+
+
+def test_gradients_reach_a_dense_residual_through_the_arcs():
+    robot = load_robot("ur5e")
+    module = DenseJointResidual(6, width=8)
+    q = robot.random_q((4,), dtype=torch.float32)
+    corrected = module(q)
+    joint_arcs(robot, corrected).at(corrected).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+    assert module.exit_bias.grad.abs().max() > 0

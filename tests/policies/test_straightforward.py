@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from ikp.policies.inference import search
 
 from ikp.kinematics import iiwa14_dual, ur5e
-from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
+from ikp.policies import DataSpec, ImplicitPolicy, make_policy
+from ikp.policies.config import SearchConfig
 
-from .conftest import small_config
+from .conftest import searched, small_config
 
 ROOT = Path(__file__).parents[2]
 ROBOTS = {"ur5e": ur5e, "iiwa14_dual": iiwa14_dual}
@@ -86,7 +85,7 @@ def arm_policy(
         batch["state"][:, -1], batch["action"], None if environment is None else environment[:, -1]
     )
     with torch.no_grad():
-        policy.energies.head.weight.mul_(20)
+        policy.energies.stack.head.weight.mul_(20)
         for name, parameter in policy.named_parameters():
             if ".residual." in name:
                 parameter.add_(0.03 * torch.randn_like(parameter))
@@ -96,9 +95,7 @@ def arm_policy(
 @torch.no_grad()
 def chosen(policy: ImplicitPolicy, batch: dict) -> torch.Tensor:
     """The action variables of the policy's search."""
-    context = policy.context(batch)
-    joints = policy.measured_joints(batch) if policy.config.has_kinematics else None
-    return search(policy, context, joints)
+    return searched(policy, policy.encode(batch))
 
 
 def both_losses(policy: ImplicitPolicy, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.nn.Module]:
@@ -117,7 +114,7 @@ def assert_equal_gradients(policy: ImplicitPolicy, reference: torch.nn.Module, *
     found = {name: parameter.grad for name, parameter in policy.named_parameters()}
     assert all(gradient is not None for gradient in found.values())
     shared = {name: parameter.grad for name, parameter in reference.shared.named_parameters()}
-    stacked = [name for name in found if name.split(".")[0] in ("first", "energies")]
+    stacked = [name for name in found if name.startswith("energies.")]
     assert sorted(found) == sorted([*shared, *stacked])
     for name, gradient in shared.items():
         torch.testing.assert_close(found[name], gradient, **tolerance, msg=lambda m, n=name: f"{n}: {m}")
@@ -128,8 +125,8 @@ def assert_equal_gradients(policy: ImplicitPolicy, reference: torch.nn.Module, *
         ):
             torch.testing.assert_close(weight, linear.weight.grad, **tolerance)
             torch.testing.assert_close(bias, linear.bias.grad, **tolerance)
-        own = policy.first.own.shape[1]
-        assert (policy.first.prefix.grad[j, j * own :] == 0).all()  # what a dimension must not see
+        own = policy.energies.first.own.shape[1]
+        assert (policy.energies.first.prefix.grad[j, j * own :] == 0).all()  # what a dimension must not see
 
 
 @pytest.mark.parametrize("proposal", ["uniform", "learned"])
@@ -187,13 +184,12 @@ def test_energies_and_context_in_single_precision_equal_the_straightforward_form
     reference = straightforward.Straightforward(policy)
     context, measured = reference.observe(batch)
     tolerance = {"rtol": 1e-4, "atol": 5e-5}
-    torch.testing.assert_close(policy.context(batch), context, **tolerance)
+    torch.testing.assert_close(policy.encode(batch).features, context, **tolerance)
     expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
     unit = torch.rand(*expert.shape, 9)
     low, high = policy.bounds.low[:, None], policy.bounds.high[:, None]
     candidates = low + unit * (high - low)
-    joints = None if measured is None else measured.joints
-    fast = policy.given(context, joints, expert)(candidates)
+    fast = policy.given(policy.encode(batch), expert)(candidates)
     plain = reference.energies(context, measured, expert, candidates)
     assert plain.std(-1).mean() > 0.1
     torch.testing.assert_close(fast, plain, **tolerance)
@@ -253,7 +249,7 @@ def briefly_trained(**changes) -> tuple[ImplicitPolicy, dict]:
     return policy.eval(), few
 
 
-def final_cell(config: PolicyConfig) -> float:
+def final_cell(config: SearchConfig) -> float:
     """Distance of neighbouring candidates in the last refinement without a window, as a share of the bounds."""
     return (2 / (config.fine_points - 1)) ** config.refinements / (config.grid - 1)
 
@@ -261,14 +257,13 @@ def final_cell(config: PolicyConfig) -> float:
 def test_the_search_finds_what_an_exhaustive_one_finds():
     policy, batch = briefly_trained()
     with torch.no_grad():
-        context = policy.context(batch)
-        joints = policy.measured_joints(batch)
-        chosen = search(policy, context, joints)
+        context = policy.encode(batch)
+        chosen = searched(policy, context)
         low, high = policy.bounds.low[:, None], policy.bounds.high[:, None]
         fine = (low + torch.linspace(0, 1, 4001) * (high - low)).expand(len(chosen), -1, -1)
-        energies = policy.given(context, joints, chosen)
+        energies = policy.given(context, chosen)
         exhaustive, at = energies(fine).min(-1, keepdim=True)
-        best, cell = fine.gather(-1, at), final_cell(policy.config) * (high - low)
+        best, cell = fine.gather(-1, at), final_cell(policy.config.search) * (high - low)
         beside = torch.cat([best - cell, best + cell], -1).clamp(low, high)
         explained = (energies(beside) - exhaustive).amax(-1).clamp_min(0)
         lost = energies(chosen[..., None])[..., 0] - exhaustive[..., 0]
@@ -279,5 +274,5 @@ def test_the_search_finds_what_an_exhaustive_one_finds():
 
 def test_the_default_grid_resolves_a_twentieth_of_a_degree():
     fastest_step = float(ur5e().velocity.max()) / arm_spec(6).fps  # both ways, and the bounds' margin
-    degrees = math.degrees(2 * 1.1 * fastest_step * final_cell(replace(PolicyConfig(), window=0.0)))
+    degrees = math.degrees(2 * 1.1 * fastest_step * final_cell(SearchConfig(window=0.0)))
     assert degrees < 0.05

@@ -226,7 +226,7 @@ class ImagePlane(nn.Module):
         axis = torch.cat([T_end_tip[..., :3] @ self.axis, 0 * whole], -1)  # the heading's axis there
         place, (cos, sin) = goal.position.detach(), goal.heading.detach().unbind(-1)
         zero = torch.zeros_like(cos)
-        along, across = torch.stack([cos, sin, zero], -1), torch.stack([sin, -cos, zero], -1)
+        along, across = torch.stack([cos, sin, zero], -1), torch.stack([-sin, cos, zero], -1)
         axes = torch.eye(3, dtype=point.dtype, device=point.device) / ERROR_SCALE
         position = point[..., None, :, None] * axes[:, None]  # (batch, dof, 3, 4, 3)
         heading = axis[..., None, :, None] * torch.stack([along, across], -1)[:, None, :, None]

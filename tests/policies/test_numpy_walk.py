@@ -5,30 +5,47 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ikp.policies.inference import search
-from ikp.policies.numpy_search import is_quick, numpy_search
 
 from ikp.kinematics import PrefixPose, Robot, iiwa14, iiwa14_dual, load_robot, ur5e
 from ikp.kinematics._numpy_arcs import ArcWalk
 from ikp.policies import implicit
+from ikp.policies._numpy_walk import NumpyWalk, is_quick
+from ikp.policies.image_plane import Goal
+from ikp.policies.policy import Context
+from ikp.policies.search import search
 
-from .conftest import fitted
+from .conftest import fitted, searched
 from .test_image_plane import imaged
 
 
+def numpy_searched(policy, context) -> torch.Tensor:
+    """The action variables that the search finds in NumPy, whatever the number of rows."""
+    walk = NumpyWalk(policy.energies, policy.inputs(context))
+    low, high = policy.bounds.low.tolist(), policy.bounds.high.tolist()
+    return torch.from_numpy(search(walk, low, high, policy.config.search))
+
+
+def in_double(context: Context) -> Context:
+    """The context in double precision; encoders run in single."""
+    parts = {name: getattr(context, name) for name in ("state", "features", "q", "far_ends")}
+    doubled = {name: None if part is None else part.double() for name, part in parts.items()}
+    goal = context.goal and Goal(*(part.double() for part in vars(context.goal).values()))
+    return Context(**doubled, goal=goal)
+
+
 def decisions(policy, batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """In torch and in NumPy, of weights and offsets that have moved from where they start."""
+    """Decisions in torch and in NumPy, with weights and offsets that have moved from where they start."""
     policy = policy.eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.03 * torch.randn(parameter.shape, generator=generator))
-        context, joints = policy.context(batch).double(), policy._joints(batch)
-        policy, joints = policy.double(), joints if joints is None else joints.double()
-        assert is_quick(policy, context[:1])
-        plain = search(policy, context, joints)
+        context = in_double(policy.encode(batch))
+        policy = policy.double()
+        assert is_quick(policy.inputs(context.rows(torch.tensor([0]))))
+        plain = searched(policy, context)
         assert plain.std() > 0.01, "the decisions differ from one observation to the next"
-        return plain, numpy_search(policy, context, joints)
+        return plain, numpy_searched(policy, context)
 
 
 @pytest.mark.parametrize("window", [0.01, 0.1, 0.0])
@@ -37,6 +54,12 @@ def test_it_decides_as_the_search_in_torch(robot, method, window):
     policy, batch = fitted(robot, method, window=window, blocks=2, refinements=2)
     plain, quick = decisions(policy, batch)
     assert torch.allclose(plain, quick, atol=1e-9), (plain - quick).abs().max()
+
+
+@pytest.mark.parametrize("window", [0.01, 0.0])
+def test_it_decides_alike_with_a_beam(robot, window):
+    plain, quick = decisions(*fitted(robot, "ikp", beam=3, window=window))
+    assert torch.allclose(plain, quick, atol=1e-9)
 
 
 def test_it_decides_alike_where_only_the_tip_is_seen(robot):
@@ -53,17 +76,16 @@ def test_single_precision_is_close(robot):
     policy, batch = fitted(robot, "ikp")
     policy = policy.eval()
     with torch.no_grad():
-        context, joints = policy.context(batch), policy.measured_joints(batch)
-        found = numpy_search(policy, context, joints)
+        context = policy.encode(batch)
+        found = numpy_searched(policy, context)
         assert found.dtype == torch.float32
-        assert torch.allclose(found, search(policy, context, joints), atol=1e-4)
+        assert torch.allclose(found, searched(policy, context), atol=1e-4)
 
 
 def test_one_observation_is_answered_by_it_and_as_among_many(robot, monkeypatch):
     policy, batch = fitted(robot, "ikp")
     policy, together, calls = policy.eval(), policy.act(batch), []
-    quick = implicit.numpy_search
-    monkeypatch.setattr(implicit, "numpy_search", lambda *given: calls.append(1) or quick(*given))
+    monkeypatch.setattr(implicit, "NumpyWalk", lambda *given: calls.append(1) or NumpyWalk(*given))
     first = {name: part[:1] if torch.is_tensor(part) else part for name, part in batch.items()}
     assert torch.allclose(policy.act(first), together[:1], atol=1e-4)
     assert calls == [1]
@@ -93,10 +115,10 @@ def test_robots_that_slide_or_mimic_are_left_to_torch(tmp_path):
     assert covered == {"turns": True, "slides": False, "mimics": False}
 
 
-@pytest.mark.parametrize("changes", [{"residual": ("dense",)}, {"residual": ("link",)}, {"beam": 2}])
+@pytest.mark.parametrize("changes", [{"residual": ("dense",)}, {"residual": ("link",)}])
 def test_what_it_does_not_cover_is_left_to_torch(robot, changes):
     policy, batch = fitted(robot, "ikp", **changes)
-    assert not is_quick(policy, policy.context(batch)[:1])
+    assert not is_quick(policy.inputs(policy.encode(batch).rows(torch.tensor([0]))))
 
 
 @pytest.mark.parametrize("robot", [ur5e(), iiwa14(), iiwa14_dual()], ids=lambda robot: robot.name)
