@@ -11,8 +11,9 @@ from ikp.data import load_dataset
 from ikp.kinematics import inverse_kinematics
 from ikp.kinematics.rotations import exp_rotation
 from ikp.nets import EncoderConfig
-from ikp.policies import METHODS, PolicyConfig, make_policy, method_config
+from ikp.policies import PolicyConfig, make_policy, method_config
 from ikp.policies.actions import LARGEST_STEP, TipPoses
+from ikp.policies.config import PAPER_METHODS, SearchConfig
 from ikp.policies.frames import observation_from_frames
 from ikp.rollouts.collect import collect
 from ikp.rollouts.evaluate import evaluate
@@ -23,7 +24,11 @@ from ikp.training.trainer import train
 TASKS = ("ikp/BimanualSweepingMiscalibrated-v0", "ikp/BimanualFlipping-v0")
 STEPS = 8
 SMALL = PolicyConfig(
-    width=16, blocks=1, negatives=4, grid=8, refinements=1, encoder=EncoderConfig(kind="pool", channels=4)
+    width=16,
+    blocks=1,
+    negatives=4,
+    search=SearchConfig(grid=8),
+    encoder=EncoderConfig(kind="pool", channels=4),
 )
 
 
@@ -48,7 +53,7 @@ def trained(dataset, robot, method, out):
     return policy, result
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PAPER_METHODS)
 def test_method_trains_and_acts(collected, method, tmp_path):
     env_id, dataset = collected
     env = gymnasium.make(env_id, disable_env_checker=True)

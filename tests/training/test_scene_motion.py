@@ -14,7 +14,6 @@ import torch
 import ikp.tasks  # noqa: F401  (registers the environments)
 from ikp.kinematics import forward_kinematics, iiwa14, iiwa14_dual, load_robot, ur5e
 from ikp.policies import DataSpec
-from ikp.training import trainer
 from ikp.training.scene_motion import (
     PlanarPoses,
     SceneMotion,
@@ -239,12 +238,10 @@ def test_what_cannot_be_reached_stays_with_its_image(toy, env):
 def test_what_cannot_be_moved_is_refused(toy):
     spec = toy.tiny_demonstrations().spec
     wish = {"degrees": 5.0, "metres": 0.0, "height": 0.0}
-    with pytest.raises(ValueError, match="they need a robot"):
+    with pytest.raises(ValueError, match="needs a robot"):
         SceneMotion(None, spec, **wish)
     blind = replace(spec, image_shapes={})
-    with pytest.raises(
-        ValueError, match=r"scene_turn is 5 degrees .* g0, g1 of the environment_state cannot"
-    ):
+    with pytest.raises(ValueError, match=r"moved_scenes is on.* g0, g1 of the environment_state cannot"):
         SceneMotion(ur5e(), blind, **wish)
     unplaced = replace(spec, environment_state_names=())
     with pytest.raises(ValueError, match="place of the cameras front is not known"):
@@ -280,22 +277,8 @@ def test_the_arm_follows_its_objects(toy):
 def test_training_moves_scenes(toy, env, tmp_path):
     data = insertion_like(toy, env)
     found = []
-    for name, wish in (("still", {}), ("turned", {"scene_turn": 8.0}), ("shifted", {"scene_shift": 0.02})):
-        config = replace(toy.CONFIG, steps=3, log_every=1, **wish)
-        toy.train(toy.tiny_policy(data), data, config, out=tmp_path / name)
-        found.append(tuple(toy.losses(tmp_path / name).values()))
-    assert len(set(found)) == 3
-
-
-def test_images_are_shifted_after_their_scenes_are_moved(toy, env, tmp_path, monkeypatch):
-    """A shifted image no longer fits the camera's model by which its scene would be moved."""
-    order: list[str] = []
-    moved, shifted = SceneMotion.__call__, trainer.shift_images
-    monkeypatch.setattr(
-        SceneMotion, "__call__", lambda self, batch: order.append("scene") or moved(self, batch)
-    )
-    monkeypatch.setattr(trainer, "shift_images", lambda *given: order.append("shift") or shifted(*given))
-    data = insertion_like(toy, env)
-    config = replace(toy.CONFIG, steps=2, scene_turn=8.0, image_shift=2)
-    toy.train(toy.tiny_policy(data), data, config, out=tmp_path / "run")
-    assert order == ["scene", "shift"] * 2
+    for moved in (False, True):
+        config = replace(toy.CONFIG, steps=3, log_every=1, moved_scenes=moved)
+        toy.train(toy.tiny_policy(data), data, config, out=tmp_path / str(moved))
+        found.append(tuple(toy.losses(tmp_path / str(moved)).values()))
+    assert len(set(found)) == 2

@@ -188,7 +188,7 @@ class Policy(nn.Module, ABC):
             ValueError: the frame lacks a part, or a part has a wrong shape or type or is not finite.
         """
         self.frames.add(frame)
-        return self.act(self.frames.observation)[0]
+        return self.act(batch_to(self.frames.observation, self.bounds.low.device))[0]
 
     def reset(self) -> None:
         """Forget the frames of the last episode."""
