@@ -103,7 +103,7 @@ def test_options_of_the_expert_reach_the_data_set(tmp_path, capsys):
     assert "expert_kwargs was" in failed(capsys, *collect)[1]
     other = ["collect", "--out", tmp_path / "b", *collect[3:], "--expert"]
     assert "choose one of smooth, bang-bang" in failed(capsys, *other, "profile=jerky")[1]
-    assert "do not fit the oracle" in failed(capsys, *other, "speed=2")[1]
+    assert "do not fit the expert" in failed(capsys, *other, "speed=2")[1]
     assert "write name=value, such as profile=bang-bang" in failed(capsys, *other, "jerky")[1]
     assert not (tmp_path / "b").exists()
 

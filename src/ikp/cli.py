@@ -18,6 +18,7 @@ from tyro.conf import arg, subcommand
 
 from ikp.policies.config import METHODS, PolicyConfig
 from ikp.recipes import METHOD_NAMES, PRESETS, Preset, policy_for
+from ikp.tasks.registry import registered_tasks, task_entry
 from ikp.training.config import TrainConfig
 from ikp_paper.reproduce import Reproduce
 
@@ -26,6 +27,7 @@ DEBUG = "IKP_DEBUG"
 
 PRESET_CHOICES = "{" + ",".join(PRESETS) + "}"
 METHOD_CHOICES = "{" + ",".join(METHOD_NAMES) + "}"
+TASK_CHOICES = "{" + ",".join(entry.name for entry in registered_tasks()) + "}"
 DESCRIPTION = """Robot policies that see every action in joint and Cartesian space at once.
 
 Start with `ikp demo`, or step by step:
@@ -52,12 +54,10 @@ class Collect:
 
     Attributes:
         out: folder of the data set.
-        task: the simulated task: insertion, sweeping, flipping, sweeping-miscalibrated, or a Gymnasium id with an
-            expert in ikp.tasks.ORACLES.
+        task: name of a simulated task, or module:id of one that the module registers (ikp.tasks.register_task).
         episodes: how many the data set has in the end.
         observation: pixels (camera and joints) or state (object poses and joints).
-        offset_seed: draws the constant joint offsets of the miscalibrated robot; None for a calibrated one; by
-            default as the task is meant (insertion and sweeping-miscalibrated: 0).
+        offset_seed: draws the joint offsets of a miscalibrated robot; None: calibrated; "task": as in the paper.
         perturbation: disturbance of the executed actions, as recovery data; 1 is the standard one.
         seed: episode i starts from seed + i.
         env: further options of the task, as name=value.
@@ -66,7 +66,7 @@ class Collect:
     """
 
     out: Path
-    task: str = "insertion"
+    task: Annotated[str, arg(metavar=TASK_CHOICES)] = "insertion"
     episodes: int = 1000
     observation: Annotated[str, arg(metavar="{pixels,state}")] = "pixels"
     offset_seed: int | Literal["task"] | None = "task"
@@ -78,17 +78,16 @@ class Collect:
 
     def run(self) -> None:
         from ikp.rollouts.collect import collect
-        from ikp.runs import task_id, task_options
 
-        env_id = task_id(self.task)
-        offset = task_options(env_id) if self.offset_seed == "task" else {"offset_seed": self.offset_seed}
+        entry = task_entry(self.task)
+        offset = entry.options if self.offset_seed == "task" else {"offset_seed": self.offset_seed}
         kwargs = {
             "observation": self.observation,
             **offset,
             **_options(self.env, "--env", "offset_seed=7 or observation=state"),
         }
         report = collect(
-            env_id,
+            entry.env_id,
             self.out,
             self.episodes,
             seed=self.seed,
@@ -96,7 +95,7 @@ class Collect:
             perturbation=self.perturbation,
             expert_kwargs=_options(self.expert, "--expert", "profile=bang-bang"),
             workers=self.workers,
-            task=self.task,
+            task=entry.name,
         )
         print(
             f"{report.episodes} episodes, {report.frames} frames in {report.root} "
@@ -127,6 +126,7 @@ class Train:
         robot: ur5e, iiwa14, iiwa14_dual or a URDF or MJCF file; data of the simulated tasks need none.
         tips: names of the robot's tip links, where its leaves are not what is meant.
         camera: models of cameras, where an action space has `+image` and the data hold none, as NAME=FILE (JSON).
+        task: name of the simulated task, where the data set names none; module:id for data of your own task.
         resume: continue the run in OUT, with the same options otherwise.
         policy: what the policy is made of.
         train: budget and optimisation.
@@ -140,6 +140,7 @@ class Train:
     robot: str | None = None
     tips: tuple[str, ...] = ()
     camera: tuple[str, ...] = ()
+    task: str | None = None
     resume: bool = False
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -162,6 +163,7 @@ class Train:
                 name: Camera.load(path)
                 for name, path in _options(self.camera, "--camera", "front=camera.json").items()
             },
+            task=self.task,
             resume=self.resume,
         )
         print(f"{result.steps} steps in {result.seconds / 60:.1f} min; errors on held-out demonstrations:")

@@ -21,16 +21,9 @@ from ikp.provenance import origin
 from ikp.recipes import check_method
 from ikp.rollouts.evaluate import evaluate
 from ikp.rollouts.summary import summarize
+from ikp.tasks.registry import check_stored_id, gymnasium_id, registered_tasks, task_entry
 from ikp.training.config import TrainConfig
 from ikp.training.trainer import Callback, TrainResult, train
-
-TASKS = {
-    "insertion": "ikp/Insertion-v0",
-    "sweeping": "ikp/BimanualSweeping-v0",
-    "flipping": "ikp/BimanualFlipping-v0",
-    "sweeping-miscalibrated": "ikp/BimanualSweepingMiscalibrated-v0",
-}
-"""Short names of the simulated tasks."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +52,6 @@ class Task:
     def _environment(self, **changes: Any) -> Iterator[Any]:
         import gymnasium
 
-        import ikp.tasks  # noqa: F401  (registers the environments)
-
         env = gymnasium.make(self.env_id, disable_env_checker=True, **{**self.env_kwargs, **changes})
         try:
             yield env.unwrapped
@@ -68,33 +59,22 @@ class Task:
             env.close()
 
 
-def task_id(name: str) -> str:
-    """The Gymnasium id of a short name; an id passes as it is.
+def task_of_data(root: Path | str, name: str | None = None) -> Task | None:
+    """The simulated task that a data set was collected in; None for data from elsewhere.
+
+    Args:
+        root: folder of the data set.
+        name: name or id that replaces the one in the data set; "module:id" imports the module that registers the task.
 
     Raises:
-        ValueError: neither.
+        ValueError: the task is not registered.
     """
-    if name in TASKS:
-        return TASKS[name]
-    if "/" in name or ":" in name:
-        return name
-    raise ValueError(
-        f"task is {name!r}: choose one of {', '.join(TASKS)}, or give a Gymnasium id such as ikp/Insertion-v0"
-    )
-
-
-def task_options(env_id: str) -> dict[str, Any]:
-    """Options of a task as the paper means it: insertion on a miscalibrated robot, all others as registered."""
-    return {"offset_seed": 0} if env_id == TASKS["insertion"] else {}
-
-
-def task_of_data(root: Path | str) -> Task | None:
-    """The simulated task that a data set was collected in; None for data from elsewhere."""
-    root = Path(root)
-    if not (root / IKP_PATH).exists():
+    path = Path(root) / IKP_PATH
+    collection = (read_description(Path(root))["extra"].get("collection") if path.exists() else None) or {}
+    if not collection and name is None:
         return None
-    collection = read_description(root)["extra"].get("collection")
-    return Task(collection["env_id"], dict(collection["env_kwargs"])) if collection else None
+    env_id = check_stored_id(collection.get("env_id"), path) if name is None else task_entry(name).env_id
+    return Task(env_id, dict(collection.get("env_kwargs", {})))
 
 
 def train_policy(
@@ -107,6 +87,7 @@ def train_policy(
     episodes: int | None = None,
     robot: Robot | None = None,
     cameras: Mapping[str, Camera] | None = None,
+    task: str | None = None,
     resume: bool = False,
     callback: Callback | None = None,
 ) -> TrainResult:
@@ -120,6 +101,8 @@ def train_policy(
         episodes: use only the first ones.
         robot: kinematic model of data from elsewhere; data of a simulated task bring their own.
         cameras: models of cameras that the data set does not describe, or describes wrongly, by name.
+        task: name or id of the simulated task, where the data set names none or one that is not registered;
+            "module:id" imports the module that registers it.
         resume, callback: as in `ikp.train`.
 
     Raises:
@@ -132,21 +115,21 @@ def train_policy(
             f"{out} holds a run already: continue it with --resume, or choose another folder"
         )
     demonstrations = load_dataset(data, episodes=episodes)
-    task = task_of_data(data)
+    simulated = task_of_data(data, task)
     spec = demonstrations.spec
     needs_cameras = bool(spec.camera_names) and (policy.has_image_plane or train_config.moves_scenes)
-    if needs_cameras and task is not None and not spec.cameras:  # collected before they were described
-        spec = replace(spec, cameras=task.cameras(spec.camera_names))
+    if needs_cameras and simulated is not None and not spec.cameras:  # collected before they were described
+        spec = replace(spec, cameras=simulated.cameras(spec.camera_names))
     if cameras:
         spec = replace(spec, cameras={**spec.cameras, **cameras})
     if robot is None and policy.action_space != "raw":
-        robot = _robot_of(task, data)
+        robot = _robot_of(simulated, data)
     torch.manual_seed(train_config.seed)
     new = make_policy(robot if policy.action_space != "raw" else None, spec, policy)
     described = {
         "method": method,
         "data": {"folder": str(data), "episodes": demonstrations.episodes, "frames": len(demonstrations)},
-        "task": vars(task) if task else None,
+        "task": vars(simulated) if simulated else None,
         **origin(),
     }
     return train(
@@ -201,18 +184,18 @@ def evaluate_policy(
         this evaluation.
 
     Raises:
-        FileNotFoundError, ValueError: no policy, no task, or they do not fit.
+        FileNotFoundError, ValueError: no policy, no task, one that is not registered, or they do not fit.
     """
     folder = policy_folder(path)
     policy = load_policy(folder)
     trained = policy_origin(folder)
     known = trained.get("task") or {}
     if task is None and not known:
-        raise ValueError(
-            f"{folder} does not know its task: give --task (one of {', '.join(TASKS)}, or a Gymnasium id)"
-        )
-    env_id = known["env_id"] if task is None else task_id(task)
-    same_task = env_id == known.get("env_id")
+        names = ", ".join(entry.name for entry in registered_tasks())
+        raise ValueError(f"{folder} does not know its task: give --task (one of {names}, or a Gymnasium id)")
+    config = folder / CONFIG_FILE
+    env_id = check_stored_id(known.get("env_id"), config) if task is None else gymnasium_id(task)
+    same_task = env_id.rpartition(":")[2] == known.get("env_id")
     kwargs = {**(known["env_kwargs"] if same_task else {}), **(env_kwargs or {})}
     result = evaluate(
         env_id,

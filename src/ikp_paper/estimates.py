@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from ikp.tasks.registry import task_entry
 from ikp_paper.execute import Standing, collected
-from ikp_paper.matrix import TASK_ENTRIES
 from ikp_paper.run import Places, Run, data_sets
 
 SECONDS_PER_STEP = {"insertion": 0.1}
@@ -89,7 +89,7 @@ def memory_of(run: Run) -> float:
     made once at its full size, and images are decoded straight into it, a few files' rows at a time
     (`ikp.data.load_dataset`). A training gathers its batches from it, and the evaluation begins after it is freed.
     """
-    frames = run.demonstrations * TASK_ENTRIES[run.column.task].frames
+    frames = run.demonstrations * task_entry(run.column.task).frames
     return BASE_MEMORY + (frames * IMAGE_BYTES if run.column.observation == "pixels" else 0)
 
 

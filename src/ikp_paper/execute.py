@@ -62,13 +62,14 @@ def _execute(run: Run, places: Places, share: dict[str, Any]) -> None:
             train_config=run.train,
             episodes=run.demonstrations,
             cameras=rough_cameras(run.task) if run.rough_camera else None,
+            task=run.task.env_id,
             resume=True,
         )
 
     trained = {key: value for key, value in run.settings().items() if key not in ("episodes", "metric")}
     stages = Stages(work)
     stages.run([Stage("train", f"training {run.name}", trained, train)])
-    evaluation = evaluate_policy(work, episodes=run.episodes)
+    evaluation = evaluate_policy(work, episodes=run.episodes, task=run.task.env_id)
     made_in = {"machine_share": share, "starts": stages.done["train"]["runs"]}
     write_json(places.result(run), record_of(run, evaluation, work / METRICS, made_in))
 

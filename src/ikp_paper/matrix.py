@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ikp.policies.config import METHODS
 
@@ -18,44 +17,11 @@ Figure = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class TaskEntry:
-    """A task of the paper.
-
-    Attributes:
-        title: for headings.
-        metric: what is averaged over the episodes: `success`, or the task's graded `score`, both 0 to 1.
-        frames: of a demonstration, about; for estimates of memory.
-        options: of the environment, beside `observation`.
-        disturbed: whether demonstrations have the preset's disturbance. Only an expert that recovers within the
-            episode shows how to: of sweeping's disturbed episodes most end at the step limit.
-        movable: whether an episode stays a demonstration of the task when its scene is turned and shifted on the table
-            (`ikp.training.scene_motion`). Not where more than the tips touch things, as flipping's elbows do.
-    """
-
-    title: str
-    metric: str
-    frames: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-    disturbed: bool = False
-    movable: bool = False
-
-
-TASK_ENTRIES: dict[str, TaskEntry] = {
-    "sweeping": TaskEntry("Sweeping", "score", 240),
-    "flipping": TaskEntry("Flipping", "score", 90),
-    "sweeping-miscalibrated": TaskEntry("Sweeping, miscalibrated", "score", 240),
-    "insertion": TaskEntry(
-        "Insertion, miscalibrated", "success", 31, {"offset_seed": 0}, disturbed=True, movable=True
-    ),
-}
-
-
-@dataclass(frozen=True)
 class Column:
     """One setting in which all methods of a table are compared.
 
     Attributes:
-        task: a key of `TASK_ENTRIES`.
+        task: name of a task (`ikp.tasks.registered_tasks`).
         demonstrations: how many a policy is trained on; a small preset may have fewer.
         observation: `pixels` or `state`.
         steps: optimiser steps; the preset's if not given.

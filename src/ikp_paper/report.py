@@ -9,6 +9,7 @@ from pathlib import Path
 from ikp.demo.page import html_page, picture, table
 from ikp.demo.plots import save_figure
 from ikp.files import read_json, replaced_atomically
+from ikp.tasks.registry import task_entry
 from ikp_paper.figures import (
     demonstrations_figure,
     expert_figure,
@@ -17,10 +18,8 @@ from ikp_paper.figures import (
     time_figure,
     training_figure,
 )
-from ikp_paper.matrix import FIGURES, TABLES, TASK_ENTRIES, Table
-from ikp_paper.run import task_exists
+from ikp_paper.matrix import FIGURES, TABLES, Table
 from ikp_paper.tables import (
-    NO_TASK,
     NOT_RUN,
     cell_records,
     column_title,
@@ -123,9 +122,9 @@ def _figure_section(folder: Path, name: str, results: Path) -> tuple[str, str]:
     title, tasks = FIGURES[name]
     html, text = [f"<h2>{escape(title)}</h2>"], [f"## {title}"]
     for task in tasks:
-        heading, path = TASK_ENTRIES[task].title, trajectory_path(results, task)
+        heading, path = task_entry(task).title, trajectory_path(results, task)
         if not path.exists():
-            words = f"{heading}: {NOT_RUN if task_exists(task) else NO_TASK}"
+            words = f"{heading}: {NOT_RUN}"
             html.append(f"<p>{escape(words)}</p>")
             text.append(words)
             continue

@@ -107,11 +107,9 @@ class Reproduce:
 
     def _table(self) -> dict[str, str]:
         from ikp_paper.queue import Runner, listing
-        from ikp_paper.run import missing_tasks, plan
+        from ikp_paper.run import plan
 
         table = TABLES[self.target]
-        for task in missing_tasks(table):
-            print(f"{task}: not run (task missing)", flush=True)
         seeds = range(preset(self.preset).seeds if self.seeds is None else self.seeds)
         every = plan(table, self.preset, seeds, self.episodes)
         planned = [run for run in every if not self.only or any(word in run.name for word in self.only)]
@@ -143,15 +141,11 @@ class Reproduce:
         return LocalExecutor(self._places, jobs, threads)
 
     def _figure(self) -> None:
-        from ikp_paper.run import task_exists
         from ikp_paper.trajectories import record_trajectories
 
         for task in FIGURES[self.target][1]:
-            if task_exists(task):
-                print(f"recording the expert of {task}", flush=True)
-                record_trajectories(task, self.results, self.out)
-            else:
-                print(f"{task}: not run (task missing)", flush=True)
+            print(f"recording the expert of {task}", flush=True)
+            record_trajectories(task, self.results, self.out)
 
     def _report(self) -> None:
         from ikp_paper.report import write_reproduction

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ikp import runs
 from ikp.policies import PolicyConfig
 from ikp.recipes import policy_for, preset
 from ikp.runs import Task
+from ikp.tasks.registry import task_entry
 from ikp.training.config import TrainConfig
-from ikp_paper.matrix import TASK_ENTRIES, Cell, Column, Table
+from ikp_paper.matrix import Cell, Column, Table
 from ikp_paper.variants import VARIANTS
 
 NOT_IN_THE_OUTCOME = ("device", "threads", "checkpoint_every", "log_every")
@@ -111,13 +111,6 @@ def result_path(results: Path, preset_name: str, run_name: str) -> Path:
     return results / "reproduce" / preset_name / f"{run_name}.json"
 
 
-def task_exists(name: str) -> bool:
-    """Whether this version has the task, with an expert that gives demonstrations."""
-    from ikp.tasks import ORACLES
-
-    return name in runs.TASKS and runs.TASKS[name] in ORACLES
-
-
 def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None) -> Run:
     """The run of a cell with a recipe and a seed.
 
@@ -125,12 +118,10 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
         episodes: unseen episodes; the preset's if not given.
 
     Raises:
-        ValueError: an unknown preset, or a task that this version does not have.
+        ValueError: an unknown preset or task.
     """
     column, recipe, variant = cell.column, preset(preset_name), VARIANTS[cell.variant]
-    if not task_exists(column.task):
-        raise ValueError(f"task {column.task!r} is not in this version: there are {', '.join(runs.TASKS)}")
-    entry = TASK_ENTRIES[column.task]
+    entry = task_entry(column.task)
     plain = policy_for(variant.method, recipe.policy)
     budget = replace(recipe.train_for(movable=entry.movable), seed=seed)
     if column.steps is not None:
@@ -148,7 +139,7 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
         column=column,
         method=variant.method,
         variant=cell.variant,
-        task=Task(runs.TASKS[column.task], env_kwargs),
+        task=Task(entry.env_id, env_kwargs),
         metric=entry.metric,
         policy=policy,
         train=train,
@@ -161,18 +152,9 @@ def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None
 
 
 def plan(table: Table, preset_name: str, seeds: Iterable[int], episodes: int | None = None) -> list[Run]:
-    """The runs of a table, without doubles: all cells with the first seed, then with the next one.
-
-    Cells of tasks that this version does not have are left out.
-    """
-    cells = [cell for cell in table.cells if task_exists(cell.column.task)]
-    found = [resolve(cell, preset_name, seed, episodes) for seed in seeds for cell in cells]
+    """The runs of a table, without doubles: all cells with the first seed, then with the next one."""
+    found = [resolve(cell, preset_name, seed, episodes) for seed in seeds for cell in table.cells]
     return list({run.name: run for run in found}.values())
-
-
-def missing_tasks(table: Table) -> list[str]:
-    """Tasks of a table that this version does not have."""
-    return sorted({column.task for column in table.columns if not task_exists(column.task)})
 
 
 def data_sets(planned: Sequence[Run]) -> Mapping[str, Run]:

@@ -17,14 +17,15 @@ from ikp.demo.stages import differences
 from ikp.recipes import PRESETS, preset
 from ikp.rollouts.intervals import bootstrap_interval
 from ikp.rollouts.summary import count_of
-from ikp_paper.matrix import TABLES, TASK_ENTRIES, Cell, Column, Table
+from ikp.tasks.registry import task_entry
+from ikp_paper.matrix import TABLES, Cell, Column, Table
 from ikp_paper.record import read_record, values_of
-from ikp_paper.run import resolve, result_path, task_exists
+from ikp_paper.run import resolve, result_path
 from ikp_paper.variants import VARIANTS
 
 SINGLE_SPACE = ("explicit", "implicit-cartesian", "implicit-joint")
 """Methods that see actions in one space."""
-NOT_RUN, NO_TASK = "not run", "not run (task missing)"
+NOT_RUN = "not run"
 SEED_LIMIT = 20
 """Seeds that are looked for."""
 
@@ -67,9 +68,7 @@ class CellRecords:
 
 
 def cell_records(cell: Cell, results: Path, preset_name: str) -> CellRecords:
-    """Read what is finished of a cell; nothing for a task that this version does not have."""
-    if not task_exists(cell.column.task):
-        return CellRecords(cell, {})
+    """Read what is finished of a cell."""
     found, outdated = {}, False
     for seed in range(SEED_LIMIT):
         run = resolve(cell, preset_name, seed)
@@ -84,7 +83,7 @@ def cell_records(cell: Cell, results: Path, preset_name: str) -> CellRecords:
 def ours(finished: CellRecords, seeds: int) -> str:
     """`83.0 ± 2.1`, with the number of seeds where some are missing, or why there is no figure; `*` if outdated."""
     if not finished.records:
-        return NOT_RUN if task_exists(finished.cell.column.task) else NO_TASK
+        return NOT_RUN
     scores = 100 * finished.scores
     spread = f" ± {scores.std(ddof=1):.1f}" if len(scores) > 1 else ""
     missing = f" ({len(scores)} of {seeds} seeds)" if len(scores) < seeds else ""
@@ -105,7 +104,7 @@ def column_title(column: Column, preset_name: str) -> str:
     budget = (
         f", {column.minutes:g} min" if column.minutes else f", {column.steps} steps" if column.steps else ""
     )
-    return f"{TASK_ENTRIES[column.task].title} ({column.observation}, {count}{budget})"
+    return f"{task_entry(column.task).title} ({column.observation}, {count}{budget})"
 
 
 def table_rows(table: Table, results: Path, preset_name: str) -> list[list[str]]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ikp import runs
 from ikp.data import load_dataset
 from ikp.files import write_json
 from ikp.kinematics import Robot, forward_kinematics
@@ -16,7 +15,7 @@ from ikp.locks import lock
 from ikp.provenance import origin
 from ikp.rollouts.collect import collect
 from ikp.runs import Task
-from ikp_paper.matrix import TASK_ENTRIES
+from ikp.tasks.registry import task_entry
 
 EPISODES = 4
 MOST_POINTS = 60
@@ -41,7 +40,8 @@ def record_trajectories(task_name: str, results: Path, out: Path) -> Path:
     path = trajectory_path(results, task_name)
     with lock(path.with_suffix(".lock"), wait=True):
         if not path.exists():
-            task = Task(runs.TASKS[task_name], {"observation": "state", **TASK_ENTRIES[task_name].options})
+            entry = task_entry(task_name)
+            task = Task(entry.env_id, {"observation": "state", **entry.options})
             data = out / "data" / f"{task_name}-trajectories"
             collect(task.env_id, data, EPISODES, env_kwargs=task.env_kwargs, workers=1, task=task_name)
             write_json(path, {**trajectories(data, task), "origin": origin()})

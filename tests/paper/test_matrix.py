@@ -11,29 +11,18 @@ from ikp.policies.config import METHODS
 from ikp.policies.policy import batch_to
 from ikp.recipes import METHOD_NAMES, PRESETS, preset
 from ikp.runs import task_of_data
+from ikp.tasks import registered_tasks
 from ikp.training.trainer import train
 from ikp_paper.execute import rough_cameras
-from ikp_paper.matrix import TABLES, TARGETS, TASK_ENTRIES, Cell, Column, check_target
+from ikp_paper.matrix import TABLES, TARGETS, Cell, Column, check_target
 from ikp_paper.reproduce import Reproduce
-from ikp_paper.run import data_sets, missing_tasks, plan, resolve
+from ikp_paper.run import data_sets, plan, resolve
 from ikp_paper.variants import ROUGH_METRES, VARIANTS
 
-
-@pytest.fixture
-def all_tasks(monkeypatch):
-    """A version that has every task of the paper; the environments are not made."""
-    for name in TASK_ENTRIES:
-        monkeypatch.setitem(runs.TASKS, name, "ikp/Insertion-v0")
+TASKS = [entry.name for entry in registered_tasks() if entry.env_id.startswith("ikp/")]
 
 
-@pytest.fixture
-def insertion_alone(monkeypatch):
-    """A version that has no other task."""
-    for name in set(runs.TASKS) - {"insertion"}:
-        monkeypatch.delitem(runs.TASKS, name)
-
-
-def test_the_papers_tables_are_21_cells_and_63_trainings(all_tasks):
+def test_the_papers_tables_are_21_cells_and_63_trainings():
     tables = [TABLES["table1"], TABLES["table2"]]
     assert [len(table.cells) for table in tables] == [6, 15]
     assert sum(len(plan(table, "standard", range(3))) for table in tables) == 63
@@ -51,13 +40,13 @@ def test_tables_are_well_formed(name):
     table = TABLES[name]
     assert all(len(figures) == len(table.variants) for figures in table.published.values())
     assert set(table.published) <= set(table.columns)
-    assert {column.task for column in table.columns} <= set(TASK_ENTRIES)
+    assert {column.task for column in table.columns} <= set(TASKS)
     assert bool(table.source) == bool(table.published), "a published figure has its source"
     assert {VARIANTS[variant].method for variant in table.variants} <= set(METHOD_NAMES)
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_all_methods_of_a_column_share_the_recipe(name, all_tasks):
+def test_all_methods_of_a_column_share_the_recipe(name):
     for column in TABLES["table2"].columns:
         described = [
             resolve(Cell(column, variant), name, 1).settings() for variant in TABLES["table2"].variants
@@ -85,7 +74,7 @@ def test_a_variant_that_the_preset_has_anyway_shares_its_runs():
     ]
 
 
-def test_budgets_of_steps_and_of_time_replace_the_presets(all_tasks):
+def test_budgets_of_steps_and_of_time_replace_the_presets():
     by_steps, by_time = (
         resolve(Cell(column, "ikp"), "standard", 0) for column in TABLES["state"].columns[1:]
     )
@@ -97,9 +86,7 @@ def test_budgets_of_steps_and_of_time_replace_the_presets(all_tasks):
 
 
 def test_only_demonstrations_whose_expert_recovers_are_disturbed():
-    strength = {
-        task: resolve(Cell(Column(task, 1000), "ikp"), "standard", 0).perturbation for task in TASK_ENTRIES
-    }
+    strength = {task: resolve(Cell(Column(task, 1000), "ikp"), "standard", 0).perturbation for task in TASKS}
     assert strength.pop("insertion") == preset("standard").perturbation > 0
     assert set(strength.values()) == {0.0}
     sweeping, insertion = data_sets(plan(TABLES["table2"], "standard", [0]))
@@ -121,19 +108,16 @@ def test_the_first_seed_of_every_cell_comes_before_the_second_of_any():
     assert set(seeds) == {0, 1}
 
 
-def test_demonstrations_are_shared_at_their_largest_number(all_tasks):
+def test_demonstrations_are_shared_at_their_largest_number():
     planned = [run for name in ("table2", "state") for run in plan(TABLES[name], "standard", [0])]
     sets = data_sets(planned)
     assert len(sets) == 3, "sweeping, insertion from pixels, insertion from state"
     assert all(run.demonstrations == 1000 for run in sets.values())
 
 
-def test_a_task_that_is_missing_is_left_out_and_named(insertion_alone):
-    assert missing_tasks(TABLES["table1"]) == ["flipping", "sweeping"]
-    assert plan(TABLES["table1"], "quick", [0]) == []
-    assert len(plan(TABLES["table2"], "quick", [0])) == 10
-    with pytest.raises(ValueError, match="'flipping' is not in this version: there are insertion"):
-        resolve(Cell(Column("flipping", 1000), "ikp"), "quick", 0)
+def test_an_unknown_task_is_refused():
+    with pytest.raises(ValueError, match="task is 'stacking': choose one of insertion, sweeping"):
+        resolve(Cell(Column("stacking", 1000), "ikp"), "quick", 0)
 
 
 def test_settings_that_do_not_change_the_outcome_do_not_count():
@@ -155,7 +139,7 @@ def test_the_image_planes_rows_differ_from_their_method_in_the_plane_alone():
     assert len(set(settings)) == len(rows)
 
 
-def test_scenes_are_moved_where_the_preset_and_the_task_allow_it(all_tasks):
+def test_scenes_are_moved_where_the_preset_and_the_task_allow_it():
     def run(task, variant="ikp", observation="pixels", preset="standard"):
         return resolve(Cell(Column(task, 100, observation), variant), preset, 0)
 

@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 
-from ikp import runs
 from ikp.files import write_json
 from ikp.rollouts.intervals import bootstrap_interval
 from ikp_paper import trajectories
@@ -28,13 +27,6 @@ from ikp_paper.variants import VARIANTS
 
 INSERTION = Column("insertion", 100)
 TABLE = TABLES["table2"]
-
-
-@pytest.fixture(autouse=True)
-def _insertion_alone(monkeypatch):
-    """This version has no other task."""
-    for name in set(runs.TASKS) - {"insertion"}:
-        monkeypatch.delitem(runs.TASKS, name)
 
 
 def record(results, variant, seed, successes, preset="standard", first=1_000_000):
@@ -71,7 +63,7 @@ def test_ours_stands_beside_the_papers(tmp_path):
     assert ikp[head + 1] == "88.8 ± 3.4"
     assert rows[1][head] == "25.0 (1 of 3 seeds)"
     assert rows[2][head] == "not run"
-    assert ikp[1] == "not run (task missing)"
+    assert ikp[1] == "not run"
     assert rows[0][1].startswith("Sweeping, miscalibrated")
     assert len(markdown(rows).splitlines()) == len(rows) + 1
 
@@ -129,7 +121,7 @@ def test_the_largest_preset_with_results_is_shown(tmp_path):
     assert presets_with_results(tmp_path) == ["quick"]
     text = reproduction_tables(tmp_path)
     assert "Preset `quick`, one seed" in text
-    assert "| IKP (joints + link poses) | not run (task missing) | 84.5 ± 1.2 | 90.0 | 88.8 ± 3.4 |" in text
+    assert "| IKP (joints + link poses) | not run | 84.5 ± 1.2 | 90.0 | 88.8 ± 3.4 |" in text
     assert "Table I:" in text
 
 
@@ -170,7 +162,7 @@ def test_the_report_opens_offline_and_is_rebuilt_from_records(tmp_path):
     assert pictures
     assert html.count("data:image/png;base64") == len(pictures)
     assert all((page.parent / name).stat().st_size > 10_000 for name in pictures)
-    assert "Flipping: not run (task missing)" in text
+    assert "Flipping: not run" in text
     assert "Insertion, miscalibrated: not run" in text
     assert write_reproduction(tmp_path / "again", results, "standard").read_text() == html
 

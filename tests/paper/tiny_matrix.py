@@ -7,12 +7,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "rollouts"))
 
 import gymnasium
-from toy_task import ToyEnv, ToyOracle
+from toy_task import ToyEnv, ToyExpert
 from tqdm import tqdm
 
 from ikp.policies import PolicyConfig
 from ikp.runs import Task
-from ikp.tasks import ORACLES
+from ikp.tasks import TaskEntry, register_task
 from ikp.training.config import TrainConfig
 from ikp_paper.executors import PRELOADED, LocalExecutor
 from ikp_paper.matrix import Column
@@ -38,8 +38,9 @@ class BlindToyEnv(ToyEnv):
         return {key: observation[key] for key in ("state", "environment_state")}
 
 
-gymnasium.register("test/BlindToy-v0", BlindToyEnv, max_episode_steps=15)
-ORACLES["test/BlindToy-v0"] = ToyOracle
+register_task(
+    TaskEntry("blind-toy", "test/BlindToy-v0", "Toy, blind", BlindToyEnv, ToyExpert, max_episode_steps=15)
+)
 
 
 def run_of(width, seed, **changes):

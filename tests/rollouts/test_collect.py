@@ -89,7 +89,7 @@ def test_failures_are_replaced_from_the_same_seed_or_kept(tmp_path):
     assert with_failures.success.tolist() == first
 
 
-def test_hopeless_oracle(tmp_path):
+def test_hopeless_expert(tmp_path):
     with pytest.raises(RuntimeError, match="failed 20 times in a row at episode 0"):
         collect(TOY, tmp_path / "a", 2, env_kwargs={"fail_below": 2.0}, workers=1, progress=False)
 
@@ -134,8 +134,8 @@ def test_data_sets_of_before_experts_had_arguments_go_on(tmp_path):
 def test_wrong_arguments(tmp_path):
     with pytest.raises(ValueError, match="episodes=0"):
         collect(TOY, tmp_path / "a", 0)
-    with pytest.raises(ValueError, match="has no scripted oracle: there is one for"):
-        collect("toy_task:test/NoOracle-v0", tmp_path / "a", 1)
+    with pytest.raises(ValueError, match="has no scripted expert: there is one for insertion, sweeping"):
+        collect("toy_task:test/NoExpert-v0", tmp_path / "a", 1)
     with pytest.raises(ValueError, match="cannot be stored as JSON"):
         collect(TOY, tmp_path / "a", 1, env_kwargs={"error": object()})
     assert not (tmp_path / "a").exists()

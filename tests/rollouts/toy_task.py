@@ -1,4 +1,4 @@
-"""A task for tests: one prismatic joint has to reach a goal. Importing this registers it with its oracle."""
+"""A task for tests: one prismatic joint has to reach a goal. Importing this registers it with its expert."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 
 from ikp.kinematics import Robot
-from ikp.tasks import ORACLES
+from ikp.tasks import TaskEntry, register_task
 
 
 class ToyRobot:
@@ -71,7 +71,7 @@ class ToyEnv(gymnasium.Env):
         }
 
 
-class ToyOracle:
+class ToyExpert:
     """Goes a share of the way."""
 
     def __init__(self, env, rng, perturbation, gain=0.6):
@@ -84,6 +84,5 @@ class ToyOracle:
         return action + np.float32(self.perturbation * self.rng.normal())
 
 
-gymnasium.register("test/Toy-v0", ToyEnv, max_episode_steps=15)
-gymnasium.register("test/NoOracle-v0", ToyEnv, max_episode_steps=15)
-ORACLES["test/Toy-v0"] = ToyOracle
+register_task(TaskEntry("toy", "test/Toy-v0", "Toy", ToyEnv, ToyExpert, max_episode_steps=15))
+register_task(TaskEntry("no-expert", "test/NoExpert-v0", "Toy without expert", ToyEnv))

@@ -10,7 +10,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from ikp.kinematics import forward_kinematics
-from ikp.tasks import ORACLES, FlippingEnv, InsertionEnv, SweepingEnv
+from ikp.tasks import FlippingEnv, InsertionEnv, SweepingEnv, task_entry
 
 IDS = ("ikp/BimanualSweeping-v0", "ikp/BimanualSweepingMiscalibrated-v0", "ikp/BimanualFlipping-v0")
 CLASSES = (SweepingEnv, FlippingEnv)
@@ -20,13 +20,17 @@ def make(env_id: str, **kwargs) -> gymnasium.Env:
     return gymnasium.make(env_id, disable_env_checker=True, **{"observation": "state", **kwargs})
 
 
+def expert_of(env_id: str):
+    return task_entry(env_id).expert_class()
+
+
 def rollout(env: gymnasium.Env, seed: int, steps: int) -> list[dict]:
-    """The first observations of an oracle's episode."""
+    """The first observations of an expert's episode."""
     observations = [env.reset(seed=seed)[0]]
     assert env.spec is not None
-    oracle = ORACLES[env.spec.id](env)
+    expert = expert_of(env.spec.id)(env)
     for _ in range(steps):
-        observations.append(env.step(oracle.action())[0])
+        observations.append(env.step(expert.action())[0])
     return observations
 
 
@@ -121,24 +125,24 @@ def test_faulty_actions(action, message):
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_oracles_reject_other_environments_and_negative_noise(env_id):
+def test_experts_reject_other_environments_and_negative_noise(env_id):
     other = InsertionEnv(observation="state")
     with pytest.raises(ValueError, match="got InsertionEnv"):
-        ORACLES[env_id](other)
+        expert_of(env_id)(other)
     with pytest.raises(ValueError, match="perturbation"):
-        ORACLES[env_id](make(env_id), perturbation=-1.0)
+        expert_of(env_id)(make(env_id), perturbation=-1.0)
 
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_perturbed_actions_are_near_and_reproducible(env_id):
     env = make(env_id)
     env.reset(seed=0)
-    clean = ORACLES[env_id](env)
+    clean = expert_of(env_id)(env)
     assert np.array_equal(clean.perturb(clean.action()), clean.action())
     executed = []
     for _ in range(2):
-        oracle = ORACLES[env_id](env, np.random.default_rng(7), 1.0)
-        executed.append(np.stack([oracle.perturb(oracle.action()) for _ in range(5)]))
+        expert = expert_of(env_id)(env, np.random.default_rng(7), 1.0)
+        executed.append(np.stack([expert.perturb(expert.action()) for _ in range(5)]))
     np.testing.assert_array_equal(*executed)
     difference = np.abs(executed[0] - clean.action())
     assert 1e-4 < difference.max() < 0.1

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ikp.tasks import FlippingEnv, FlippingOracle, flipping
-from ikp.tasks.flipping import STAND_HEIGHTS, STAND_RANGE
-from ikp.tasks.flipping_scene import BOWL_X, BOX_SIDE, PARTICLE_RADIUS
+from ikp.tasks import FlippingEnv, FlippingExpert
+from ikp.tasks.flipping import environment
+from ikp.tasks.flipping.environment import STAND_HEIGHTS, STAND_RANGE
+from ikp.tasks.flipping.scene import BOWL_X, BOX_SIDE, PARTICLE_RADIUS
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +21,9 @@ def episode(
 ) -> tuple[dict, list[np.ndarray]]:
     """The last info and the actions of the expert, or of a recording played again."""
     env.reset(seed=seed)
-    oracle, taken, terminated, info = FlippingOracle(env), [], False, {}
+    expert, taken, terminated, info = FlippingExpert(env), [], False, {}
     while not terminated and len(taken) < 180:
-        taken.append(oracle.action() if actions is None else actions[min(len(taken), len(actions) - 1)])
+        taken.append(expert.action() if actions is None else actions[min(len(taken), len(actions) - 1)])
         *_, terminated, _, info = env.step(taken[-1])
     return info, taken
 
@@ -30,12 +31,12 @@ def episode(
 def lift(env: FlippingEnv, seed: int, height: float) -> None:
     """Runs the expert until the box is `height` [m] over its stand."""
     env.reset(seed=seed)
-    oracle = FlippingOracle(env)
+    expert = FlippingExpert(env)
     for _ in range(100):
         state = env.true_state()
         if state.box[2] - BOX_SIDE / 2 > state.stand[2] + height:
             return
-        env.step(oracle.action())
+        env.step(expert.action())
     raise AssertionError("the expert did not lift the box")
 
 
@@ -66,9 +67,9 @@ def test_expert_pours(env, seed):
 def test_wrists_stay_as_they_started(env):
     """The hands move differently in every episode, the joints that matter alike."""
     first, _ = env.reset(seed=3)
-    oracle = FlippingOracle(env)
+    expert = FlippingExpert(env)
     for _ in range(30):
-        action = oracle.action()
+        action = expert.action()
         env.step(action)
     wrists = [4, 5, 6, 11, 12, 13]
     np.testing.assert_allclose(action[wrists], first["state"][wrists], atol=0.01)
@@ -113,7 +114,7 @@ def test_a_replayed_demonstration_does_not_pour_boxes_that_stand_lower(env):
 
 def reset_at(env: FlippingEnv, height: float, monkeypatch) -> dict:
     """The first observation of seed 4 with the stand's top at a height [m]."""
-    monkeypatch.setattr(flipping, "STAND_HEIGHTS", (height, height))
+    monkeypatch.setattr(environment, "STAND_HEIGHTS", (height, height))
     return env.reset(seed=4)[0]
 
 

@@ -9,11 +9,10 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-import ikp.tasks
 from ikp.kinematics import forward_kinematics, project
-from ikp.tasks import InsertionEnv, InsertionOracle
-from ikp.tasks.insertion import MIN_DISTANCE, PLACEMENT_RANGE, PLACEMENT_YAW, SUCTION_GAP
-from ikp.tasks.insertion_scene import BLOCK_HEIGHT, WORKSPACE_CENTER, block_boxes, fixture_walls
+from ikp.tasks import InsertionEnv, InsertionExpert
+from ikp.tasks.insertion.environment import MIN_DISTANCE, PLACEMENT_RANGE, PLACEMENT_YAW, SUCTION_GAP
+from ikp.tasks.insertion.scene import BLOCK_HEIGHT, WORKSPACE_CENTER, block_boxes, fixture_walls
 from ikp.tasks.scene import camera_matrices
 
 
@@ -27,11 +26,11 @@ def hold_still(env: InsertionEnv, vacuum: float = 0.0) -> np.ndarray:
 
 
 def rollout(env: gymnasium.Env, seed: int, steps: int = 60) -> list[dict]:
-    """Observations of an oracle's episode."""
+    """Observations of an expert's episode."""
     observations = [env.reset(seed=seed)[0]]
-    oracle = InsertionOracle(env)
+    expert = InsertionExpert(env)
     for _ in range(steps):
-        observation, _, terminated, truncated, _ = env.step(oracle.action())
+        observation, _, terminated, truncated, _ = env.step(expert.action())
         observations.append(observation)
         if terminated or truncated:
             break
@@ -150,9 +149,9 @@ def test_arm_reaches_its_target_within_a_step(state_env):
     errors = []
     for seed in range(3):
         state_env.reset(seed=seed)
-        oracle = InsertionOracle(state_env)
+        expert = InsertionExpert(state_env)
         for _ in range(7):  # the free motion towards the block
-            action = oracle.action()
+            action = expert.action()
             observation = state_env.step(action)[0]
             reached, commanded = (state_env.tip_pose(q)[0] for q in (observation["state"][:6], action[:6]))
             errors.append(np.linalg.norm(reached - commanded))
@@ -172,7 +171,7 @@ def test_offsets_shift_readings_and_commands_alike():
     q_offset = env.miscalibration.q_offset
     measured, expected = (e.reset(seed=4)[0]["state"][:6] for e in (env, calibrated))
     np.testing.assert_allclose(measured + q_offset, expected, atol=1e-6)
-    # The oracle knows the offsets: both arms move through the same true joints.
+    # The expert knows the offsets: both arms move through the same true joints.
     for e in (env, calibrated):
         rollout(e, seed=4)
     true, true_calibrated = env.true_state(), calibrated.true_state()
@@ -217,9 +216,9 @@ def test_no_grasp_beside_the_block(state_env):
 def test_block_placed_beside_the_fixture_is_no_success(state_env):
     env = state_env
     env.reset(seed=0)
-    oracle = InsertionOracle(env)
+    expert = InsertionExpert(env)
     while not env.true_state().holding:
-        env.step(oracle.action())
+        env.step(expert.action())
     for _ in range(4):
         *_, terminated, _, info = env.step(hold_still(env))
     assert not terminated
@@ -311,8 +310,3 @@ def test_faulty_arguments(arguments, message):
 def test_reset_takes_no_options(state_env):
     with pytest.raises(ValueError, match="takes no options"):
         state_env.reset(options={"easy": True})
-
-
-def test_registered_once():
-    assert "ikp/Insertion-v0" in gymnasium.registry
-    assert set(ikp.tasks.ORACLES) <= set(gymnasium.registry)

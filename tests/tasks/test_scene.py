@@ -14,8 +14,8 @@ import torch
 from ikp.kinematics import forward_kinematics, iiwa14
 from ikp.tasks import Miscalibration, rendering
 from ikp.tasks.arms import Drive, LinkBody, Shape, add_arm
-from ikp.tasks.insertion import Q_HOME
-from ikp.tasks.insertion_scene import build_insertion_spec, insertion_robot
+from ikp.tasks.insertion.environment import Q_HOME
+from ikp.tasks.insertion.scene import build_insertion_spec, insertion_robot
 from ikp.tasks.miscalibration import MAX_OFFSET
 from ikp.tasks.rendering import FAST, OffscreenRenderer, shared_renderer
 from ikp.tasks.scene import add_camera, add_surroundings, camera_matrices, make_spec, wrap_angle, yaw_to_quat

@@ -6,9 +6,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from ikp.tasks import SweepingEnv, SweepingOracle
-from ikp.tasks.sweeping import PILE_RANGE, REST_STEPS, UPRIGHT, in_trough, lost
-from ikp.tasks.sweeping_scene import BOWL_X, PARTICLE_RADIUS, Q_HOME, WORKSPACE
+from ikp.tasks import SweepingEnv, SweepingExpert
+from ikp.tasks.sweeping.environment import PILE_RANGE, REST_STEPS, UPRIGHT, in_trough, lost
+from ikp.tasks.sweeping.scene import BOWL_X, PARTICLE_RADIUS, Q_HOME, WORKSPACE
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,9 @@ def test_tools_are_upright_at_home_and_touch_each_other(env):
 
 def test_expert_scoops_carries_and_shares_out(env):
     env.reset(seed=4)
-    oracle, carried, actions, terminated, info = SweepingOracle(env), 0, [], False, {}
+    expert, carried, actions, terminated, info = SweepingExpert(env), 0, [], False, {}
     while not terminated and len(actions) < 350:
-        actions.append(oracle.action())
+        actions.append(expert.action())
         *_, terminated, _, info = env.step(actions[-1])
         state = env.true_state()
         carried = max(carried, int((in_trough(state) & (state.tips[0, 2] > 0.1)).sum()))
@@ -116,10 +116,10 @@ def test_expert_scoops_carries_and_shares_out(env):
 
 def test_the_expert_needs_no_memory(env):
     env.reset(seed=1)
-    veteran = SweepingOracle(env)
+    veteran = SweepingExpert(env)
     for _ in range(25):
         action = veteran.action()
-        np.testing.assert_array_equal(SweepingOracle(env).action(), action)
+        np.testing.assert_array_equal(SweepingExpert(env).action(), action)
         env.step(action)
 
 

@@ -17,6 +17,7 @@ from ikp.policies.frames import observation_from_frames
 from ikp.rollouts.evaluate import FIRST_SEED
 from ikp.runs import Task
 from ikp.spec import Observation
+from ikp.tasks.registry import task_entry
 
 POINTS = 200
 ATTEMPTS = 5
@@ -87,9 +88,8 @@ def record_decision(policy: ImplicitPolicy, task: Task, seed: int = FIRST_SEED) 
     """
     import gymnasium
 
-    from ikp.tasks import ORACLES
-
-    if not policy.spec.camera_names or task.env_id not in ORACLES:
+    entry = task_entry(task.env_id)
+    if not policy.spec.camera_names or entry.expert is None:
         raise ValueError(
             f"{task.env_id} with {task.env_kwargs}: a decision is shown with an image and an expert"
         )
@@ -102,7 +102,7 @@ def record_decision(policy: ImplicitPolicy, task: Task, seed: int = FIRST_SEED) 
             seed += 1
             actions, observations, success = _roll_out(policy, env, seed)
         step = _largest_motion(policy, actions, observations)
-        return _take_apart(policy, env, ORACLES[task.env_id], seed, step, actions, observations)
+        return _take_apart(policy, env, entry.expert_class(), seed, step, actions, observations)
     finally:
         env.close()
 
@@ -137,14 +137,20 @@ def _largest_motion(policy: ImplicitPolicy, actions: list[np.ndarray], observati
 
 
 def _take_apart(
-    policy: ImplicitPolicy, env: Any, oracle: Any, seed: int, step: int, actions: list, observations: list
+    policy: ImplicitPolicy,
+    env: Any,
+    make_expert: Any,
+    seed: int,
+    step: int,
+    actions: list,
+    observations: list,
 ) -> Decision:
     env.reset(seed=seed)
     for action in actions[:step]:
         env.step(action)
     base, joints = env.unwrapped, list(policy.spec.joint_dims)
     observation = _window(policy, observations[: step + 1])
-    expert = oracle(env, np.random.default_rng(0), 0.0).action()
+    expert = make_expert(env, np.random.default_rng(0), 0.0).action()
     chosen = actions[step]
     pixels = [
         _pixels(base, base.tip_pose(base.miscalibration.true(q.astype(np.float64)))[0])

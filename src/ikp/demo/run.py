@@ -21,10 +21,10 @@ from ikp.policies.checkpoint import WEIGHTS_FILE
 from ikp.recipes import Preset, policy_for, preset
 from ikp.rollouts.collect import collect
 from ikp.rollouts.summary import percent
-from ikp.runs import TASKS, Task, evaluate_policy, policy_origin, train_policy
+from ikp.runs import Task, evaluate_policy, policy_origin, train_policy
+from ikp.tasks.registry import task_entry
 from ikp.training.config import TrainConfig
 from ikp.training.trainer import Callback
-from ikp_paper.matrix import TASK_ENTRIES
 from ikp_paper.variants import VARIANTS
 
 ROWS = ("ikp-image", "ikp", "implicit-joint", "explicit")
@@ -61,7 +61,7 @@ class DemoConfig:
         minutes = chosen.minutes if self.minutes is None else self.minutes
         count = chosen.demonstrations if self.demonstrations is None else self.demonstrations
         every = min(VALIDATE_EVERY, chosen.train.validate_every)
-        train = chosen.train_for(movable=TASK_ENTRIES["insertion"].movable)
+        train = chosen.train_for(movable=task_entry("insertion").movable)
         train = replace(train, minutes=minutes, seed=self.seed, validate_every=every)
         return replace(chosen, train=train, demonstrations=count, minutes=minutes)
 
@@ -80,7 +80,9 @@ class DemoConfig:
     @property
     def task(self) -> Task:
         """Insertion from pixels on the miscalibrated robot."""
-        return Task(TASKS["insertion"], {"observation": OBSERVATION, "offset_seed": self.offset_seed})
+        return Task(
+            task_entry("insertion").env_id, {"observation": OBSERVATION, "offset_seed": self.offset_seed}
+        )
 
 
 def run_demo(config: DemoConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Collect demonstrations of a scripted oracle with all cores; interrupted at any moment, it continues.
+"""Collect demonstrations of a scripted expert with all cores; interrupted at any moment, it continues.
 
 Episode i depends on `seed` + i alone, so the data set is the same for any number of workers and however often
 the collection was interrupted, and its first n episodes are the data set of n episodes.
@@ -26,9 +26,10 @@ from tqdm import tqdm
 
 from ikp.data import DatasetError, DatasetWriter, EncodedEpisode, EpisodeRecorder
 from ikp.spec import DataSpec
+from ikp.tasks.registry import TaskEntry, register_task, task_entry
 
 MAX_ATTEMPTS = 20
-"""Attempts at one episode before the oracle is given up."""
+"""Attempts at one episode before the collection fails."""
 
 
 class CollectionInterrupted(KeyboardInterrupt):
@@ -87,28 +88,29 @@ def collect(
     task: str = "",
     progress: bool = True,
 ) -> CollectionReport:
-    """Fill a data set up to a number of episodes, each the observations and the oracle's clean actions.
+    """Fill a data set up to a number of episodes, each the observations and the expert's clean actions.
 
     A failed episode is replaced by another one drawn from the same seed and the number of the attempt, so
     only successful demonstrations are kept, and still each depends on its own seed alone.
 
     Args:
-        env_id: a Gymnasium id whose oracle is in `ikp.tasks.ORACLES`; "module:id" imports a module first.
+        env_id: name or Gymnasium id of a task with an expert (`ikp.tasks.registered_tasks`); "module:id" first
+            imports a module that registers its own.
         root: folder of the data set. If it holds one of the same settings, only what is missing is collected.
         episodes: number of episodes the data set has in the end.
         seed: episode i starts from the environment's seed `seed` + i.
         env_kwargs: arguments of the environment, of types that JSON can hold.
         perturbation: strength of the disturbance of the executed actions; the recorded ones stay clean.
-        expert_kwargs: further arguments of the oracle, of such types too.
+        expert_kwargs: further arguments of the expert, of such types too.
         keep_failures: record failed episodes too, with next.success false throughout.
         workers: processes; one for each usable core if not given. With 1 all happens in this process.
         task: description of the task in words; the environment's id if not given.
         progress: show a bar.
 
     Raises:
-        ValueError: an argument is not usable, also by the oracle, or the environment has no oracle.
+        ValueError: an argument is not usable, also by the expert, or the task is unknown or has no expert.
         DatasetError: the folder holds other data or the data set was collected with other settings.
-        RuntimeError: a worker died, the simulation raised an error or the oracle keeps failing; what was
+        RuntimeError: a worker died, the simulation raised an error or the expert keeps failing; what was
             finished is kept and the same call continues.
         CollectionInterrupted: Ctrl-C; what was finished is kept and the same call continues.
     """
@@ -119,14 +121,15 @@ def collect(
             f"episodes={episodes}, workers={workers}, seed={seed}: at least 1, 1 and 0 are allowed"
         )
     kwargs, expert = _plain(env_kwargs or {}, "env_kwargs"), _plain(expert_kwargs or {}, "expert_kwargs")
-    settings = _Task(env_id, kwargs, seed, float(perturbation), keep_failures, expert)
-    simulation = _Simulation(settings)
-    writer = _open_writer(Path(root), settings, simulation, task or env_id)
+    entry = task_entry(env_id)
+    settings = _Task(entry.env_id, kwargs, seed, float(perturbation), keep_failures, expert)
+    simulation = _Simulation(settings, entry)
+    writer = _open_writer(Path(root), settings, simulation, task or entry.env_id)
     first, attempts = writer.episodes, 0
     indices = range(first, episodes)
     done = min(first, episodes)
     bar = tqdm(total=episodes, initial=done, desc="collecting", unit="episode", disable=not progress)
-    produced = _produce(settings, simulation, indices, workers)
+    produced = _produce(settings, entry, simulation, indices, workers)
     try:
         with writer, bar, contextlib.closing(produced):
             for episode in produced:
@@ -189,7 +192,7 @@ def _joint_units(robot: Any, spec: DataSpec) -> dict[str, list[str]]:
 
 
 def _produce(
-    settings: _Task, simulation: _Simulation, indices: range, workers: int
+    settings: _Task, entry: TaskEntry, simulation: _Simulation, indices: range, workers: int
 ) -> Generator[EncodedEpisode, None, None]:
     """The episodes in order."""
     workers = min(workers, len(indices))
@@ -197,7 +200,9 @@ def _produce(
         yield from map(simulation.episode, indices)
         return
     context = multiprocessing.get_context("spawn")  # a fork would share OpenGL and threads with its parent
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(settings,))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(settings, entry)
+    )
     try:
         pending: deque[Future[EncodedEpisode]] = deque()
         with _children_start_quietly():
@@ -238,11 +243,12 @@ _worker: _Simulation | None = None
 """The simulation of this worker process."""
 
 
-def _start_worker(settings: _Task) -> None:
+def _start_worker(settings: _Task, entry: TaskEntry) -> None:
     global _worker  # noqa: PLW0603 - a pool's initializer has no other way to hand something to its tasks
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = _Simulation(settings)
+    register_task(entry)  # this process may not import the module that registered it in the parent
+    _worker = _Simulation(settings, entry)
 
 
 def _end_with_parent() -> None:
@@ -259,24 +265,19 @@ def _run_episode(index: int) -> EncodedEpisode:
 
 
 class _Simulation:
-    """An environment with its oracle, in one process."""
+    """An environment with its expert, in one process."""
 
-    def __init__(self, settings: _Task) -> None:
+    def __init__(self, settings: _Task, entry: TaskEntry) -> None:
         import gymnasium
 
-        from ikp.tasks import ORACLES
-
         self._settings = settings
+        self._make_expert = entry.expert_class()
         self.env = gymnasium.make(settings.env_id, disable_env_checker=True, **settings.env_kwargs)
-        env_id = self.env.spec.id if self.env.spec else settings.env_id
-        if env_id not in ORACLES:
-            raise ValueError(f"{env_id!r} has no scripted oracle: there is one for {sorted(ORACLES)}")
-        self._make_oracle = ORACLES[env_id]
         try:  # before anything is written
-            self._oracle(np.random.default_rng(0))
+            self._expert(np.random.default_rng(0))
         except TypeError as error:
             raise ValueError(
-                f"expert_kwargs {settings.expert_kwargs} do not fit the oracle: {error}"
+                f"expert_kwargs {settings.expert_kwargs} do not fit the expert: {error}"
             ) from error
         self.robot = self.env.get_wrapper_attr("robot")
         self.spec = _spec_of(self.env)
@@ -285,7 +286,7 @@ class _Simulation:
         """Simulate episode `index`, again after a failure unless failures are kept.
 
         Raises:
-            RuntimeError: the simulation raised an error, or the oracle failed every attempt.
+            RuntimeError: the simulation raised an error, or the expert failed every attempt.
         """
         for attempt in range(MAX_ATTEMPTS):
             seed = _attempt_seed(self._settings.seed + index, attempt)
@@ -296,26 +297,26 @@ class _Simulation:
             if episode.success or self._settings.keep_failures:
                 return episode
         raise RuntimeError(
-            f"the oracle failed {MAX_ATTEMPTS} times in a row at episode {index}: check the task, lower the "
+            f"the expert failed {MAX_ATTEMPTS} times in a row at episode {index}: check the task, lower the "
             "perturbation or use keep_failures"
         )
 
     def _attempt(self, seed: int, attempt: int) -> EncodedEpisode:
         observation, _ = self.env.reset(seed=seed)
         rng = np.random.default_rng((seed, 0x0AC1E))  # apart from the environment's own stream
-        oracle = self._oracle(rng)
+        expert = self._expert(rng)
         recorder = EpisodeRecorder(self.spec)
         done = False
         while not done:
-            action = oracle.action()
-            following, reward, terminated, truncated, info = self.env.step(oracle.perturb(action))
+            action = expert.action()
+            following, reward, terminated, truncated, info = self.env.step(expert.perturb(action))
             done, success = bool(terminated or truncated), bool(info["success"])
             recorder.add(self._frame(observation), action, reward=float(reward), done=done, success=success)
             observation = following
         return recorder.finish(info={"seed": seed, "attempt": attempt})
 
-    def _oracle(self, rng: np.random.Generator) -> Any:
-        return self._make_oracle(self.env, rng, self._settings.perturbation, **self._settings.expert_kwargs)
+    def _expert(self, rng: np.random.Generator) -> Any:
+        return self._make_expert(self.env, rng, self._settings.perturbation, **self._settings.expert_kwargs)
 
     def _frame(self, observation: Mapping[str, np.ndarray]) -> dict[str, Any]:
         cameras = self.spec.camera_names

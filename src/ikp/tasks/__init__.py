@@ -1,51 +1,67 @@
-"""Simulated tasks as Gymnasium environments; importing this package registers them.
+"""Simulated tasks as Gymnasium environments with scripted experts; importing this package registers them.
 
-- `ikp/Insertion-v0`: a UR5e with a suction tool inserts an L-shaped block into an L-shaped fixture.
-- `ikp/BimanualSweeping-v0`: two iiwa 14 with spatulas share out a pile of particles between two bowls.
-- `ikp/BimanualSweepingMiscalibrated-v0`: the same with joint encoders that are up to two degrees off.
-- `ikp/BimanualFlipping-v0`: two iiwa 14 lift a box between their elbows and pour out the bowl on top of it.
+`registry` lists the tasks and every fact about them. Environments and experts are imported, and with them MuJoCo,
+when they are first used.
 """
 
-import gymnasium
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from ikp.tasks import flipping, insertion, sweeping
-from ikp.tasks.environment import ArmTask
-from ikp.tasks.flipping import FlippingEnv
-from ikp.tasks.flipping_oracle import FlippingOracle
-from ikp.tasks.insertion import InsertionEnv
-from ikp.tasks.insertion_oracle import InsertionOracle
-from ikp.tasks.miscalibration import Miscalibration
-from ikp.tasks.sweeping import SweepingEnv
-from ikp.tasks.sweeping_oracle import SweepingOracle
-
-__all__ = [
-    "ORACLES",
-    "ArmTask",
-    "FlippingEnv",
-    "FlippingOracle",
-    "InsertionEnv",
-    "InsertionOracle",
-    "Miscalibration",
-    "SweepingEnv",
-    "SweepingOracle",
-]
-
-_TASKS = (
-    ("ikp/Insertion-v0", InsertionEnv, insertion.MAX_EPISODE_STEPS, {}),
-    ("ikp/BimanualSweeping-v0", SweepingEnv, sweeping.MAX_EPISODE_STEPS, {}),
-    ("ikp/BimanualSweepingMiscalibrated-v0", SweepingEnv, sweeping.MAX_EPISODE_STEPS, {"offset_seed": 0}),
-    ("ikp/BimanualFlipping-v0", FlippingEnv, flipping.MAX_EPISODE_STEPS, {}),
+from ikp.tasks.registry import (
+    TaskEntry,
+    check_stored_id,
+    gymnasium_id,
+    register_task,
+    registered_tasks,
+    task_entry,
 )
 
-for _id, _class, _steps, _kwargs in _TASKS:
-    if _id not in gymnasium.registry:
-        _entry = f"{_class.__module__}:{_class.__name__}"
-        gymnasium.register(_id, entry_point=_entry, max_episode_steps=_steps, kwargs=_kwargs)
+if TYPE_CHECKING:
+    from ikp.tasks.base import ArmTask
+    from ikp.tasks.flipping.environment import FlippingEnv
+    from ikp.tasks.flipping.expert import FlippingExpert
+    from ikp.tasks.insertion.environment import InsertionEnv
+    from ikp.tasks.insertion.expert import InsertionExpert
+    from ikp.tasks.miscalibration import Miscalibration
+    from ikp.tasks.sweeping.environment import SweepingEnv
+    from ikp.tasks.sweeping.expert import SweepingExpert
 
-ORACLES = {
-    "ikp/Insertion-v0": InsertionOracle,
-    "ikp/BimanualSweeping-v0": SweepingOracle,
-    "ikp/BimanualSweepingMiscalibrated-v0": SweepingOracle,
-    "ikp/BimanualFlipping-v0": FlippingOracle,
+__all__ = [
+    "ArmTask",
+    "FlippingEnv",
+    "FlippingExpert",
+    "InsertionEnv",
+    "InsertionExpert",
+    "Miscalibration",
+    "SweepingEnv",
+    "SweepingExpert",
+    "TaskEntry",
+    "check_stored_id",
+    "gymnasium_id",
+    "register_task",
+    "registered_tasks",
+    "task_entry",
+]
+
+_HOMES = {
+    "ArmTask": "ikp.tasks.base",
+    "FlippingEnv": "ikp.tasks.flipping.environment",
+    "FlippingExpert": "ikp.tasks.flipping.expert",
+    "InsertionEnv": "ikp.tasks.insertion.environment",
+    "InsertionExpert": "ikp.tasks.insertion.expert",
+    "Miscalibration": "ikp.tasks.miscalibration",
+    "SweepingEnv": "ikp.tasks.sweeping.environment",
+    "SweepingExpert": "ikp.tasks.sweeping.expert",
 }
-"""Environment id to the class of its scripted expert, `(env, rng, perturbation)`; own tasks add theirs."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ikp.tasks' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

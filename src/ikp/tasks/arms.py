@@ -1,4 +1,4 @@
-"""Robot arms for MuJoCo scenes: bodies from a kinematic `Robot`, primitive shapes, masses, drives."""
+"""Robot arms in MuJoCo scenes, built from a kinematic `Robot`, primitive shapes, masses and drives."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Drive:
 
 @dataclass(frozen=True)
 class LinkBody:
-    """What kinematics does not know of a link: shapes, mass [kg] and the drive of the joint that moves it."""
+    """The dynamic model of a link: shapes, mass [kg] and the drive of the joint that moves it."""
 
     shapes: tuple[Shape, ...]
     mass: float
@@ -69,12 +69,12 @@ def add_arm(
     bodies: Mapping[str, LinkBody],
     T_world_root: Float[np.ndarray, "4 4"] | None = None,
 ) -> None:
-    """Adds a robot to a scene: a body per link, a joint and a drive of the same name per moving link.
+    """Add a robot to a scene: a body per link, and per moving link a joint and a drive of the same name.
 
     Args:
         spec: Scene to extend.
         robot: Kinematic tree; its link and joint names become the names in the scene.
-        bodies: Looks, mass and drive by link name; links without an entry become massless frames.
+        bodies: Shapes, mass and drive by link name; links without an entry become massless frames.
         T_world_root: (4, 4) pose of the robot's root link in the world; None if the root is the world.
 
     Raises:
@@ -100,7 +100,7 @@ def add_arm(
 
 
 def add_shapes(body: mujoco.MjsBody, shapes: tuple[Shape, ...], mass: float) -> None:
-    """Adds shapes to a body, the mass [kg] spread over them by volume."""
+    """Add shapes to a body and distribute the mass [kg] over them by volume."""
     total = sum(shape.volume for shape in shapes)
     for shape in shapes:
         body.add_geom(

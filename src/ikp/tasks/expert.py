@@ -1,4 +1,4 @@
-"""What the scripted experts share: the check of their environment and the disturbance of their demonstrations."""
+"""Shared parts of the scripted experts: the check of their environment and the disturbance of demonstrations."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float
 
-from ikp.tasks.environment import ArmTask
+from ikp.tasks.base import ArmTask
 
-MISTAKE_LENGTH = 8  # steps on average for which one thing is believed; half of the time it is no mistake
+MISTAKE_LENGTH = 8  # mean steps until a mistake is drawn anew; half of the draws are no mistake
 
 Task = TypeVar("Task", bound=ArmTask)
 
 
 def task_of(env: gymnasium.Env, task_class: type[Task], expert: object) -> Task:
-    """The environment inside of all wrappers, for an expert that knows one class of them.
+    """The environment inside all wrappers, checked to be of the class that an expert needs.
 
     Raises:
-        ValueError: It is of another class.
+        ValueError: The environment is of another class.
     """
     unwrapped = env.unwrapped
     if not isinstance(unwrapped, task_class):
@@ -29,21 +29,21 @@ def task_of(env: gymnasium.Env, task_class: type[Task], expert: object) -> Task:
 
 
 class Disturbance:
-    """How an expert is led astray while demonstrations are recorded, after DART (arXiv 1703.09327).
+    """Disturbance of the executed actions while demonstrations are recorded, after DART (arXiv 1703.09327).
 
-    Noise on the joints that is correlated in time and, in experts that aim at something, a mistake about their
-    goal that they believe for some steps. Everything starts at zero.
+    It adds time-correlated noise to the joints. Experts with a goal are also given a mistaken goal for several steps
+    at a time. Noise and mistake start at zero.
 
     Args:
-        rng: Source of the disturbance; None for a fresh one.
+        rng: Random generator; None for a new one without a fixed seed.
         scale: 0 for none; 1 for the standard disturbance, other values scale it.
         dof: Number of joints.
         joint_noise: Standard deviation of the joints' noise, for all or (dof,) [rad].
-        memory: Share of that noise that is left after a step, in [0, 1).
-        mistake: Standard deviations of a mistake's values, in the expert's units; none without it.
+        memory: Correlation of the noise between consecutive steps, in [0, 1).
+        mistake: Standard deviations of the mistaken values, in the expert's units; None for no mistakes.
 
     Raises:
-        ValueError: A negative scale.
+        ValueError: The scale is negative or not a number.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Disturbance:
 
     @property
     def is_off(self) -> bool:
-        """Whether its scale is 0."""
+        """Whether the scale is 0."""
         return self._scale == 0
 
     def advance(self) -> tuple[Float[np.ndarray, "dof"], Float[np.ndarray, "values"]]:
-        """The next step's noise on the joints (dof,) [rad] and mistake (values,), in the expert's units."""
+        """Noise on the joints (dof,) [rad] and mistake (values,), in the expert's units, of the next step."""
         rng, keep = self._rng, self._memory
         fresh = np.sqrt(1.0 - keep**2)
         self._noise = keep * self._noise + fresh * rng.normal(size=len(self._noise)) * self._joint_noise

@@ -1,4 +1,4 @@
-"""What a KUKA LBR iiwa 14 weighs, how it looks and how its joints are driven."""
+"""Masses, shapes and joint drives of a KUKA LBR iiwa 14."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ SILVER, ORANGE = (0.78, 0.79, 0.80, 1.0), (0.93, 0.45, 0.10, 1.0)
 
 
 def _drive(kp: float, kv: float, torque: float) -> Drive:
-    # The rotors' inertia stands for joint elasticity: with little of it, stiff position gains chatter in contact.
+    # The large rotor inertia replaces joint elasticity: without either, stiff position gains chatter in contact.
     return Drive(kp=kp, kv=kv, torque=torque, armature=2.0, damping=0.5)
 
 
-# Torque limits are KUKA's continuous ones; the gains damp every joint near critically.
+# The torque limits are KUKA's continuous ratings; the gains damp every joint near critically.
 _SHOULDER, _ARM = _drive(kp=4000, kv=220, torque=176), _drive(kp=4000, kv=200, torque=110)
 _FOREARM, _WRIST = _drive(kp=2400, kv=140, torque=110), _drive(kp=2400, kv=140, torque=40)
 
-# Masses of the open models. Shapes follow the real arm's outline: housings around the joints that swing, sleeves
-# between them. In the frames of links 2 and 6 the arm runs along -y, in that of link 4 along +y, else along z.
+# The masses come from published open models. The shapes follow the real arm's outline: housings around the joints that
+# swing, sleeves between them. The arm runs along -y in the frames of links 2 and 6, along +y in that of link 4, along z
+# in the others.
 _LINKS: tuple[LinkBody, ...] = (
     LinkBody(
         (
@@ -81,6 +82,6 @@ _BASE = LinkBody(
 
 
 def iiwa14_bodies(prefix: str) -> dict[str, LinkBody]:
-    """The bodies of one arm by link name, `prefix` before each (`left_base`, `left_link_1` ...)."""
+    """The bodies of one arm by link name, each with `prefix` in front (`left_base`, `left_link_1` ...)."""
     links = {f"{prefix}link_{number}": body for number, body in enumerate(_LINKS, start=1)}
     return {f"{prefix}base": _BASE, **links}

@@ -13,13 +13,13 @@ MAX_OFFSET = math.radians(2.0)
 
 @dataclass(frozen=True)
 class Miscalibration:
-    """Constant `q_offset` = q_true - q_measured (dof,) [rad], the same in readings and commands."""
+    """Constant offsets `q_offset` = q_true - q_measured (dof,) [rad], which apply to readings and commands."""
 
     q_offset: Float[np.ndarray, "dof"]
 
     @staticmethod
     def from_seed(seed: int | None, dof: int) -> Miscalibration:
-        """The offsets of one robot: uniform in +-2 degrees for a seed, zero for None (calibrated).
+        """Draw the offsets of one robot, uniform within +-2 degrees; None gives zero offsets (calibrated).
 
         Raises:
             ValueError: A negative seed.
@@ -28,14 +28,14 @@ class Miscalibration:
             return Miscalibration(np.zeros(dof))
         if seed < 0:
             raise ValueError(f"offset_seed must be None (calibrated) or an integer >= 0, got {seed}")
-        # The tag keeps this stream apart from environments that are seeded with the same small integers.
+        # The constant separates this random stream from environments that are seeded with the same small integers.
         rng = np.random.default_rng((int(seed), 0x0FF5E7))
         return Miscalibration(rng.uniform(-MAX_OFFSET, MAX_OFFSET, dof))
 
     def measured(self, q_true: Float[np.ndarray, "*batch dof"]) -> Float[np.ndarray, "*batch dof"]:
-        """What the encoders report (..., dof) [rad] at true joint positions."""
+        """Encoder readings (..., dof) [rad] at true joint positions."""
         return q_true - self.q_offset
 
     def true(self, q_measured: Float[np.ndarray, "*batch dof"]) -> Float[np.ndarray, "*batch dof"]:
-        """True joint positions (..., dof) [rad] of readings or commands."""
+        """True joint positions (..., dof) [rad] for encoder readings or commands."""
         return q_measured + self.q_offset

@@ -1,4 +1,4 @@
-"""Particles that pour and pile, and bowls to hold them."""
+"""Particles that pour and form heaps, and bowls that hold them."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def add_bowl(
     rgba: Rgba,
     **contact: Any,
 ) -> None:
-    """Adds a round bowl to a body: a ring of slanted boxes on the surface below, which is its bottom.
+    """Add a round bowl to a body: a ring of slanted boxes around the surface below, which serves as its bottom.
 
-    A bottom of its own would be so thin that falling particles get stuck in it; there is only its colour.
+    A separate bottom would be so thin that falling particles get stuck in it; a disc without contacts shows its colour.
 
     Args:
-        body: The body that carries it, often the world's.
+        body: The body that carries the bowl, often the world body.
         position: Middle of the bowl's bottom in the body's frame [m].
         bottom_radius: Inner radius at the bottom [m].
         rim_radius: Inner radius at the rim [m].
-        height: Of the rim over the bottom [m].
-        thickness: Of the walls [m].
+        height: Height of the rim over the bottom [m].
+        thickness: Thickness of the walls [m].
         rgba: Colour.
-        contact: Further attributes of all its geoms.
+        contact: Further attributes of the bowl's geoms.
     """
     shared = {"rgba": rgba, "contype": OBJECT_CONTYPE, "conaffinity": OBJECT_CONAFFINITY, **contact}
     x, y, z = position
@@ -62,13 +62,13 @@ def add_bowl(
 def add_particles(
     spec: mujoco.MjSpec, count: int, radius: float, density: float, rgba: Rgba, **contact: Any
 ) -> None:
-    """Adds `count` spheres that move without turning: half the degrees of freedom, and they do not roll away.
+    """Add `count` spheres that translate but do not rotate: half the degrees of freedom, and they do not roll away.
 
     Args:
-        spec: Scene to extend; what has joints already comes before the particles.
+        spec: Scene to extend; joints that it already has come before the particles' joints.
         count: Number of spheres, named particle_0, particle_1 ...
-        radius: [m].
-        density: [kg/m^3].
+        radius: Radius of a sphere [m].
+        density: Density [kg/m^3].
         rgba: Colour.
         contact: Further attributes of the geoms.
     """
@@ -83,12 +83,12 @@ def add_particles(
 
 
 class Particles:
-    """The particles of a scene, of which an episode uses the first ones; the others lie on the floor.
+    """The particles of a scene. An episode uses the first `number` of them; the others lie on the floor.
 
     Args:
         model: Compiled scene with particles of `add_particles`.
-        data: Its state; read and, by `pour`, written.
-        radius: Of a particle [m].
+        data: State of the scene; `pour` writes to it.
+        radius: Radius of a particle [m].
         storage: (x, y) under the table, out of sight, where unused particles lie [m].
     """
 
@@ -97,7 +97,7 @@ class Particles:
     ):
         first = model.body("particle_0").id
         start = model.jnt_qposadr[model.body_jntadr[first]]
-        # Slide joints of bodies at the world's origin: their positions are those of the particles.
+        # The bodies start at the world's origin, so their slide joints' positions are the particles' positions.
         self._all = data.qpos[start:].reshape(-1, 3)
         self._radius = radius
         self._storage = np.array(storage)
@@ -105,7 +105,7 @@ class Particles:
 
     @property
     def positions(self) -> Float[np.ndarray, "number 3"]:
-        """Centres (number, 3) of the episode's particles in the world [m]; a view, do not write."""
+        """Centres (number, 3) of the episode's particles in the world [m]; a view that callers must not modify."""
         return self._all[: self.number]
 
     def pour(
@@ -116,14 +116,14 @@ class Particles:
         spread: float,
         bottom: float,
     ) -> None:
-        """Puts `number` particles in a heap, each as deep as it goes when it comes down at a random place.
+        """Pile up `number` particles: each is dropped at a random place and rests on the particles below.
 
         Args:
-            rng: Source of the places.
-            number: Of particles of this episode.
+            rng: Random generator for the places.
+            number: Number of particles in this episode.
             center: (x, y) of the heap [m].
-            spread: Radius of the disc in which they come down [m].
-            bottom: Height of the ground there [m].
+            spread: Radius of the disc within which particles are dropped [m].
+            bottom: Height of the surface under the heap [m].
         """
         self.number = number
         gap = 2.02 * self._radius
@@ -142,7 +142,7 @@ class Particles:
     def inside(
         self, center: tuple[float, float], radius: float, top: float, bottom: float = 0.0
     ) -> Bool[np.ndarray, "number"]:
-        """Which particles (number,) are within `radius` [m] of an upright axis between two heights [m]."""
+        """Mask (number,) of the particles within `radius` [m] of a vertical axis and between two heights [m]."""
         p = self.positions
         near = np.hypot(p[:, 0] - center[0], p[:, 1] - center[1]) < radius
         return near & (p[:, 2] > bottom) & (p[:, 2] < top)

@@ -1,4 +1,4 @@
-"""Offscreen images of MuJoCo scenes: one OpenGL context per process for each scene, size and quality."""
+"""Offscreen rendering of MuJoCo scenes with one OpenGL context per process, scene, size and quality."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLATFORMS = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa", "glfw": "mujoco.gl
 
 @dataclass(frozen=True)
 class RenderQuality:
-    """What MuJoCo fixes when it creates a context: tessellation (most of the time), samples, shadows."""
+    """Settings that MuJoCo fixes when it creates a context: tessellation (the largest cost), samples, shadows."""
 
     slices: int
     stacks: int
@@ -29,9 +29,9 @@ NICE = RenderQuality(slices=28, stacks=14, samples=4, shadow_size=1536)
 
 
 class OffscreenRenderer:
-    """Renders any MjData of models that were compiled from the same scene.
+    """Renderer for the states of all models that were compiled from the same scene.
 
-    MuJoCo's own Renderer picks its OpenGL platform when `mujoco` is first imported, this one when it is
+    MuJoCo's own Renderer selects its OpenGL platform when `mujoco` is first imported, this class when it is
     created: the environment variable MUJOCO_GL if set, otherwise EGL on Linux, which needs no display.
 
     Args:
@@ -70,8 +70,8 @@ class OffscreenRenderer:
         return self._buffer[::-1].copy()  # OpenGL's first row is the lowest
 
     def close(self) -> None:
-        """Frees the contexts; rendering ends."""
-        # MuJoCo deletes OpenGL names of whichever context is current, so its own must be.
+        """Free the contexts; the renderer cannot be used afterwards."""
+        # MuJoCo deletes the OpenGL objects of the current context, so this renderer's context must be current.
         if not self._closed:
             self._closed = True
             self._gl.make_current()
@@ -84,7 +84,7 @@ class OffscreenRenderer:
 
 
 def _create_contexts(model: mujoco.MjModel, height: int, width: int, quality: RenderQuality):
-    """An OpenGL context, made current, and MuJoCo's rendering context in it."""
+    """Create an OpenGL context, make it current and create MuJoCo's rendering context in it."""
     setting = model.vis.quality
     saved = (setting.numslices, setting.numstacks, setting.offsamples, setting.shadowsize)
     setting.numslices, setting.numstacks = quality.slices, quality.stacks
@@ -112,10 +112,10 @@ _renderers: dict[tuple, OffscreenRenderer] = {}
 def shared_renderer(
     scene: str, model: mujoco.MjModel, height: int, width: int, quality: RenderQuality
 ) -> OffscreenRenderer:
-    """The process's renderer for a scene, image size and quality, created at the first call.
+    """The process's renderer for a scene, image size and quality; the first call creates it.
 
-    Contexts are expensive and few, so all environments of one scene share them. `scene` names the compiled
-    structure: models under one name may differ in state, never in their geoms or cameras.
+    Contexts are expensive and limited in number, so all environments of one scene share them. Models under one
+    scene name may differ in state but not in geoms or cameras.
 
     Raises:
         RuntimeError: No OpenGL context, or the process is a fork of one that rendered.

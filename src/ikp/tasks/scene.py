@@ -1,4 +1,4 @@
-"""What every simulated scene shares: solver options, table, lights, cameras and pose helpers."""
+"""Building blocks of the simulated scenes: solver options, table, lights, cameras and pose helpers."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from jaxtyping import Float
 
 Point = tuple[float, float, float]
 
-# Collision groups as bits: arms touch objects and the table but not themselves; objects touch everything.
+# Bits of the collision groups: arms collide with objects and the table but not with arms; objects with everything.
 ARM_CONTYPE, ARM_CONAFFINITY = 2, 1
 OBJECT_CONTYPE, OBJECT_CONAFFINITY = 1, 3
 TOOL_BIT = (
-    4  # in addition, in the contype of one arm's tool and the conaffinity of another's: they touch each other
+    4  # added to the contype of one arm's tool and the conaffinity of the other's, so that the tools collide
 )
 
-FLOOR_HEIGHT = -0.75  # of the floor under the table, whose top is z = 0 [m]
+FLOOR_HEIGHT = -0.75  # z of the floor under the table, whose top is at z = 0 [m]
 
 
 def make_spec(sim_dt: float) -> mujoco.MjSpec:
-    """An empty MjSpec with the solver and lighting settings of all tasks.
+    """Create an empty MjSpec with the solver and lighting settings of all tasks.
 
     Args:
         sim_dt: Simulation time step [s].
@@ -36,7 +36,7 @@ def make_spec(sim_dt: float) -> mujoco.MjSpec:
     spec.visual.headlight.ambient[:] = (0.44, 0.44, 0.44)
     spec.visual.headlight.diffuse[:] = (0.0, 0.0, 0.0)
     spec.visual.headlight.specular[:] = (0.0, 0.0, 0.0)
-    # Size and centre of what is worth looking at; near clipping and shadow maps scale with it.
+    # Size and centre of the visible scene; near clipping and shadow maps scale with them.
     spec.stat.extent, spec.stat.center = 1.0, (0.3, 0.0, 0.2)
     spec.visual.map.znear, spec.visual.map.zfar = 0.02, 20.0
     spec.visual.map.shadowclip = 0.85
@@ -46,7 +46,7 @@ def make_spec(sim_dt: float) -> mujoco.MjSpec:
 def add_surroundings(
     spec: mujoco.MjSpec, table_size: tuple[float, float], table_center: tuple[float, float]
 ) -> None:
-    """Adds sky, lights, a floor and a light table whose top is z = 0.
+    """Add sky, lights, a floor and a bright table whose top is at z = 0.
 
     Args:
         spec: Scene to extend.
@@ -82,7 +82,7 @@ def add_surroundings(
 
 
 def add_camera(spec: mujoco.MjSpec, name: str, position: Point, target: Point, fovy: float) -> None:
-    """Adds a fixed camera in the world that looks from `position` at `target` [m], image up along world z.
+    """Add a camera fixed in the world that looks from `position` at `target` [m], with world z upwards in the image.
 
     Args:
         spec: Scene to extend.
@@ -94,7 +94,7 @@ def add_camera(spec: mujoco.MjSpec, name: str, position: Point, target: Point, f
     backward = np.subtract(position, target)
     backward = backward / np.linalg.norm(backward)
     right = np.cross((0.0, 0.0, 1.0), backward)
-    if np.linalg.norm(right) < 1e-6:  # straight down: image up is world x
+    if np.linalg.norm(right) < 1e-6:  # straight down: world x points upwards in the image
         right = np.array((0.0, -1.0, 0.0))
     right /= np.linalg.norm(right)
     rotation = np.stack((right, np.cross(backward, right), backward), axis=1)
@@ -104,11 +104,11 @@ def add_camera(spec: mujoco.MjSpec, name: str, position: Point, target: Point, f
 def camera_matrices(
     model: mujoco.MjModel, camera: str, height: int, width: int
 ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"]]:
-    """Intrinsics and pose of a camera fixed in the world.
+    """Intrinsics and pose of a camera that is fixed in the world.
 
     Returns:
-        K (3, 3): [u, v, 1] ~ K p_camera in pixels, u to the right, v down, pixel centres at half-integers.
-        T_world_camera (4, 4): the camera's frame with x right, y down, z forwards (OpenCV's convention).
+        K (3, 3): [u, v, 1] ~ K p_camera in pixels; u points right, v down, pixel centres are at half-integers.
+        T_world_camera (4, 4): pose of the camera frame with x right, y down, z forwards (OpenCV's convention).
     """
     fixed = model.camera(camera)
     focal = 0.5 * height / np.tan(0.5 * np.radians(fixed.fovy[0]))
@@ -130,10 +130,10 @@ def matrix_to_quat(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]
 
 
 def yaw_to_quat(yaw: float) -> Float[np.ndarray, "4"]:
-    """Unit quaternion (w, x, y, z) of a turn about z by `yaw` [rad]."""
+    """Unit quaternion (w, x, y, z) of a rotation about z by `yaw` [rad]."""
     return np.array((np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)))
 
 
 def wrap_angle(angle):
-    """The same angle in [-pi, pi) [rad]; arrays elementwise."""
+    """Wrap an angle, or each element of an array, to [-pi, pi) [rad]."""
     return (angle + np.pi) % (2 * np.pi) - np.pi

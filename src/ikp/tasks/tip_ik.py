@@ -1,4 +1,4 @@
-"""Fast inverse kinematics of one tip for scripted oracles: Newton steps on MuJoCo's own Jacobian."""
+"""Fast inverse kinematics of one tip for the scripted experts: Newton steps with MuJoCo's Jacobian."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
-REST_PULL = 0.05  # share of the way to the rest posture per iteration
+REST_PULL = 0.05  # fraction of the difference to the rest posture that one iteration removes
 
 
 class TipSolver:
-    """Solves joint positions for poses of a site, from a nearby start, on scratch data.
+    """Solver for the joint positions that give a site a pose, from a nearby start; it has its own simulation data.
 
     Args:
         model: Compiled scene.
-        site: Name of the site that is to reach the pose.
+        site: Name of the site that has to reach the pose.
         joints: Names of the joints that may move; the others stay at the model's zero pose.
-        damping: Least-squares damping [m^2]; so small that Newton still converges in a few steps.
-        q_rest: (dof,) posture that joints to spare tend to [rad]; without it they stay where they are.
+        damping: Least-squares damping [m^2], small enough for Newton steps to converge quickly.
+        q_rest: (dof,) posture that redundant joints are drawn to [rad]; None leaves them where they are.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class TipSolver:
         q_start: Float[np.ndarray, "dof"],
         iterations: int = 8,
     ) -> tuple[Float[np.ndarray, "dof"], float]:
-        """Joint positions (dof,) [rad] that bring the site to `position` (3,) [m] and `rotation` (3, 3).
+        """Solve for joint positions (dof,) [rad] that bring the site to `position` (3,) [m] and `rotation` (3, 3).
 
-        Returns the joints and the remaining error, the norm of metres and radians together.
+        Returns the joints and the remaining error, the norm of the errors in metres and radians.
         """
         q = np.array(q_start, dtype=np.float64)
         for _ in range(iterations):
@@ -76,7 +76,7 @@ class TipSolver:
         mujoco.mj_kinematics(self._model, data)
         R = data.site_xmat[self._site].reshape(3, 3)
         self._error[:3] = position - data.site_xpos[self._site]
-        # The rotation vector to first order: half the sum of the axes' cross products.
+        # First-order rotation vector: half the sum of the axes' cross products.
         W = rotation @ R.T
         self._error[3:] = 0.5 * (W[2, 1] - W[1, 2]), 0.5 * (W[0, 2] - W[2, 0]), 0.5 * (W[1, 0] - W[0, 1])
         return float(np.sqrt(self._error @ self._error))

@@ -1,4 +1,4 @@
-"""What a UR5e weighs, how it looks and how its joints are driven."""
+"""Masses, shapes and joint drives of a Universal Robots UR5e."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ def _ur_drive(kp: float, kv: float, torque: float, armature: float) -> Drive:
     return Drive(kp=kp, kv=kv, torque=torque, armature=armature, damping=0.5)
 
 
-# Gains near critical damping of each joint's inertia over the workspace (pan 1.8, lift 2.6, elbow 1.5, wrists
-# 0.16 kg m^2), so that a target reached at 10 Hz is reached within a millimetre at the tip.
+# The gains damp every joint near critically for its inertia over the workspace (pan 1.8, lift 2.6, elbow 1.5, wrists
+# 0.16 kg m^2), so that the tip follows targets at 10 Hz within a millimetre.
 _PAN = _ur_drive(kp=8000, kv=240, torque=150, armature=0.6)
 _LIFT = _ur_drive(kp=8000, kv=290, torque=150, armature=0.6)
 _ELBOW = _ur_drive(kp=8000, kv=220, torque=150, armature=0.6)

@@ -1,4 +1,4 @@
-"""`ikp/BimanualSweeping-v0`: two arms scoop a pile of particles and share it out between two bowls."""
+"""`ikp/BimanualSweeping-v0`: two arms scoop up a pile of particles and divide it between two bowls."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ikp.kinematics import Robot
-from ikp.tasks.environment import ArmTask
+from ikp.tasks.base import ArmTask
 from ikp.tasks.particles import Particles
-from ikp.tasks.sweeping_scene import (
+from ikp.tasks.sweeping.scene import (
     BLADE_LENGTH,
     BLADE_WIDTH,
     BOWL_HEIGHT,
@@ -29,24 +29,23 @@ from ikp.tasks.sweeping_scene import (
 )
 from ikp.tasks.tip_ik import TipSolver
 
-MAX_EPISODE_STEPS = 350
 SUCCESS_SCORE = 0.9
 MIN_PARTICLES = 50
-PILE_RANGE, PILE_SPREAD = 0.10, 0.05  # centre of the pile: +- this around the workspace's; its radius [m]
-SETTLING = 1.0  # simulated before an episode starts [s]
-LOST_HEIGHT = 0.02  # a particle lower than this and outside of workspace and bowls is lost [m]
+PILE_RANGE, PILE_SPREAD = 0.10, 0.05  # largest offset of the pile from the centre; its radius [m]
+SETTLING = 1.0  # time that is simulated before an episode starts [s]
+LOST_HEIGHT = 0.02  # a particle below this height and outside the workspace and bowls is lost [m]
 REST_STEPS = 3
-START_RANGE = np.array((0.04, 0.03, 0.03))  # of each tip around its home [m]
+START_RANGE = np.array((0.04, 0.03, 0.03))  # largest offset of each tip from its home position [m]
 
-# The tools as meant: upright tip frames, x towards the other arm. R_world_tip for left and right.
+# R_world_tip of the tools in use, left and right: upright, with x towards the other arm.
 UPRIGHT = np.array((((0, 1, 0), (-1, 0, 0), (0, 0, 1)), ((0, -1, 0), (1, 0, 0), (0, 0, 1))), dtype=float)
 
 
 @dataclass(frozen=True)
 class SweepingState:
-    """The true state that the observation hides; positions in the world [m].
+    """The simulator's true state, which observations do not show; positions in the world [m].
 
-    `in_bowl` is -1 for a particle outside of the bowls, 0 or 1 for one in the bowl at negative or positive x.
+    `in_bowl` is -1 for a particle outside the bowls, 0 or 1 for one in the bowl at negative or positive x.
     """
 
     q_true: Float[np.ndarray, "dof"]
@@ -60,14 +59,14 @@ class SweepingEnv(ArmTask):
 
     Action (14,): joint targets [rad], left arm first; see `ArmTask`.
 
-    Observation: `state` (14,), measured joints [rad]; `environment_state` (13,), the shares of the particles
-    that lie in either bowl, on the table and between the blades, and of those on the table the mean, standard
-    deviation, least and largest x and y [m] (0 when none is left), and their number over 60.
+    Observation: `state` (14,), measured joints [rad]; `environment_state` (13,): the fractions of the particles in
+    bowl 0, in bowl 1, on the table and between the blades; mean, standard deviation, minimum and maximum of x and y
+    of the particles on the table [m] (0 when none is left); the number of particles divided by 60.
 
-    Reward: the gain of the score, the share of the particles in the bowls, in this step. The episode ends when
-    for three steps every particle has been in a bowl or lost from the workspace; the registration truncates after
-    350 steps. `info`: score, balance (the emptier bowl's particles over the fuller one's), success (a score of
-    at least 0.9). Arguments and errors are those of `ArmTask`.
+    The score is the fraction of the particles in the bowls, the reward its increase in this step. The episode ends
+    when every particle has been in a bowl or lost from the workspace for three steps. `info`: score, balance (the
+    particles in the emptier bowl divided by those in the fuller one), success (a score of at least 0.9).
+    Arguments and errors are those of `ArmTask`.
     """
 
     scene = "sweeping"
@@ -95,7 +94,7 @@ class SweepingEnv(ArmTask):
         self._particles = Particles(self.model, self.data, PARTICLE_RADIUS, storage=(-0.5, 0.0))
 
     def _start(self) -> None:
-        """A settled pile, the tips near their homes."""
+        """Draw a pile, let it settle, and draw tip positions near home."""
         rng = self.np_random
         number = int(rng.integers(MIN_PARTICLES, MAX_PARTICLES, endpoint=True))
         center = rng.uniform(-PILE_RANGE, PILE_RANGE, 2)
@@ -111,7 +110,7 @@ class SweepingEnv(ArmTask):
     def solve_tips(
         self, positions: Float[np.ndarray, "2 3"], q_start: Float[np.ndarray, "dof"]
     ) -> Float[np.ndarray, "dof"]:
-        """True joints (14,) [rad] for upright tools with their tips at (2, 3) [m], near `q_start` (14,)."""
+        """True joints (14,) [rad] near `q_start` (14,) for upright tools with their tips at `positions` (2, 3) [m]."""
         halves = zip(self._solvers, positions, UPRIGHT, q_start.reshape(2, -1), strict=True)
         return np.concatenate([solver.solve(p, R, q, iterations=5)[0] for solver, p, R, q in halves])
 
@@ -121,7 +120,7 @@ class SweepingEnv(ArmTask):
         return np.stack([solver.pose(q)[0] for solver, q in halves])
 
     def true_state(self) -> SweepingState:
-        """The simulator's own state, for oracles and tests."""
+        """The simulator's true state, for experts and tests."""
         in_bowl = np.full(self._particles.number, -1)
         for index, x in enumerate((-BOWL_X, BOWL_X)):
             in_bowl[self._particles.inside((x, 0.0), BOWL_RIM, top=BOWL_HEIGHT)] = index
@@ -133,7 +132,7 @@ class SweepingEnv(ArmTask):
         )
 
     def _shares(self) -> tuple[float, float]:
-        """Shares of the particles in the two bowls."""
+        """Fractions of the particles in the two bowls."""
         in_bowl = self.true_state().in_bowl
         return float(np.mean(in_bowl == 0)), float(np.mean(in_bowl == 1))
 
@@ -169,16 +168,16 @@ class SweepingEnv(ArmTask):
 
 
 def in_trough(state: SweepingState) -> Bool[np.ndarray, "number"]:
-    """Which particles (number,) lie between the blades."""
+    """Mask (number,) of the particles between the blades."""
     middle, gap = state.tips.mean(axis=0), state.tips[0, 1] - state.tips[1, 1]
     offset = state.particles - middle
-    # The blades rise at 45 degrees: the trough is as much wider as it is high.
+    # The blades rise at 45 degrees: on each side the trough widens by its height.
     width = gap / 2 + np.maximum(offset[:, 2], 0.0) + PARTICLE_RADIUS
     high_enough = (offset[:, 2] > 0.0) & (offset[:, 2] < BLADE_LENGTH)
     return (np.abs(offset[:, 0]) < BLADE_WIDTH / 2) & (np.abs(offset[:, 1]) < width) & high_enough
 
 
 def lost(state: SweepingState) -> Bool[np.ndarray, "number"]:
-    """Which particles (number,) lie outside of the workspace and the bowls."""
+    """Mask (number,) of the particles that lie outside the workspace and the bowls."""
     outside = np.abs(state.particles[:, :2]).max(axis=1) > WORKSPACE
     return outside & (state.particles[:, 2] < LOST_HEIGHT) & (state.in_bowl < 0)

@@ -1,4 +1,4 @@
-"""A scripted expert for bimanual sweeping that knows where every particle is and the encoders' offsets."""
+"""Scripted expert for bimanual sweeping; it knows the position of every particle and the encoder offsets."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from ikp.tasks.expert import Disturbance, task_of
-from ikp.tasks.sweeping import SweepingEnv, SweepingState, in_trough, lost
-from ikp.tasks.sweeping_scene import (
+from ikp.tasks.sweeping.environment import SweepingEnv, SweepingState, in_trough, lost
+from ikp.tasks.sweeping.scene import (
     BLADE_WIDTH,
     BOWL_HEIGHT,
     BOWL_X,
@@ -18,33 +18,33 @@ from ikp.tasks.sweeping_scene import (
     PARTICLE_RADIUS,
 )
 
-GAIN = 0.6  # share of the remaining way per step of 0.1 s
-MAX_LATERAL, MAX_LIFT, MAX_CLOSE = 0.030, 0.025, 0.020  # per step: middle sideways, height, gap [m]
-SWEEP_HEIGHT, HOVER_HEIGHT, CARRY_HEIGHT = 0.002, 0.080, 0.120  # of the tips [m]
-GRIP, CLOSED = 0.002, 0.008  # gap to aim for in order to hold, gap that counts as closed [m]
-OPEN, OPEN_WIDE = 0.100, 0.120  # gap that counts as open, gap to aim for in order to release [m]
-LOW = 0.020  # tips below this height sweep [m]
-ALIGNED = (0.006, 0.030)  # distance from the place to come down at which the tips are low and high [m]
-FREE_HEIGHT = (0.020, 0.070)  # heights between which carrying sideways sets in [m]
+GAIN = 0.6  # fraction of the remaining distance per step of 0.1 s
+MAX_LATERAL, MAX_LIFT, MAX_CLOSE = 0.030, 0.025, 0.020  # limits per step: middle sideways, height, gap [m]
+SWEEP_HEIGHT, HOVER_HEIGHT, CARRY_HEIGHT = 0.002, 0.080, 0.120  # heights of the tips [m]
+GRIP, CLOSED = 0.002, 0.008  # target gap for holding, gap that counts as closed [m]
+OPEN, OPEN_WIDE = 0.100, 0.120  # gap that counts as open, target gap for releasing [m]
+LOW = 0.020  # the arms sweep when the tips are below this height [m]
+ALIGNED = (0.006, 0.030)  # distances from the descent position at which the tips are low and high [m]
+FREE_HEIGHT = (0.020, 0.070)  # heights between which the sideways speed rises from zero to full [m]
 OVER_BOWL = 0.020  # distance from a bowl's middle at which the blades open [m]
-START_MARGIN = 0.030  # the tips come down this far outside of the strip [m]
-SCOOP = 0.27  # share of all particles that is taken at once
-FILLED = 0.035  # a bowl that lacks less than this share of the particles has its half
-LAST_FEW = 3  # so few are taken at once even if the bowl needs less
-MAX_X = 0.160  # of the blades' middle at the table: they stay clear of the bowls [m]
-CLEAR_WIDTH = BLADE_WIDTH / 2 - LIP_THICKNESS - 0.001  # half of the width between the lips [m]
+START_MARGIN = 0.030  # distance from the strip at which the tips descend [m]
+SCOOP = 0.27  # fraction of all particles that is taken at once
+FILLED = 0.035  # a bowl that lacks less than this fraction of the particles counts as half filled
+LAST_FEW = 3  # this many particles may be taken at once even if the bowl needs fewer
+MAX_X = 0.160  # largest x of the blades' middle at the table, clear of the bowls [m]
+CLEAR_WIDTH = BLADE_WIDTH / 2 - LIP_THICKNESS - 0.001  # half the width between the lips [m]
 
-# The disturbance of `perturb`: a mistaken middle (x, y) and gap [m] that are believed for a while, and noise on
-# the joints [rad].
+# The disturbance of `perturb`: standard deviations of the mistaken middle (x, y) and gap [m] and of the noise on the
+# joints [rad].
 MISTAKE = np.array((0.005, 0.005, 0.005))
 JOINT_NOISE, NOISE_MEMORY = np.radians(0.1), 0.6
 
 
 @dataclass(frozen=True)
 class Aim:
-    """Where the two tips should be: their middle (3,) [m] and the gap between them along y [m].
+    """Target of the two tips: their middle (3,) [m] and the gap between them along y [m].
 
-    `free` in [0, 1] is how fast the middle may move sideways.
+    `free` in [0, 1] scales the sideways speed of the middle.
     """
 
     middle: np.ndarray
@@ -52,20 +52,20 @@ class Aim:
     free: float = 1.0
 
 
-class SweepingOracle:
+class SweepingExpert:
     """Moves both tips in Cartesian space: to a strip of the pile, down, together, up, over a bowl, apart.
 
-    The bowl at positive x gets its half of the particles first, then the other one. The action follows from
-    the present state alone (no clock, no memory); within each of these movements it is smooth: middle and gap
-    of the tips go a share of their remaining way, saturating smoothly.
+    The bowl at positive x gets its half of the particles first, then the other one. The action depends on the present
+    state alone (no clock, no memory). Within each movement it is smooth: middle and gap of the tips change by a
+    fraction of the remaining distance per step, with a smooth limit.
 
     Args:
-        env: A SweepingEnv, wrapped or not; read, never stepped.
-        rng: Source of the perturbations.
-        perturbation: 0 for none; 1 for the standard disturbance of `perturb`, other values scale it.
+        env: A SweepingEnv, wrapped or not; the expert reads its state and never steps it.
+        rng: Random generator of the disturbance.
+        perturbation: Scale of the disturbance that `perturb` adds; 0 for none, 1 for the standard one.
 
     Raises:
-        ValueError: Another environment, or a negative perturbation.
+        ValueError: The environment is of another class, or the perturbation negative.
     """
 
     def __init__(self, env: gymnasium.Env, rng: np.random.Generator | None = None, perturbation: float = 0.0):
@@ -79,11 +79,11 @@ class SweepingOracle:
         return self._command(_step(state, _decide(state)), state)
 
     def perturb(self, action: Float32[np.ndarray, "14"]) -> Float32[np.ndarray, "14"]:
-        """What to execute (14,) float32 instead of the expert's `action`, the one to record.
+        """The disturbed action (14,) float32 to execute, while `action` is recorded as the label.
 
-        For recovery data, after DART (arXiv 1703.09327): the tips go where an expert would send them who
-        mistakes the place to go to and how far apart they are, for some steps at a time. What is held is not
-        let go. Correlated noise on the joints comes on top.
+        This gives recovery data after DART (arXiv 1703.09327). For several steps at a time the tips move as if their
+        target were elsewhere and their gap another one, but held particles are not released. Time-correlated noise on
+        the joints is added.
         """
         if self._disturbance.is_off:
             return action
@@ -100,7 +100,7 @@ class SweepingOracle:
 
 
 def _step(state: SweepingState, aim: Aim) -> np.ndarray:
-    """Next positions (2, 3) [m] of the tips on their way to an aim."""
+    """Next positions (2, 3) [m] of the tips on the way to a target."""
     middle, gap = state.tips.mean(axis=0), state.tips[0, 1] - state.tips[1, 1]
     way = aim.middle - middle
     sideways = float(np.hypot(way[0], way[1]))
@@ -113,7 +113,7 @@ def _step(state: SweepingState, aim: Aim) -> np.ndarray:
 
 
 def _decide(state: SweepingState) -> Aim:
-    """What to do now, from the state alone."""
+    """Choose the target for the present state."""
     middle, gap = state.tips.mean(axis=0), state.tips[0, 1] - state.tips[1, 1]
     bowl = _bowl_below(middle)
     carried = in_trough(state)
@@ -128,7 +128,7 @@ def _decide(state: SweepingState) -> Aim:
 
 
 def _bowl_below(middle: np.ndarray) -> np.ndarray | None:
-    """(x, y) of the bowl that the tips are over, if any."""
+    """(x, y) of the bowl under the tips, or None."""
     for x in (-BOWL_X, BOWL_X):
         if np.hypot(middle[0] - x, middle[1]) < OVER_BOWL:
             return np.array((x, 0.0))
@@ -136,7 +136,7 @@ def _bowl_below(middle: np.ndarray) -> np.ndarray | None:
 
 
 def _to_fill(state: SweepingState) -> tuple[int, int]:
-    """The bowl to fill now and how many particles it wants: 1 to its half, 0 to its half, then the emptier."""
+    """The bowl to fill and the particles it needs: bowl 1 up to half, then bowl 0 up to half, then the emptier one."""
     number = len(state.particles)
     lacking = [number / 2 - np.sum(state.in_bowl == bowl) for bowl in (0, 1)]
     for bowl in (1, 0):
@@ -152,14 +152,14 @@ def _carry(state: SweepingState, middle: np.ndarray) -> Aim:
 
 
 def _sweep(state: SweepingState, middle: np.ndarray, gap: float, lying: np.ndarray) -> Aim:
-    """Together at table height, towards the middle of what lies between the blades."""
+    """Close the blades at table height, towards the mean position of the particles between them."""
     between = (np.abs(lying[:, 0] - middle[0]) < CLEAR_WIDTH) & (np.abs(lying[:, 1] - middle[1]) < gap / 2)
     y = lying[between, 1].mean() if between.any() else middle[1]
     return Aim(np.array((middle[0], y, SWEEP_HEIGHT)), GRIP)
 
 
 def _approach(state: SweepingState, middle: np.ndarray, gap: float, lying: np.ndarray) -> Aim:
-    """To both sides of the next strip; the tips come down as they get there."""
+    """Move the tips to both sides of the next strip; they descend as they arrive."""
     if not len(lying):
         return Aim(np.array((0.0, 0.0, CARRY_HEIGHT)), 0.24)
     x, low, high = _strip(state, lying)
@@ -170,14 +170,14 @@ def _approach(state: SweepingState, middle: np.ndarray, gap: float, lying: np.nd
 
 
 def _strip(state: SweepingState, lying: np.ndarray) -> tuple[float, float, float]:
-    """Where to sweep next: x of the blades' middle, least and largest y of the particles there [m].
+    """The strip to sweep next: x of the blades' middle, smallest and largest y of the particles there [m].
 
-    Of the strips that hold no more than is wanted the fullest one, of equals the one nearest to the bowl.
+    It is the fullest strip that holds no more particles than are wanted, and the nearest to the bowl among equals.
     """
     bowl, needed = _to_fill(state)
     wanted = max(min(round(SCOOP * len(state.particles)), needed), LAST_FEW)
     side = 1.0 if bowl else -1.0
-    x = np.sort(side * lying[:, 0])[::-1]  # from the edge next to the bowl inwards
+    x = np.sort(side * lying[:, 0])[::-1]  # sorted from the edge next to the bowl inwards
     between = (x + np.append(x[1:], x[-1] - 2 * PARTICLE_RADIUS)) / 2
     centers = np.clip(between + CLEAR_WIDTH, -MAX_X, MAX_X)
     counts = (np.abs(x - centers[:, None]) < CLEAR_WIDTH).sum(axis=1)
@@ -188,11 +188,11 @@ def _strip(state: SweepingState, lying: np.ndarray) -> tuple[float, float, float
 
 
 def _saturate(error: float, limit: float) -> float:
-    """GAIN * error, bounded smoothly by +-limit."""
+    """GAIN * error with a smooth limit of +-limit."""
     return float(limit * np.tanh(GAIN * error / limit))
 
 
 def _smoothstep(x: float, low: float, high: float) -> float:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """0 below `low`, 1 above `high`, smooth in between."""
     x = min(max((x - low) / (high - low), 0.0), 1.0)
     return x * x * (3.0 - 2.0 * x)

@@ -22,21 +22,20 @@ from ikp.tasks.scene import (
 )
 
 SIM_DT = 0.004
-IMPRATIO = (
-    10.0  # stiffer friction: at MuJoCo's 1 a box that is held creeps down a centimetre while it is carried
-)
+# With MuJoCo's default of 1 a held box slips down by a centimetre while it is carried; 10 makes friction stiffer.
+IMPRATIO = 10.0
 SIDES = ("left", "right")
-SHOULDER_HEIGHT, UPPER_ARM = 0.36, 0.42  # of the iiwa 14 [m]
-BASE_Y = 0.20  # the bases stand at y = +-this, side by side, both facing +x [m]
+SHOULDER_HEIGHT, UPPER_ARM = 0.36, 0.42  # dimensions of the iiwa 14 [m]
+BASE_Y = 0.20  # the bases stand side by side at y = +-BASE_Y, both facing +x [m]
 
-# The elbow surface: a bumper with a round end on link 4 along its joint's axis, which presses on the box. Friction
-# carries the box's weight twice over, but its resistance to turning (a length [m]: the torque over the pressing force)
-# holds a weight no more than some 2 cm off the line between both ends: gripped farther from its middle, the box turns.
+# A bumper with a round end on link 4, along the joint's axis, presses on the box. Friction can carry twice the box's
+# weight, but torsional friction (PAD_TURNING [m]: torque divided by normal force) holds the box only if its centre of
+# mass is within about 2 cm of the line between both ends; otherwise the box turns.
 PAD_RADIUS, PAD_REACH, PAD_FRICTION, PAD_TURNING = 0.030, 0.100, 0.35, 0.002
 STAND_FRICTION = 1.2
 
 BOX_SIDE, BOX_MASS = 0.20, 4.0
-STAND_SIDE, STAND_HEIGHT = 0.14, 0.30  # of which an episode sinks a part into the table [m]
+STAND_SIDE, STAND_HEIGHT = 0.14, 0.30  # an episode sinks a part of the height into the table [m]
 CUP_BOTTOM, CUP_RIM, CUP_HEIGHT, CUP_THICKNESS = 0.050, 0.080, 0.060, 0.006  # the bowl on the box
 BOWL_X, BOWL_BOTTOM, BOWL_RIM, BOWL_HEIGHT, BOWL_THICKNESS = 0.12, 0.090, 0.140, 0.120, 0.012
 MAX_PARTICLES, PARTICLE_RADIUS, PARTICLE_DENSITY = 30, 0.010, 1000.0
@@ -58,7 +57,7 @@ def flipping_robot() -> Robot:
 
 
 def build_flipping_spec() -> mujoco.MjSpec:
-    """The whole scene, not compiled; after the arms' joints come those of `box`, then the particles'."""
+    """Build the scene's specification; after the arms' joints come the joint of `box`, then those of the particles."""
     spec = make_spec(SIM_DT)
     spec.option.impratio = IMPRATIO
     spec.stat.center, spec.stat.extent = (0.25, 0.0, 0.25), 1.2
@@ -72,19 +71,19 @@ def build_flipping_spec() -> mujoco.MjSpec:
         spec.worldbody, (BOWL_X, 0.0, 0.0), BOWL_BOTTOM, BOWL_RIM, BOWL_HEIGHT, BOWL_THICKNESS, BLUE,
         friction=(0.4, 0.005, 0.0001),
     )  # fmt: skip
-    # Stiffer contacts than the others': falling particles would sink through thin walls.
+    # These contacts are stiffer than others, since falling particles would sink through thin walls.
     add_particles(
         spec, MAX_PARTICLES, PARTICLE_RADIUS, PARTICLE_DENSITY, YELLOW,
         friction=(0.4, 0.005, 0.0001), solref=(0.01, 1.0), priority=2,
     )  # fmt: skip
-    # Not steep: the higher the box stands the nearer it is, which from above would nearly hide how high it is.
+    # The view is shallow: a higher box stands nearer to the arms, so a view from above would hardly show its height.
     add_camera(spec, "front", position=(1.65, 0.0, 1.05), target=(0.20, 0.0, 0.32), fovy=33.0)
     add_camera(spec, "overview", position=(1.45, -0.95, 1.15), target=(0.20, 0.0, 0.30), fovy=42.0)
     return spec
 
 
 def _add_pad(spec: mujoco.MjSpec, side: str) -> None:
-    """Round ends press alike on a side that is not quite square to them."""
+    """Add a bumper with round ends, which press evenly on a side that is not exactly perpendicular to them."""
     spec.body(f"{side}_link_4").add_geom(
         name=f"{side}_pad", type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=(PAD_RADIUS, PAD_REACH - PAD_RADIUS, 0),
         rgba=PADS[side], mass=0.0, contype=ARM_CONTYPE, conaffinity=ARM_CONAFFINITY, priority=1, condim=4,
@@ -93,7 +92,7 @@ def _add_pad(spec: mujoco.MjSpec, side: str) -> None:
 
 
 def _add_stand(spec: mujoco.MjSpec) -> None:
-    """A post with a rubber top; its frame is the top's middle, which an episode places (mocap)."""
+    """Add a post with a rubber top; its frame is the middle of the top, and each episode places it (mocap)."""
     body = spec.worldbody.add_body(name="stand", mocap=True)
     body.add_geom(
         type=mujoco.mjtGeom.mjGEOM_BOX, pos=(0, 0, -STAND_HEIGHT / 2), rgba=SLATE,
@@ -103,7 +102,7 @@ def _add_stand(spec: mujoco.MjSpec) -> None:
 
 
 def _add_box(spec: mujoco.MjSpec) -> None:
-    """A free cube with a bowl fixed to its top; its frame is the cube's centre."""
+    """Add a free cube with a bowl fixed to its top; its frame is the cube's centre."""
     half = BOX_SIDE / 2
     body = spec.worldbody.add_body(name="box")
     body.add_freejoint(name="box_joint")

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ikp.kinematics import Robot
-from ikp.tasks.environment import ArmTask
-from ikp.tasks.insertion_scene import (
+from ikp.tasks.base import ArmTask
+from ikp.tasks.insertion.scene import (
     BLOCK_HEIGHT,
     FLOOR_THICKNESS,
     T_WORLD_BASE,
@@ -23,29 +23,28 @@ from ikp.tasks.insertion_scene import (
 from ikp.tasks.scene import wrap_angle, yaw_to_quat
 from ikp.tasks.tip_ik import TipSolver
 
-MAX_EPISODE_STEPS = 80
 SUCCESS_POSITION, SUCCESS_YAW = 0.010, np.radians(15.0)
 SEATED_HEIGHT, SEATED_TILT = 0.0015, np.radians(3.0)
 REST_STEPS = 3
 REST_SPEED, REST_TURN = 0.005, 0.05  # [m/s], [rad/s]
 SUCTION_GAP, SUCTION_TILT = 0.0025, np.radians(15.0)
 
-PLACEMENT_RANGE = 0.11  # centres of block and fixture: +- this around the workspace's centre [m]
+PLACEMENT_RANGE = 0.11  # largest offset of block and fixture from the workspace's centre in x and y [m]
 PLACEMENT_YAW = np.radians(60.0)
 MIN_DISTANCE = 0.125  # between the frames of block and fixture [m]
 START_RANGE, START_HEIGHT = 0.11, (0.12, 0.20)
 START_YAW, START_TILT = np.radians(20.0), np.radians(3.0)
 
-# Elbow up, tool down over the workspace: the one configuration from which all inverse kinematics starts.
+# Elbow up, tool down over the workspace: the start of the inverse kinematics for every episode's first pose.
 Q_HOME = np.array((-0.27, -1.41, 2.05, -2.21, -np.pi / 2, -1.84))
 
 
 @dataclass(frozen=True)
 class InsertionState:
-    """The true state that the observation hides; poses in the world, lengths in m, angles in rad.
+    """The simulator's true state, which observations do not show; poses in the world, lengths in m, angles in rad.
 
-    `seat` is the block's position when it lies in the fixture; the tool's yaw is that of its x axis, its tilt
-    the horizontal part of its z axis (zero when it points straight down).
+    `seat` is the block's position when it lies in the fixture. The tool's yaw is the yaw of its x axis, its tilt is
+    the horizontal part of its z axis (zero when the tool points straight down).
     """
 
     q_true: Float[np.ndarray, "dof"]
@@ -62,14 +61,14 @@ class InsertionState:
 class InsertionEnv(ArmTask):
     """UR5e with a suction tool over a table, an L-shaped block and an L-shaped fixture at random poses.
 
-    Action (7,): six joint targets [rad] and the vacuum (on above 0.5); see `ArmTask`. With the vacuum on, the
-    cup seals within 2.5 mm of the block's top.
+    Action (7,): six joint targets [rad] and the vacuum (on above 0.5); see `ArmTask`. While the vacuum is on, the
+    cup grasps the block when it is within 2.5 mm of the block's top.
 
     Observation: `state` (7,), six measured joints [rad] and 1.0 while the vacuum holds; `environment_state`
     (9,), block (x, y, z, cos yaw, sin yaw) and fixture (x, y, cos yaw, sin yaw) in the robot's base frame [m].
 
     Reward 1.0 when the episode ends in success: the block was grasped and released and has rested for three
-    steps within 10 mm and 15 degrees of its place in the fixture. The registration truncates after 80 steps.
+    steps within 10 mm and 15 degrees of its place in the fixture.
     `info`: success, seated (flat on the tray's floor), holding, position_error [m], yaw_error [deg].
     Arguments and errors are those of `ArmTask`.
     """
@@ -97,7 +96,7 @@ class InsertionEnv(ArmTask):
         self._tool, self._block = model.body("tool").id, model.body("block").id
 
     def _start(self) -> None:
-        """Random poses of block, fixture and arm."""
+        """Draw random poses of block, fixture and arm."""
         block, fixture = self._draw_placement()
         self._block_qpos[:2], self._block_qpos[3:7] = block[:2], yaw_to_quat(block[2])
         self.data.mocap_pos[0] = (*fixture[:2], FLOOR_THICKNESS)
@@ -107,7 +106,7 @@ class InsertionEnv(ArmTask):
         self._grasped, self._steps_at_rest, self._vacuum = False, 0, False
 
     def _draw_placement(self) -> tuple[np.ndarray, np.ndarray]:
-        """x, y [m], yaw [rad] of block and fixture, uniform among the pairs that keep their distance."""
+        """Draw x, y [m], yaw [rad] of block and fixture, uniformly among the pairs at least MIN_DISTANCE apart."""
         scale = np.array((PLACEMENT_RANGE, PLACEMENT_RANGE, PLACEMENT_YAW))
         while True:
             block, fixture = self.np_random.uniform(-1, 1, (2, 3)) * scale + (*WORKSPACE_CENTER, 0.0)
@@ -130,14 +129,14 @@ class InsertionEnv(ArmTask):
         """True joints (6,) [rad] for a tool pose in the world, near `q_start`.
 
         Args:
-            position: (3,) of the tip [m].
-            yaw: Of the tool's x axis [rad].
-            q_start: (6,) true joints [rad] from where to search.
+            position: (3,) position of the tip [m].
+            yaw: Yaw of the tool's x axis [rad].
+            q_start: (6,) true joints [rad] at which the solver starts.
             tilt: (2,) horizontal part of the tool's unit z axis; None for straight down.
         """
         tx, ty = (0.0, 0.0) if tilt is None else tilt
         z = np.array((tx, ty, -np.sqrt(1.0 - tx**2 - ty**2)))
-        # The x axis is the one perpendicular to z above the ray at `yaw`.
+        # The x axis is perpendicular to z, and its horizontal projection has the given yaw.
         x = np.array((np.cos(yaw), np.sin(yaw), -(tx * np.cos(yaw) + ty * np.sin(yaw)) / z[2]))
         x /= np.linalg.norm(x)
         y = np.array((z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0]))
@@ -160,7 +159,7 @@ class InsertionEnv(ArmTask):
             self._try_grasp()
 
     def _try_grasp(self) -> None:
-        """Closes the weld, freezing the present relative pose, when the cup's lip is sealed on the block."""
+        """Activate the weld at the present relative pose if the cup's lip is sealed on the block."""
         block_xmat = self.data.xmat[self._block].reshape(3, 3)
         local = block_xmat.T @ (self._tip_xpos - self.data.xpos[self._block])
         on_top = any(np.all(np.abs(local[:2] - center) <= half) for center, half in block_boxes())
@@ -186,7 +185,7 @@ class InsertionEnv(ArmTask):
         return float(terminated), terminated
 
     def true_state(self) -> InsertionState:
-        """The simulator's own state, for oracles and tests."""
+        """The simulator's true state, for experts and tests."""
         block_xmat = self.data.xmat[self._block]
         return InsertionState(
             q_true=self._q.copy(),

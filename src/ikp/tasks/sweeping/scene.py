@@ -24,18 +24,15 @@ from ikp.tasks.scene import (
 SIM_DT = 0.0025
 SIDES = ("left", "right")
 
-# A spatula in the frame of its tip, the middle of the blade's lower edge: x forwards (towards the other arm when
-# the tool is held as meant), z up. The blade rises backwards from the tip at 45 degrees, the handle leans back.
+# The frame of a spatula's tip is at the middle of the blade's lower edge: x points forwards (towards the other arm when
+# the tool is upright), z up. The blade rises backwards from the tip at 45 degrees, the handle leans back.
 BLADE_LENGTH, BLADE_WIDTH, BLADE_THICKNESS = 0.090, 0.090, 0.003
 BLADE_PITCH, HANDLE_LEAN, HANDLE_LENGTH = np.radians(45.0), np.radians(18.0), 0.130
-LIP_HEIGHT, LIP_START, LIP_THICKNESS = (
-    0.025,
-    0.015,
-    0.003,
-)  # walls along the blade's sides, from near the tip on
-INTERLEAVE = 0.002  # each blade sits this far off the middle sideways, so that facing lips pass each other
+# The lips are walls along the blade's sides; they start at a distance from the tip.
+LIP_HEIGHT, LIP_START, LIP_THICKNESS = 0.025, 0.015, 0.003
+INTERLEAVE = 0.002  # sideways offset of each blade from the middle, so that facing lips pass each other
 
-WORKSPACE = 0.20  # half of its side [m]
+WORKSPACE = 0.20  # half the side of the square workspace [m]
 BOWL_X, BOWL_BOTTOM, BOWL_RIM, BOWL_HEIGHT, BOWL_THICKNESS = 0.32, 0.070, 0.115, 0.055, 0.004
 MAX_PARTICLES, PARTICLE_RADIUS, PARTICLE_DENSITY = 60, 0.009, 2000.0
 
@@ -43,7 +40,7 @@ YELLOW, BLUE, MAT = (1.0, 0.72, 0.0, 1.0), (0.10, 0.32, 0.85, 1.0), (0.22, 0.25,
 BLADES: dict[str, Rgba] = {"left": (0.10, 0.62, 0.38, 1.0), "right": (0.82, 0.16, 0.22, 1.0)}
 STEEL = (0.62, 0.64, 0.67, 1.0)
 
-# Both tools as meant, tips 0.24 m apart and 0.12 m over the workspace's middle.
+# Both tools upright, with their tips 0.24 m apart and 0.12 m over the workspace's middle.
 Q_HOME = np.tile((0.0, 0.57249, 0.0, -1.79466, 0.0, 0.46029, 0.0), 2)
 
 
@@ -57,8 +54,8 @@ def sweeping_robot() -> Robot:
 
 
 def _flange_tip() -> torch.Tensor:
-    """T_flange_tip (4, 4): with the flange tilted to the handle's lean, the tip frame is upright."""
-    turn = np.pi - HANDLE_LEAN  # of the flange about the tip's y axis
+    """T_flange_tip (4, 4); the tip frame is upright when the flange is tilted by the handle's lean."""
+    turn = np.pi - HANDLE_LEAN  # rotation of the flange about the tip's y axis
     R_flange_tip = np.array(((np.cos(turn), 0, -np.sin(turn)), (0, 1, 0), (np.sin(turn), 0, np.cos(turn))))
     p_flange_tip = R_flange_tip @ (-_heel() - _lean() * HANDLE_LENGTH)
     T = torch.eye(4, dtype=torch.float64)
@@ -67,17 +64,17 @@ def _flange_tip() -> torch.Tensor:
 
 
 def _heel() -> np.ndarray:
-    """The blade's upper end in the frame of the tip [m]."""
+    """Position of the blade's upper end in the frame of the tip [m]."""
     return BLADE_LENGTH * np.array((-np.cos(BLADE_PITCH), 0.0, np.sin(BLADE_PITCH)))
 
 
 def _lean() -> np.ndarray:
-    """Direction of the handle, upwards, in the frame of the tip."""
+    """Unit vector up along the handle in the frame of the tip."""
     return np.array((-np.sin(HANDLE_LEAN), 0.0, np.cos(HANDLE_LEAN)))
 
 
 def build_arms_spec() -> mujoco.MjSpec:
-    """The two arms alone, with the sites `left_tip` and `right_tip`; enough for inverse kinematics."""
+    """Build the two arms alone, with the sites `left_tip` and `right_tip`, for inverse kinematics."""
     spec = make_spec(SIM_DT)
     add_arm(spec, sweeping_robot(), {**iiwa14_bodies("left_"), **iiwa14_bodies("right_")})
     for side in SIDES:
@@ -86,9 +83,9 @@ def build_arms_spec() -> mujoco.MjSpec:
 
 
 def build_sweeping_spec() -> mujoco.MjSpec:
-    """The whole scene, not compiled; its particles come after the arms' joints."""
+    """Build the scene's specification; the particles' joints come after the arms' joints."""
     spec = build_arms_spec()
-    spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP  # what lies still costs nothing
+    spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP  # bodies at rest are not simulated
     spec.stat.center, spec.stat.extent = (0.0, 0.0, 0.15), 1.4
     add_surroundings(spec, table_size=(1.3, 2.0), table_center=(0.0, 0.0))
     for side in SIDES:
@@ -111,7 +108,7 @@ def build_sweeping_spec() -> mujoco.MjSpec:
 
 
 def _add_spatula(spec: mujoco.MjSpec, side: str) -> None:
-    """Blade, lips and handle on the arm's tip; the two tools also touch each other."""
+    """Add blade, lips and handle to the arm's tip; the two tools collide with each other."""
     tip = spec.body(f"{side}_tip")
     left = side == "left"
     shared = {
@@ -121,9 +118,13 @@ def _add_spatula(spec: mujoco.MjSpec, side: str) -> None:
         "priority": 1,
     }
     quat = (np.cos(BLADE_PITCH / 2), 0.0, np.sin(BLADE_PITCH / 2), 0.0)
-    along = np.array((np.cos(BLADE_PITCH), 0.0, -np.sin(BLADE_PITCH)))  # down the blade to the tip
+    along = np.array(
+        (np.cos(BLADE_PITCH), 0.0, -np.sin(BLADE_PITCH))
+    )  # unit vector down the blade to the tip
     normal = np.array((np.sin(BLADE_PITCH), 0.0, np.cos(BLADE_PITCH)))
-    sideways = np.array((0.0, INTERLEAVE, 0.0))  # the arms face each other: to different sides in the world
+    sideways = np.array(
+        (0.0, INTERLEAVE, 0.0)
+    )  # the arms face each other, so the offsets are opposite in the world
     box = mujoco.mjtGeom.mjGEOM_BOX
     tip.add_geom(
         name=f"{side}_blade", type=box, quat=quat, rgba=BLADES[side], mass=0.10,

@@ -1,4 +1,4 @@
-"""`ikp/BimanualFlipping-v0`: two arms lift a box between their elbows and pour the bowl on top of it out."""
+"""`ikp/BimanualFlipping-v0`: two arms lift a box between their elbows and pour out the bowl on its top."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ikp.kinematics import Robot
-from ikp.tasks.environment import ArmTask
-from ikp.tasks.flipping_scene import (
+from ikp.tasks.base import ArmTask
+from ikp.tasks.flipping.scene import (
     BOWL_HEIGHT,
     BOWL_RIM,
     BOWL_X,
@@ -28,27 +28,29 @@ from ikp.tasks.flipping_scene import (
 from ikp.tasks.particles import Particles
 from ikp.tasks.scene import yaw_to_quat
 
-MAX_EPISODE_STEPS = 180
 SUCCESS_SCORE = 0.9
 MIN_PARTICLES = 20
-STAND_HEIGHTS = (0.075, 0.280)  # of its top [m]
-STAND_RANGE = (0.005, 0.04)  # x and y around where elbows at the height of the box's middle are [m]
+STAND_HEIGHTS = (0.075, 0.280)  # height of the stand's top [m]
+STAND_RANGE = (
+    0.005,
+    0.04,
+)  # largest x and y offset from the elbows' place at the height of the box's middle [m]
 STAND_YAW = np.radians(5.0)
 CUP_SPREAD = 0.042  # radius of the heap in the bowl on the box [m]
-SETTLING = 0.8  # simulated before an episode starts [s]
-FALLEN_HEIGHT = 0.03  # a particle lower than this and outside of the bowl lies on the table [m]
+SETTLING = 0.8  # time that is simulated before an episode starts [s]
+FALLEN_HEIGHT = 0.03  # a particle below this height and outside the bowl lies on the table [m]
 REST_STEPS = 3
 
-# Elbows beside the box and a little over it, forearms forwards, and how far each joint's start is from that [rad].
+# Elbows beside the box and slightly over it, forearms forwards, and the largest offset of each joint from that [rad].
 Q_START = np.radians(((14, 91, 0, -4, 0, 0, 0), (-14, 91, 0, -4, 0, 0, 0))).ravel()
 START_RANGE = np.radians(np.tile((4, 4, 1, 4, 10, 10, 10), 2))
 
 
 @dataclass(frozen=True)
 class FlippingState:
-    """The true state that the observation hides; positions in the world [m], angles in rad.
+    """The simulator's true state, which observations do not show; positions in the world [m], angles in rad.
 
-    `q_target` is where the drives go; a joint that presses on something stays behind it.
+    `q_target` holds the drives' targets; a joint that presses on something does not reach its target.
     """
 
     q_true: Float[np.ndarray, "dof"]
@@ -64,19 +66,18 @@ class FlippingState:
 class FlippingEnv(ArmTask):
     """Two iiwa 14 side by side, a box on a stand, a bowl of 20 to 30 particles fixed to its top, a large bowl.
 
-    The elbows have bumpers that press on the box's sides; friction alone holds it, and only near its middle. Place,
-    height and direction of the stand are random, and so are all joints at the start, whatever the stand.
+    The elbows have bumpers that press on the box's sides; friction alone holds it, and only near its middle. Position,
+    height and yaw of the stand are random, and so are all joints at the start, independently of the stand.
 
     Action (14,): joint targets [rad], left arm first; see `ArmTask`.
 
-    Observation: `state` (14,), measured joints [rad]; `environment_state` (12,), the box's centre [m], the first
-    two columns of its rotation in the world, the shares of the particles in its bowl and in the large one, and
-    their number over 30.
+    Observation: `state` (14,), measured joints [rad]; `environment_state` (12,): the box's centre [m], the first two
+    columns of its rotation in the world, the fractions of the particles in its bowl and in the large one, and the
+    number of particles divided by 30.
 
-    Reward: the gain of the score, the share of the particles in the large bowl, in this step. The episode ends
-    when for three steps every particle has been in the large bowl or on the table; the registration truncates
-    after 180 steps. `info`: score, success (a score of at least 0.9), box_height [m].
-    Arguments and errors are those of `ArmTask`.
+    The score is the fraction of the particles in the large bowl, the reward its increase in this step. The episode
+    ends when every particle has been in the large bowl or on the table for three steps. `info`: score, success (a
+    score of at least 0.9), box_height [m]. Arguments and errors are those of `ArmTask`.
     """
 
     scene = "flipping"
@@ -100,7 +101,7 @@ class FlippingEnv(ArmTask):
         self._particles = Particles(self.model, self.data, PARTICLE_RADIUS, storage=(0.0, 0.0))
 
     def _start(self) -> None:
-        """The stand somewhere, the box on it, its bowl filled and settled, the arms beside."""
+        """Draw poses of stand and arms, put the box on the stand, fill its bowl and let the particles settle."""
         rng = self.np_random
         height = rng.uniform(*STAND_HEIGHTS)
         reach = np.sqrt(UPPER_ARM**2 - (height + BOX_SIDE / 2 - SHOULDER_HEIGHT) ** 2)
@@ -116,7 +117,7 @@ class FlippingEnv(ArmTask):
         self._score, self._steps_at_rest = 0.0, 0
 
     def true_state(self) -> FlippingState:
-        """The simulator's own state, for oracles and tests."""
+        """The simulator's true state, for experts and tests."""
         particles = self._particles.positions.copy()
         local = (particles - self._box_xpos) @ self._box_xmat
         above = local[:, 2] - BOX_SIDE / 2

@@ -1,4 +1,4 @@
-"""A scripted expert for `ikp/Insertion-v0` that knows the true poses and the encoders' offsets."""
+"""Scripted expert for `ikp/Insertion-v0`; it knows the true poses and the encoder offsets."""
 
 from __future__ import annotations
 
@@ -9,48 +9,51 @@ import numpy as np
 from jaxtyping import Float32
 
 from ikp.tasks.expert import Disturbance, task_of
-from ikp.tasks.insertion import InsertionEnv, InsertionState
-from ikp.tasks.insertion_scene import BLOCK_HEIGHT, WALL_HEIGHT
+from ikp.tasks.insertion.environment import InsertionEnv, InsertionState
+from ikp.tasks.insertion.scene import BLOCK_HEIGHT, WALL_HEIGHT
 from ikp.tasks.scene import wrap_angle
 
-GAIN = 0.6  # share of the remaining way per step of 0.1 s
+GAIN = 0.6  # fraction of the remaining distance per step of 0.1 s
 MAX_STEP, MAX_LIFT, MAX_TURN = 0.045, 0.04, np.radians(15.0)  # per step
-HOVER = 0.045  # tip's height over its goal while it is far from it [m]
-NEAR, FAR = 0.003, 0.030  # misplacements between which the height funnel opens [m]
-YAW_ARM = 0.05  # a yaw error counts like a displacement at this radius [m/rad]
-PRESS = 0.002  # aim this far below contact when aligned: the last millimetre then takes few steps [m]
-TOUCH = 0.005  # misplacement at which the aim is contact itself; at twice it, PRESS above [m]
-# The vacuum switches well before precision would decide it, so that who learns from the switch is never left waiting
-# for an alignment it cannot see: (misplacement, height) below which it comes on over the block and goes off again.
+HOVER = 0.045  # height of the tip over its goal while it is far away sideways [m]
+NEAR, FAR = 0.003, 0.030  # misalignments between which the height over the goal rises to HOVER [m]
+YAW_ARM = 0.05  # radius that converts a yaw error to a displacement [m/rad]
+PRESS = 0.002  # target depth below contact when aligned, so that the last millimetre takes few steps [m]
+TOUCH = 0.005  # misalignment at which the target is contact itself; at twice this it is PRESS above [m]
+# (misalignment, height) below which the vacuum switches on over the block and off in the fixture. The limits are wide,
+# so that a policy that learns the switch never waits for an alignment that it cannot see.
 GRASP_WITHIN, RELEASE_WITHIN = (0.008, 0.012), (0.006, 0.002)
-# Over the fixture the block stays above the walls until their slant would catch it: misplacements between which it is
-# lifted over them, and how high. Pressed on a wall, friction would hold it there for good.
+# Misalignments between which the block is lifted over the fixture's walls, and the height. Below the lower one the
+# slanted walls guide the block in; above it, a block pressed on a wall would be held there by friction.
 WALL_NEAR, WALL_FAR, OVER_WALL = 0.0025, 0.005, WALL_HEIGHT + 0.004
-PICK_CLEARANCE, PLACE_CLEARANCE = 0.005, WALL_HEIGHT + 0.004  # height for moving sideways at full speed [m]
+PICK_CLEARANCE, PLACE_CLEARANCE = (
+    0.005,
+    WALL_HEIGHT + 0.004,
+)  # height over the goal at which the tip moves sideways at full speed [m]
 RETREAT_HEIGHT = 0.06
 
-# The disturbance of `perturb`: a mistaken goal (x, y [m], yaw [rad]) that is believed for a while, and noise on the
+# The disturbance of `perturb`: standard deviations of the mistaken goal (x, y [m], yaw [rad]) and of the noise on the
 # joints [rad].
 MISTAKE = np.array((0.008, 0.008, np.radians(8.0)))
 JOINT_NOISE, NOISE_MEMORY = np.radians(0.2), 0.6
 
 
-class InsertionOracle:
+class InsertionExpert:
     """Moves the tool in Cartesian space: to the block, down, grasp, lift, to the fixture, down, release, up.
 
-    The action follows from the present state alone (no clock, no memory) and is smooth but for the vacuum's
-    switch and the change of goal that comes with it: the tip goes a share of its remaining way, saturating
-    smoothly, and its height follows from how far it is from its goal sideways.
+    The action depends on the present state alone (no clock, no memory). It is smooth except where the vacuum switches
+    and the goal changes with it: the tip moves a fraction of its remaining distance per step, with a smooth limit, and
+    its height depends on its sideways distance from the goal.
 
     Args:
-        env: An InsertionEnv, wrapped or not; read, never stepped.
-        rng: Source of the perturbations.
-        perturbation: 0 for none; 1 for the standard disturbance of `perturb`, other values scale it.
-        profile: `smooth`, or `bang-bang`: at the speed limit until it is there, then still, which puts much of the
-            actions' density on two values.
+        env: An InsertionEnv, wrapped or not; the expert reads its state and never steps it.
+        rng: Random generator of the disturbance.
+        perturbation: Scale of the disturbance that `perturb` adds; 0 for none, 1 for the standard one.
+        profile: `smooth`, or `bang-bang`: full speed until the goal is reached, then standstill, which concentrates the
+            distribution of actions on two values.
 
     Raises:
-        ValueError: Another environment, a negative perturbation or an unknown profile.
+        ValueError: The environment is of another class, the perturbation negative or the profile unknown.
     """
 
     def __init__(
@@ -73,11 +76,11 @@ class InsertionOracle:
         return np.append(self._env.miscalibration.measured(q), float(vacuum)).astype(np.float32)
 
     def perturb(self, action: Float32[np.ndarray, "7"]) -> Float32[np.ndarray, "7"]:
-        """What to execute (7,) float32 instead of the expert's `action`, the one to record.
+        """The disturbed action (7,) float32 to execute, while `action` is recorded as the label.
 
-        For recovery data, after DART (arXiv 1703.09327). The tool goes where an expert would send it who
-        mistakes the pose of the goal, for some steps at a time: the states in which a policy that sees badly
-        gets stuck, with what to do there. The vacuum is the expert's. Correlated noise on the joints comes on top.
+        This gives recovery data after DART (arXiv 1703.09327). For several steps at a time the tool moves as if the
+        goal had another pose, which leads to the states in which an imprecise policy gets stuck. The vacuum is not
+        changed. Time-correlated noise on the joints is added.
         """
         if self._disturbance.is_off:
             return action
@@ -92,13 +95,13 @@ class InsertionOracle:
         return np.append(self._env.miscalibration.measured(q + joint_noise), action[6]).astype(np.float32)
 
     def _act(self, state: InsertionState) -> tuple[np.ndarray, bool]:
-        """True joint targets (6,) [rad] and the vacuum."""
+        """True joint targets (6,) [rad] and the vacuum's state."""
         step, turn, vacuum = self._decide(state)
         tilt = (1.0 - GAIN) * state.tip_tilt
         return self._env.solve_tip(state.tip + step, state.tip_yaw + turn, state.q_true, tilt), vacuum
 
     def _decide(self, state: InsertionState) -> tuple[np.ndarray, float, bool]:
-        """Displacement of the tip (3,) [m], turn [rad] and vacuum for the next step."""
+        """Displacement of the tip (3,) [m], turn [rad] and the vacuum's state for the next step."""
         if state.holding:
             return self._place(state)
         offset = state.block - state.seat
@@ -114,7 +117,7 @@ class InsertionOracle:
 
     def _place(self, state: InsertionState) -> tuple[np.ndarray, float, bool]:
         turn = wrap_angle(state.seat_yaw - state.block_yaw)
-        # The held block turns with the tool about the tip: aim for where the tip is when the block is in place.
+        # The held block turns with the tool about the tip: the goal is the tip's position when the block is in place.
         c, s = np.cos(turn), np.sin(turn)
         grasp = state.tip - state.block
         goal = state.seat + np.array((c * grasp[0] - s * grasp[1], s * grasp[0] + c * grasp[1], grasp[2]))
@@ -129,21 +132,21 @@ class InsertionOracle:
     def _approach(
         self, error: np.ndarray, turn: float, clearance: float, lift: float = 0.0
     ) -> tuple[np.ndarray, float, float]:
-        """Step (3,) [m] and turn [rad] through a funnel above the goal, and the misplacement [m], yaw included.
+        """Step (3,) [m] and turn [rad] towards the goal from above, and the misalignment [m], yaw included.
 
         Args:
-            error: (3,) from the tip to its goal [m].
-            turn: Yaw still to go [rad].
-            clearance: Height over the goal at which moving sideways is free [m].
-            lift: Least height over the goal until nearly aligned [m].
+            error: (3,) vector from the tip to its goal [m].
+            turn: Remaining yaw [rad].
+            clearance: Height over the goal at which the tip moves sideways at full speed [m].
+            lift: Minimum height over the goal until nearly aligned [m].
         """
         sideways = float(np.hypot(error[0], error[1]))
         misplaced = float(np.hypot(sideways, YAW_ARM * turn))
         opening = _smoothstep((misplaced - NEAR) / (FAR - NEAR))
-        # Low and far: rise before moving, so that nothing is dragged along or pushed into a wall.
+        # When low and far away, the tip rises first, so that nothing is dragged along or pushed into a wall.
         free = max(_smoothstep(-error[2] / clearance), 1.0 - opening)
         lateral = error[:2] * (free * self._bounded(sideways, MAX_STEP) / max(sideways, 1e-9))
-        # Touch down only when well aligned: pressed down, friction would hold the block where it is.
+        # The tip touches down only when well aligned: a block that is pressed down is held in place by friction.
         touch = PRESS * (min(misplaced / TOUCH, 2.0) - 1.0)
         height = max(HOVER * opening, lift * _smoothstep((misplaced - WALL_NEAR) / (WALL_FAR - WALL_NEAR)))
         rise = self._bounded(error[2] + height + touch, MAX_LIFT)
@@ -151,12 +154,12 @@ class InsertionOracle:
 
 
 def _saturate(error: float, limit: float) -> float:
-    """GAIN * error, bounded smoothly by +-limit."""
+    """GAIN * error with a smooth limit of +-limit."""
     return float(limit * np.tanh(GAIN * error / limit))
 
 
 def _clip(error: float, limit: float) -> float:
-    """All of the error, but not more than the limit."""
+    """The error, clipped to +-limit."""
     return float(np.clip(error, -limit, limit))
 
 
@@ -166,4 +169,4 @@ def _smoothstep(x: float) -> float:
 
 
 PROFILES = {"smooth": _saturate, "bang-bang": _clip}
-"""How much of a remaining way a step makes."""
+"""Functions from (remaining distance, limit) to the length of a step."""

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import ikp.tasks  # noqa: F401  (registers the environment)
-from ikp.tasks import InsertionEnv, InsertionOracle
-from ikp.tasks.insertion_oracle import GAIN, PROFILES
+from ikp.tasks import InsertionEnv, InsertionExpert
+from ikp.tasks.insertion.expert import GAIN, PROFILES
 
 
 def episode(
@@ -16,18 +16,18 @@ def episode(
 ) -> tuple[dict, np.ndarray]:
     """The last info and the expert's actions of one episode."""
     env.reset(seed=seed)
-    oracle = InsertionOracle(env, np.random.default_rng(seed), perturbation, profile)
+    expert = InsertionExpert(env, np.random.default_rng(seed), perturbation, profile)
     actions = []
     while True:
-        action = oracle.action()
+        action = expert.action()
         actions.append(action)
-        *_, terminated, truncated, info = env.step(oracle.perturb(action))
+        *_, terminated, truncated, info = env.step(expert.perturb(action))
         if terminated or truncated:
             return info, np.stack(actions)
 
 
 @pytest.mark.parametrize("offset_seed", [None, 0])
-def test_oracle_always_inserts(offset_seed):
+def test_expert_always_inserts(offset_seed):
     env = gymnasium.make("ikp/Insertion-v0", observation="state", offset_seed=offset_seed)
     results = [episode(env, seed) for seed in range(30)]
     assert all(info["success"] and info["seated"] for info, _ in results)
@@ -75,10 +75,10 @@ def test_random_actions_never_succeed():
 def test_reward_only_at_success():
     env = InsertionEnv(observation="state")
     env.reset(seed=0)
-    oracle = InsertionOracle(env)
+    expert = InsertionExpert(env)
     rewards, terminated = [], False
     while not terminated:
-        _, reward, terminated, _, _ = env.step(oracle.action())
+        _, reward, terminated, _, _ = env.step(expert.action())
         rewards.append(reward)
     assert rewards[-1] == 1.0
     assert sum(rewards) == 1.0
@@ -87,10 +87,10 @@ def test_reward_only_at_success():
 def test_actions_depend_on_the_state_alone():
     env = InsertionEnv(observation="state", offset_seed=1)
     env.reset(seed=0)
-    veteran = InsertionOracle(env)
+    veteran = InsertionExpert(env)
     for _ in range(12):
         action = veteran.action()
-        np.testing.assert_array_equal(InsertionOracle(env).action(), action)
+        np.testing.assert_array_equal(InsertionExpert(env).action(), action)
         env.step(action)
 
 
@@ -98,14 +98,14 @@ def test_small_changes_of_the_scene_change_the_action_little():
     """Smooth motion: the same scene with the tip half a millimetre away asks for almost the same step."""
     env = InsertionEnv(observation="state")
     env.reset(seed=0)
-    oracle = InsertionOracle(env)
+    expert = InsertionExpert(env)
     rng = np.random.default_rng(0)
     for _ in range(6):
         state = env.true_state()
-        action = oracle.action()
+        action = expert.action()
         env._q[:] = env.solve_tip(state.tip + rng.normal(0, 3e-4, 3), state.tip_yaw, state.q_true)
         env._tip_xpos[:] = env.tip_pose(env._q)[0]
-        assert np.abs(oracle.action()[:6] - action[:6]).max() < 0.02
+        assert np.abs(expert.action()[:6] - action[:6]).max() < 0.02
         env._q[:] = state.q_true
         env.step(action)
 
@@ -113,21 +113,21 @@ def test_small_changes_of_the_scene_change_the_action_little():
 def test_perturb_keeps_the_vacuum_and_is_reproducible():
     env = InsertionEnv(observation="state")
     env.reset(seed=0)
-    clean = InsertionOracle(env)
+    clean = InsertionExpert(env)
     assert np.array_equal(clean.perturb(clean.action()), clean.action())
     executed = []
     for _ in range(2):
-        oracle = InsertionOracle(env, np.random.default_rng(7), perturbation=1.0)
-        executed.append(np.stack([oracle.perturb(oracle.action()) for _ in range(5)]))
+        expert = InsertionExpert(env, np.random.default_rng(7), perturbation=1.0)
+        executed.append(np.stack([expert.perturb(expert.action()) for _ in range(5)]))
     np.testing.assert_array_equal(*executed)
     assert np.all(executed[0][:, 6] == clean.action()[6])
     assert np.abs(executed[0][:, :6] - clean.action()[:6]).max() > 0.003
 
 
-def test_oracle_rejects_other_environments_and_negative_noise():
+def test_expert_rejects_other_environments_and_negative_noise():
     with pytest.raises(ValueError, match="needs an environment of class InsertionEnv, got CartPole"):
-        InsertionOracle(gymnasium.make("CartPole-v1"))
+        InsertionExpert(gymnasium.make("CartPole-v1"))
     with pytest.raises(ValueError, match="perturbation"):
-        InsertionOracle(InsertionEnv(observation="state"), perturbation=-1.0)
+        InsertionExpert(InsertionEnv(observation="state"), perturbation=-1.0)
     with pytest.raises(ValueError, match="profile is 'jerky': choose one of smooth, bang-bang"):
-        InsertionOracle(InsertionEnv(observation="state"), profile="jerky")
+        InsertionExpert(InsertionEnv(observation="state"), profile="jerky")

@@ -22,10 +22,10 @@ from ikp.tasks.ur5e import UR5E_BODIES
 
 SIM_DT = 0.005
 TOOL_LENGTH = 0.10
-CUP_STROKE = 0.003  # the cup's lip gives way this far before the rigid tool touches
+CUP_STROKE = 0.003  # compression of the cup's lip before the rigid tool touches [m]
 
-# The block and the fixture share one frame: the grasp point's projection on the block's underside (or on the
-# tray's floor), x along the long leg, y along the short one, z up. The outline's corner lies at -GRASP.
+# The frames of block and fixture are defined alike: the origin is the grasp point's projection on the block's underside
+# (or on the tray's floor), x points along the long leg, y along the short one, z up. The outline's corner is at -GRASP.
 LONG_LEG, SHORT_LEG, LEG_WIDTH, BLOCK_HEIGHT = 0.080, 0.060, 0.030, 0.030
 GRASP = (0.030, 0.020)
 BLOCK_MASS = 0.10
@@ -35,21 +35,21 @@ FLOOR_THICKNESS = 0.002
 RED, BLUE, DARK_BLUE = (0.90, 0.07, 0.06, 1.0), (0.10, 0.32, 0.85, 1.0), (0.05, 0.16, 0.50, 1.0)
 STEEL, YELLOW, RUBBER = (0.70, 0.72, 0.75, 1.0), (0.98, 0.80, 0.05, 1.0), (0.05, 0.05, 0.05, 1.0)
 
-# The UR base frame turned by pi about z (ROS' base_link), so that the arm works towards +x.
+# The UR base frame is rotated by pi about z (ROS' base_link), so that the arm works towards +x.
 T_WORLD_BASE = np.diag((-1.0, -1.0, 1.0, 1.0))
 WORKSPACE_CENTER = (0.50, 0.0)
 
 
 @functools.cache
 def insertion_robot() -> Robot:
-    """UR5e whose tip `tool` is the suction cup's lip, 100 mm beyond the flange, in the UR base frame."""
+    """UR5e in the UR base frame; its tip `tool` is the suction cup's lip, 100 mm beyond the flange."""
     T_flange_tool = torch.eye(4, dtype=torch.float64)
     T_flange_tool[2, 3] = TOOL_LENGTH
     return with_tool(ur5e(), "flange", T_flange_tool, name="tool")
 
 
 def build_insertion_spec() -> mujoco.MjSpec:
-    """The scene, not compiled; its bodies: `tool` with site `tip`, `block` (free), `fixture` (mocap)."""
+    """Build the scene's specification: bodies `tool` (with site `tip`), `block` (free) and `fixture` (mocap)."""
     spec = make_spec(SIM_DT)
     add_surroundings(spec, table_size=(1.3, 1.4), table_center=(0.30, 0.0))
     add_arm(spec, insertion_robot(), {**UR5E_BODIES, "tool": _suction_tool()}, T_WORLD_BASE)
@@ -59,7 +59,7 @@ def build_insertion_spec() -> mujoco.MjSpec:
     spec.add_equality(
         name="suction", type=mujoco.mjtEq.mjEQ_WELD,
         objtype=mujoco.mjtObj.mjOBJ_BODY, name1="tool", name2="block", active=False,
-        # A little soft, so that the fixture's walls can guide a held block.
+        # The weld is slightly soft, so that the fixture's walls can guide a held block.
         solref=(0.012, 1.0), solimp=(0.95, 0.98, 0.001, 0.5, 2.0),
     )  # fmt: skip
     add_camera(spec, "front", position=(1.52, 0.0, 1.50), target=(0.485, 0.0, 0.03), fovy=12.0)
@@ -68,7 +68,7 @@ def build_insertion_spec() -> mujoco.MjSpec:
 
 
 def _suction_tool() -> LinkBody:
-    """Shapes in the frame of the tip (z out of the flange): adapter, tube and a yielding cup."""
+    """Adapter, tube and soft cup, in the frame of the tip (z points out of the flange)."""
     lip = TOOL_LENGTH
     return LinkBody(
         (
@@ -104,7 +104,7 @@ def _add_block(spec: mujoco.MjSpec) -> None:
 
 
 def _add_fixture(spec: mujoco.MjSpec) -> None:
-    """A tray on the table: an L-shaped floor and six walls that lean outwards and so guide the block in."""
+    """Add a tray on the table: an L-shaped floor and six walls that lean outwards and guide the block in."""
     body = spec.worldbody.add_body(name="fixture", mocap=True)
     solid = {"contype": OBJECT_CONTYPE, "conaffinity": OBJECT_CONAFFINITY, "friction": (0.3, 0.005, 0.0001)}
     (long_center, long_half), (short_center, short_half) = block_boxes()
@@ -125,7 +125,7 @@ def _add_fixture(spec: mujoco.MjSpec) -> None:
 def fixture_walls() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Position [m], quaternion (w, x, y, z) and half extents [m] of the walls in the fixture's frame.
 
-    Every wall stands along one edge of the outline, `CLEARANCE` outside at the floor, tilted outwards.
+    Every wall stands along one edge of the outline, at a distance of `CLEARANCE` at the floor, tilted outwards.
     """
     L, S, W = LONG_LEG, SHORT_LEG, LEG_WIDTH
     outline = np.array([(0, 0), (L, 0), (L, W), (W, W), (W, S), (0, S)]) - GRASP
@@ -133,7 +133,7 @@ def fixture_walls() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     for index, start in enumerate(outline):
         end = outline[(index + 1) % 6]
         along = (end - start) / np.linalg.norm(end - start)
-        # Counter-clockwise outline: walls meet beyond the convex corners and end at the inner one (index 3).
+        # The outline is counter-clockwise: walls meet beyond the convex corners and end at the inner one (index 3).
         reach = [-CLEARANCE if k == 3 else CLEARANCE + WALL_THICKNESS for k in (index, (index + 1) % 6)]
         length = float(np.linalg.norm(end - start)) + sum(reach)
         middle = (start + end) / 2 + along * (reach[1] - reach[0]) / 2
@@ -146,7 +146,7 @@ def fixture_walls() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 def _tilted_wall(
     foot: np.ndarray, along: np.ndarray, length: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A box whose inner lower edge passes through `foot` and which leans outwards by WALL_TILT."""
+    """Pose and half extents of a box that leans outwards by WALL_TILT, with its inner lower edge through `foot`."""
     yaw = np.arctan2(along[1], along[0])
     # Local frame: x along the wall, y inwards, z up; a positive turn about x leans the top outwards.
     tilt_quat = np.array((np.cos(WALL_TILT / 2), np.sin(WALL_TILT / 2), 0.0, 0.0))

@@ -1,4 +1,4 @@
-"""What all simulated tasks share: joint-level drives, encoders, spaces, observations and pictures."""
+"""Base class of the simulated tasks: joint drives, encoders, spaces, observations and rendering."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ READING_MARGIN = 0.1  # encoders with an offset can read this far beyond the joi
 
 
 class ArmTask(gymnasium.Env, abc.ABC):
-    """A robot over a scene, driven by joint targets at 10 Hz; base of the tasks, which add scene and score.
+    """A robot in a scene, driven by joint targets at 10 Hz; subclasses add the scene and the score.
 
-    The first actions are joint targets as the encoders would read them [rad], offsets included; what follows
-    is on above 0.5. The drives follow a straight line in joint space to the target over `control_dt`, no
-    faster than the joints' speed limits.
+    An action begins with joint targets in encoder coordinates [rad], offsets included; each further value is a switch
+    that is on above 0.5. The drives follow a straight line in joint space to the target over `control_dt`, limited to
+    the joints' maximum speeds.
 
-    Observation: `state` float32, the measured joints [rad] and what the task adds; beside it `image`
-    (image_size, image_size, 3) uint8 from the camera `front`, or `environment_state` float32, poses in it in the
-    robot's base frame.
+    The observation holds `state` float32: the measured joints [rad] and the task's own values. With "pixels" it also
+    holds `image` (image_size, image_size, 3) uint8 from the camera `front`, with "state" `environment_state` float32,
+    whose poses are in the robot's base frame.
 
-    The scene holds the robot's joints first, in the order of `robot`, each with an actuator of its own.
+    In the scene's model the robot's joints come first, in the order of `robot`, each with its own actuator.
 
     Args:
-        observation: "pixels" or "state".
-        offset_seed: None for a calibrated robot; an integer draws this robot's constant joint offsets.
+        observation: "pixels" (camera image) or "state" (numbers that describe the objects).
+        offset_seed: None for a calibrated robot; an integer draws constant joint offsets.
         render_mode: "rgb_array" or None.
-        render_size: (height, width) of `render()` [pixel].
-        render_camera: One of `render_cameras`; "front" is the policy's.
-        image_size: Side of the observation image [pixel].
+        render_size: (height, width) of the image that `render()` returns [pixel].
+        render_camera: One of `render_cameras`; policies see "front".
+        image_size: Height and width of the observation image [pixel].
 
     Raises:
         ValueError: An argument, an action or its shape is not allowed.
@@ -51,7 +51,7 @@ class ArmTask(gymnasium.Env, abc.ABC):
     control_dt = CONTROL_DT
     discrete_dims: tuple[int, ...] = ()
     scene: ClassVar[str]
-    """Name of the compiled scene: environments of one name share their renderers."""
+    """Name of the compiled scene; environments with the same name share their renderers."""
     robot: Robot
     action_names: tuple[str, ...]
     state_names: tuple[str, ...]
@@ -91,37 +91,37 @@ class ArmTask(gymnasium.Env, abc.ABC):
 
     @abc.abstractmethod
     def _build_spec(self) -> mujoco.MjSpec:
-        """The scene, not compiled."""
+        """Build the scene's specification; the caller compiles it."""
 
     @abc.abstractmethod
     def _find_elements(self) -> None:
-        """Takes views into MuJoCo's arrays, which stay valid for the environment's life."""
+        """Store views into MuJoCo's arrays; they stay valid as long as the environment."""
 
     @abc.abstractmethod
     def _start(self) -> None:
-        """Draws the start of an episode from `np_random`: positions of joints and objects, counters."""
+        """Draw the start of an episode from `np_random`: joint positions and object poses; reset the counters."""
 
     @abc.abstractmethod
     def _progress(self) -> tuple[float, bool]:
-        """Reward of the last step and whether the episode is over."""
+        """Reward of the last step and whether the episode has ended."""
 
     @abc.abstractmethod
     def _info(self) -> dict[str, Any]:
-        """`success` and the task's numbers."""
+        """The `info` dictionary: `success` and the task's measures."""
 
     @abc.abstractmethod
     def _environment_state(self) -> Float[np.ndarray, "values"]:
-        """The privileged state, in the order of `environment_state_names`."""
+        """The true state of the objects, in the order of `environment_state_names`."""
 
     def _joint_state(self) -> Float[np.ndarray, "values"]:
-        """What the robot measures, in the order of `state_names`."""
+        """The robot's own measurements, in the order of `state_names`."""
         return self.miscalibration.measured(self._q)
 
     def _switch(self, on: Float[np.ndarray, "discrete"]) -> None:
-        """Obeys the action's values beyond the joints before the arm moves."""
+        """Apply the action's switches (the values after the joints) before the arm moves."""
 
     def _after_substep(self) -> None:
-        """Is called after each simulation step."""
+        """Hook that runs after each simulation step."""
 
     def _make_spaces(self) -> None:
         zeros = np.zeros(len(self.discrete_dims))
@@ -140,7 +140,7 @@ class ArmTask(gymnasium.Env, abc.ABC):
         self.observation_space = gymnasium.spaces.Dict(spaces)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict[str, Any]]:
-        """A new random start. No options are known."""
+        """Start a new random episode; `options` must be empty."""
         super().reset(seed=seed)
         if options:
             raise ValueError(
@@ -154,7 +154,7 @@ class ArmTask(gymnasium.Env, abc.ABC):
         return self._observe(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict[str, Any]]:
-        """One control step of 0.1 s; see the class for the action."""
+        """Simulate one control step of 0.1 s; the class describes the action."""
         action = self._checked(action)
         dof = self.robot.dof
         self._switch(action[dof:])
@@ -175,9 +175,9 @@ class ArmTask(gymnasium.Env, abc.ABC):
         return action
 
     def _drive(self, change: np.ndarray) -> None:
-        """Moves the targets along a straight joint-space line by `change` (dof,) [rad] in one control step."""
+        """Move the targets by `change` (dof,) [rad] along a straight line in joint space, in one control step."""
         data = self.data
-        # Leading by kv/kp cancels the drive's lag behind a ramp: velocity feed-forward.
+        # Velocity feed-forward: a lead of kv/kp cancels the drive's lag behind a ramp.
         start, lead = self._q_target, self._lead * change / CONTROL_DT
         for substep in range(self._substeps):
             data.ctrl[:] = start + change * (substep / self._substeps) + lead
@@ -195,7 +195,7 @@ class ArmTask(gymnasium.Env, abc.ABC):
         return {"state": state, "environment_state": self._environment_state().astype(np.float32)}
 
     def camera(self, name: str = "front") -> Camera:
-        """The model of a camera, for images of the observation's size, in the robot's base frame.
+        """The model of a camera for images of the observation's size, with its pose in the robot's base frame.
 
         Raises:
             ValueError: there is no such camera.
@@ -208,7 +208,7 @@ class ArmTask(gymnasium.Env, abc.ABC):
         return Camera(size, size, K[0, 0], K[1, 1], K[0, 2], K[1, 2], rows)
 
     def render(self) -> UInt8[np.ndarray, "height width 3"] | None:
-        """An image (height, width, 3) uint8 of `render_camera` with shadows; None without render mode."""
+        """Image (height, width, 3) uint8 from `render_camera`, with shadows; None if `render_mode` is None."""
         if self.render_mode is None:
             return None
         renderer = shared_renderer(self.scene, self.model, *self.render_size, NICE)

@@ -1,0 +1,1 @@
+"""Bimanual flipping of a box that carries a bowl: scene, environment and scripted expert."""

@@ -1,0 +1,1 @@
+"""Block insertion with one arm: scene, environment and scripted expert."""

@@ -1,0 +1,1 @@
+"""Bimanual sweeping of particles into two bowls: scene, environment and scripted expert."""
