@@ -23,7 +23,7 @@ from ikp.policies import ImplicitPolicy, load_policy
 from ikp.policies.actions import JointTargets
 from ikp.rollouts.evaluate import FIRST_SEED, stack_observations
 from ikp.runs import policy_folder, policy_origin
-from ikp.tasks import ORACLES
+from ikp.tasks import check_stored_id, task_entry
 from ikp_paper.variants import VARIANTS
 
 POINTS = 400
@@ -33,12 +33,13 @@ SHOWN = 1e-3
 
 def frame(task: dict[str, Any], seed: int, step: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Observation after `step` actions of the expert, and its next action."""
-    env = gymnasium.make(task["env_id"], disable_env_checker=True, **task["env_kwargs"])
+    entry = task_entry(check_stored_id(task["env_id"], "the policy"))
+    env = gymnasium.make(entry.env_id, disable_env_checker=True, **task["env_kwargs"])
     observation, _ = env.reset(seed=seed)
-    oracle = ORACLES[task["env_id"]](env, np.random.default_rng(0), 0.0)
+    expert = entry.expert_class()(env, np.random.default_rng(0), 0.0)
     for _ in range(step):
-        observation = env.step(oracle.action())[0]
-    action = oracle.action()
+        observation = env.step(expert.action())[0]
+    action = expert.action()
     env.close()
     return observation, action
 

@@ -12,24 +12,23 @@ import gymnasium
 import numpy as np
 from PIL import Image
 
-from ikp.runs import TASKS, task_options
-from ikp.tasks import ORACLES
+from ikp.tasks import registered_tasks, task_entry
 
 SIDE, GAP, COLORS, FRAMES = 232, 4, 160, 6
 
 
 def film(task: str, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Every step's picture from outside and the observed image, both SIDE pixels high and wide."""
-    env_id = TASKS[task]
+    entry = task_entry(task)
     options = {"render_mode": "rgb_array", "render_size": (SIDE, SIDE), "render_camera": "overview"}
-    env = gymnasium.make(env_id, disable_env_checker=True, **options, **task_options(env_id))
+    env = gymnasium.make(entry.env_id, disable_env_checker=True, **options, **entry.options)
     observation, _ = env.reset(seed=seed)
-    oracle, scenes, seen, done = ORACLES[env_id](env), [], [], False
+    expert, scenes, seen, done = entry.expert_class()(env), [], [], False
     while not done:
         scenes.append(np.asarray(env.render()))
         image = Image.fromarray(observation["image"]).resize((SIDE, SIDE), Image.Resampling.NEAREST)
         seen.append(np.asarray(image))
-        observation, _, terminated, truncated, _ = env.step(oracle.action())
+        observation, _, terminated, truncated, _ = env.step(expert.action())
         done = terminated or truncated
     return scenes, seen
 
@@ -53,7 +52,7 @@ def strip(rows: list[list[np.ndarray]], steps: list[int] | None) -> Image.Image:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("task", choices=[entry.name for entry in registered_tasks()])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, nargs="+")
     parser.add_argument("--out", type=Path)

@@ -25,6 +25,7 @@ from ikp.provenance import origin
 from ikp.rollouts.evaluate import evaluate
 from ikp.rollouts.summary import summarize
 from ikp.runs import policy_origin
+from ikp.tasks import check_stored_id
 
 FRAMES, POINTS, HELD_OUT, EPISODES = 300, 2001, 0.05, 100
 
@@ -71,9 +72,10 @@ def decisions(folder: str, data: str) -> dict[str, Any]:
 def successes(folder: str) -> dict[str, Any]:
     """Both searches on the same unseen episodes."""
     task = policy_origin(folder)["task"]
+    env_id = check_stored_id(task["env_id"], folder)
     result = {}
     for name, policy in (("search", _load(folder)), ("exhaustive", exhaustive(_load(folder)))):
-        found = evaluate(task["env_id"], policy, episodes=EPISODES, seed=0, env_kwargs=task["env_kwargs"])
+        found = evaluate(env_id, policy, episodes=EPISODES, seed=0, env_kwargs=task["env_kwargs"])
         summary = summarize(found.to_json())
         result[name] = {key: summary[key] for key in ("success", "within") if key in summary}
     return result

@@ -1,8 +1,8 @@
 """How well a task's scripted expert does, beside random actions, none, and a demonstration played again.
 
-python scripts/oracle_report.py TASK [--episodes 100] [--baseline-episodes 20] [--demonstrations 3]
-    [--out results/oracles/TASK.json]
-python scripts/oracle_report.py --table
+python scripts/expert_report.py TASK [--episodes 100] [--baseline-episodes 20] [--demonstrations 3]
+    [--out results/experts/TASK.json]
+python scripts/expert_report.py --table
 
 Either rebuilds the table in docs/tasks.md from all results.
 """
@@ -25,18 +25,18 @@ from ikp.files import write_json
 from ikp.provenance import origin
 from ikp.rollouts.evaluate import FIRST_SEED
 from ikp.rollouts.summary import count_of, percent, summarize, summary_table
-from ikp.runs import TASKS, task_options
-from ikp.tasks import ORACLES
+from ikp.tasks import registered_tasks, task_entry
 
 Policy = Callable[[int, dict], np.ndarray]
 """From the number of the step and the observation to an action."""
 
+TASK_NAMES = [entry.name for entry in registered_tasks()]
 STARTS = 400  # of which one half predicts the other's objects from the joints
 CAMERA_FRAMES, PHYSICS_SECONDS = 200, 3.0
-PAGE, RESULTS = Path("docs/tasks.md"), Path("results/oracles")
-BEGIN, END = "<!-- oracles:begin -->", "<!-- oracles:end -->"
+PAGE, RESULTS = Path("docs/tasks.md"), Path("results/experts")
+BEGIN, END = "<!-- experts:begin -->", "<!-- experts:end -->"
 WHO = {
-    "oracle": "expert",
+    "expert": "expert",
     "replayed_demonstrations": "replayed",
     "random": "random",
     "do_nothing": "nothing",
@@ -61,8 +61,8 @@ def rollout(env: gymnasium.Env, seed: int, make_policy: Callable[[gymnasium.Env]
 def expert(env: gymnasium.Env) -> Policy:
     """The task's scripted expert."""
     assert env.spec is not None
-    oracle = ORACLES[env.spec.id](env)
-    return lambda step, observation: oracle.action()
+    scripted = task_entry(env.spec.id).expert_class()(env)
+    return lambda step, observation: scripted.action()
 
 
 def idle(env: gymnasium.Env) -> Policy:
@@ -177,18 +177,18 @@ def speeds(env_id: str, kwargs: dict[str, Any], seed: int) -> dict[str, Any]:
 
 def report(task: str, episodes: int, baseline_episodes: int, demonstrations: int) -> dict[str, Any]:
     """Everything this script measures, as plain JSON values."""
-    env_id, kwargs = TASKS[task], task_options(TASKS[task])
+    env_id, kwargs = task_entry(task).env_id, dict(task_entry(task).options)
     here = origin()  # before a long run: the commit that it began with
     env = gymnasium.make(env_id, observation="state", disable_env_checker=True, **kwargs)
     seeds = range(FIRST_SEED, FIRST_SEED + episodes)
     few = seeds[:baseline_episodes]
     started = time.process_time()
-    oracle = episodes_of(env, seeds, expert)
+    demonstrated = episodes_of(env, seeds, expert)
     seconds = time.process_time() - started
-    replays = replays_of(env, oracle[:demonstrations], few)
+    replays = replays_of(env, demonstrated[:demonstrations], few)
     return {
         "task": {"env_id": env_id, "env_kwargs": kwargs},
-        "oracle": described(oracle) | {"core_seconds_per_episode": seconds / episodes},
+        "expert": described(demonstrated) | {"core_seconds_per_episode": seconds / episodes},
         "replayed_demonstrations": described(replays) | {"demonstrations": demonstrations},
         "random": described(episodes_of(env, few, random)),
         "do_nothing": described(episodes_of(env, few, idle)),
@@ -211,7 +211,7 @@ def table(results: Path) -> str:
         ]
     ]
     rows.append(["---"] * len(rows[0]))
-    for task in TASKS:
+    for task in TASK_NAMES:
         path = results / f"{task}.json"
         if not path.exists():
             continue
@@ -225,7 +225,7 @@ def table(results: Path) -> str:
         balance = summaries[0].get("scores", {}).get("balance")
         speed = result["speed"]
         rows.append([
-            task, *cells, f"{balance['mean']:.2f}" if balance else "", f"{result['oracle']['steps']['mean']:.0f}",
+            task, *cells, f"{balance['mean']:.2f}" if balance else "", f"{result['expert']['steps']['mean']:.0f}",
             f"{speed['core_seconds_per_episode_with_images']:.1f}", f"{speed['physics_times_real_time']:.0f}",
         ])  # fmt: skip
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -241,7 +241,7 @@ def update_page(page: Path, results: Path) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("task", choices=TASKS, nargs="?")
+    parser.add_argument("task", choices=TASK_NAMES, nargs="?")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--baseline-episodes", type=int, default=20)
@@ -249,7 +249,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if not arguments.table and not arguments.task:
-        parser.error(f"give a task of {', '.join(TASKS)}, or --table")
+        parser.error(f"give a task of {', '.join(TASK_NAMES)}, or --table")
     if arguments.task:
         result = report(
             arguments.task, arguments.episodes, arguments.baseline_episodes, arguments.demonstrations
