@@ -11,7 +11,7 @@ import gymnasium
 import pytest
 
 import ikp
-from ikp.data.format import IKP_PATH
+from ikp.data.layout import IKP_PATH
 from ikp.policies.checkpoint import CONFIG_FILE
 from ikp.rollouts.collect import collect
 from ikp.runs import evaluate_policy, task_of_data
