@@ -151,7 +151,11 @@ def _logsumexp(xp: Any, logits: Array) -> Array:
 
 def _take(xp: Any, values: Array, index: Array) -> Array:
     """Values at indices of the last dimension."""
-    return values.gather(-1, index) if xp is torch else np.take_along_axis(values, index, -1)
+    if xp is torch:
+        return values.gather(-1, index)
+    if values.ndim > 2:
+        return np.take_along_axis(values, index, -1)
+    return values[np.arange(len(values))[:, None], index]  # several times faster for a few rows
 
 
 def _unit_grid(points: int, like: Array) -> Array:
