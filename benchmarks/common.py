@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from ikp.files import write_json
-from ikp.provenance import origin
+from ikp.provenance import provenance
 from ikp.training.memory import reuse_freed_memory
 
 Contender = Callable[[], object] | str
@@ -112,7 +112,7 @@ def write_rows(benchmark: str, title: str, rows: Sequence[Row]) -> None:
     """Print the rows and write results/bench/<benchmark>.json with their origin."""
     for row in rows:
         print(describe(row))
-    values = {"title": title, "rows": list(rows), "origin": origin()}
+    values = {"title": title, "rows": list(rows), "origin": provenance()}
     print(write_json(f"results/bench/{benchmark}.json", values))
 
 

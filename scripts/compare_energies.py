@@ -15,14 +15,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from ikp.demo.decision_plots import EXPERT
 from matplotlib.figure import Figure
 
-from ikp.demo.decision_plots import EXPERT
 from ikp.demo.plots import COLORS, figure, save_figure, styled
 from ikp.policies import ImplicitPolicy, load_policy
 from ikp.policies.actions import JointTargets
 from ikp.rollouts.evaluate import FIRST_SEED, stack_observations
-from ikp.runs import policy_folder, policy_origin
+from ikp.runs import policy_provenance
 from ikp.tasks import check_stored_id, task_entry
 from ikp_paper.variants import VARIANTS
 
@@ -120,14 +120,14 @@ def main() -> None:
     given = parser.parse_args()
     policies = {}
     for run in given.runs:
-        policy = load_policy(policy_folder(run))
+        policy = load_policy(run)
         if not isinstance(policy, ImplicitPolicy) or not isinstance(policy.actions, JointTargets):
             parser.error(f"{run} is no implicit policy over joints: choose runs of implicit-joint or ikp")
-        name = policy_origin(run)["method"] + ("-image" if policy.config.has_image_plane else "")
+        name = policy_provenance(run)["method"] + ("-image" if policy.config.has_image_plane else "")
         if name in policies:
             parser.error(f"{run} is a second run of {name}: give one of each, their lines go by that name")
         policies[name] = policy
-    observation, action = frame(policy_origin(given.runs[0])["task"], given.seed, given.step)
+    observation, action = frame(policy_provenance(given.runs[0])["task"], given.seed, given.step)
     print(f"wrote {save_figure(compared(policies, observation, action), given.out)}")
 
 

@@ -22,7 +22,7 @@ import mujoco
 import numpy as np
 
 from ikp.files import write_json
-from ikp.provenance import origin
+from ikp.provenance import provenance
 from ikp.rollouts.evaluate import FIRST_SEED
 from ikp.rollouts.summary import count_of, percent, summarize, summary_table
 from ikp.tasks import registered_tasks, task_entry
@@ -178,7 +178,7 @@ def speeds(env_id: str, kwargs: dict[str, Any], seed: int) -> dict[str, Any]:
 def report(task: str, episodes: int, baseline_episodes: int, demonstrations: int) -> dict[str, Any]:
     """Everything this script measures, as plain JSON values."""
     env_id, kwargs = task_entry(task).env_id, dict(task_entry(task).options)
-    here = origin()  # before a long run: the commit that it began with
+    here = provenance()  # before a long run: the commit that it began with
     env = gymnasium.make(env_id, observation="state", disable_env_checker=True, **kwargs)
     seeds = range(FIRST_SEED, FIRST_SEED + episodes)
     few = seeds[:baseline_episodes]

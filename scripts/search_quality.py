@@ -21,10 +21,10 @@ from torch import Tensor
 import ikp
 from ikp.files import write_json
 from ikp.policies import ImplicitPolicy
-from ikp.provenance import origin
+from ikp.provenance import provenance
 from ikp.rollouts.evaluate import evaluate
 from ikp.rollouts.summary import summarize
-from ikp.runs import policy_origin
+from ikp.runs import policy_provenance
 from ikp.tasks import check_stored_id
 
 FRAMES, POINTS, HELD_OUT, EPISODES = 300, 2001, 0.05, 100
@@ -71,7 +71,7 @@ def decisions(folder: str, data: str) -> dict[str, Any]:
 
 def successes(folder: str) -> dict[str, Any]:
     """Both searches on the same unseen episodes."""
-    task = policy_origin(folder)["task"]
+    task = policy_provenance(folder)["task"]
     env_id = check_stored_id(task["env_id"], folder)
     result = {}
     for name, policy in (("search", _load(folder)), ("exhaustive", exhaustive(_load(folder)))):
@@ -98,7 +98,7 @@ def main(folder: str, data: str) -> None:
     """Compare and write; `folder` is a policy's, `data` that of its demonstrations."""
     result = {**decisions(folder, data), "episodes": EPISODES, **successes(folder), "policy": folder}
     print(result)
-    print(write_json("results/search_quality.json", {**result, "origin": origin()}))
+    print(write_json("results/search_quality.json", {**result, "provenance": provenance()}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where a figure comes from: stored beside every measured result."""
+"""Provenance of a measured number, stored beside every result: command, commit, machine and versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 
-def origin() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
     """Command, commit, machine and versions of this process, as plain JSON values."""
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

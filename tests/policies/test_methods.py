@@ -72,8 +72,8 @@ def test_one_batch_is_overfitted(robot, method):
 @pytest.mark.parametrize("method", PAPER_METHODS)
 def test_saved_and_loaded_policies_act_alike(robot, method, tmp_path):
     policy, batch = fitted(robot, method)
-    save_policy(policy, tmp_path / "policy", origin={"note": "test"})
-    loaded = load_policy(tmp_path / "policy")
+    save_policy(policy, tmp_path / "policy", provenance={"note": "test"})
+    loaded = load_policy(tmp_path)  # the folder of a run, with the policy inside
     assert loaded.config == policy.config
     assert loaded.spec == policy.spec
     assert torch.equal(loaded.act(batch), policy.act(batch))
@@ -101,7 +101,7 @@ def test_damaged_checkpoints_give_one_clear_error(robot, tmp_path):
     with pytest.raises(ValueError, match="format 99"):
         load_policy(path)
     with pytest.raises(FileNotFoundError, match="holds no policy"):
-        load_policy(tmp_path)
+        load_policy(tmp_path / "other")
 
 
 def test_bad_observations_name_the_fault(robot):

@@ -142,7 +142,7 @@ def test_a_checkpoint_cannot_choose_a_module_to_import(tmp_path, trap, demonstra
     task = {"env_id": env_id, "env_kwargs": {"observation": "state"}}
     policy = ikp.make_policy(None, data.spec, config)
     policy.fit_scales(data.state, data.action, data.environment_state)
-    ikp.save_policy(policy, tmp_path / "policy", origin={"task": task})
+    ikp.save_policy(policy, tmp_path / "policy", provenance={"task": task})
     with pytest.raises(ValueError, match=rf"{CONFIG_FILE} names the environment 'pkg\.module:"):
         evaluate_policy(tmp_path / "policy", episodes=1)
     assert not imported.exists()

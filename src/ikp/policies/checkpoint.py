@@ -18,7 +18,7 @@ from ikp.policies.implicit import ImplicitPolicy
 from ikp.policies.policy import Policy
 from ikp.spec import DataSpec
 
-FORMAT = 4
+FORMAT = 5
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
@@ -39,13 +39,13 @@ def make_policy(robot: Robot | None, spec: DataSpec, config: PolicyConfig | None
     return kinds[config.kind](robot, spec, config)
 
 
-def save_policy(policy: Policy, path: Path | str, *, origin: Mapping[str, Any] | None = None) -> Path:
+def save_policy(policy: Policy, path: Path | str, *, provenance: Mapping[str, Any] | None = None) -> Path:
     """Write a policy's folder; each file is written under a temporary name and renamed.
 
     Args:
         policy: what to save.
         path: the folder to write; the files of an older one are replaced.
-        origin: where the policy comes from (data, training, commit), stored beside it.
+        provenance: recipe, data, training and commit that the policy comes from, stored beside it.
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def save_policy(policy: Policy, path: Path | str, *, origin: Mapping[str, Any] |
         "spec": policy.spec.to_json(),
         "policy": policy.config.to_json(),
         "robot": policy.robot.to_dict() if policy.robot is not None else None,
-        "origin": dict(origin or {}),
+        "provenance": dict(provenance or {}),
     }
     weights = {key: value.detach().cpu().contiguous() for key, value in policy.state_dict().items()}
     with replaced_atomically(path / CONFIG_FILE) as fresh:
@@ -64,14 +64,21 @@ def save_policy(policy: Policy, path: Path | str, *, origin: Mapping[str, Any] |
     return path
 
 
+def policy_folder(path: Path | str) -> Path:
+    """The folder of the policy itself: `path`, or `path/policy` where `path` is the folder of a run."""
+    path = Path(path)
+    inner = path / "policy"
+    return inner if not (path / CONFIG_FILE).is_file() and (inner / CONFIG_FILE).is_file() else path
+
+
 def load_policy(path: Path | str) -> Policy:
-    """Read a policy's folder.
+    """Read a policy from its folder or from the folder of the run that trained it.
 
     Raises:
         FileNotFoundError: there is no such folder or a file of it is missing.
         ValueError: a file is damaged, of another format or does not fit the other.
     """
-    path = Path(path)
+    path = policy_folder(path)
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (path / name).is_file():
             raise FileNotFoundError(

@@ -58,7 +58,7 @@ def train(
     out: Path | str,
     resume: bool = False,
     callback: Callback | None = None,
-    origin: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> TrainResult:
     """Train a policy on demonstrations.
 
@@ -69,7 +69,7 @@ def train(
         out: folder of the run: `policy/` (the result), `state/` (to resume), `metrics.jsonl`, TensorBoard events.
         resume: continue the run in `out` if there is one; otherwise a folder with a run is an error.
         callback: called at every validation with the averaged policy, the step and the seconds so far.
-        origin: where data and policy come from (method, data set, task), stored with the result.
+        provenance: recipe, method, data set and task of the policy, stored with the result.
 
     Raises:
         FileExistsError: `out` holds a run and `resume` is off.
@@ -77,7 +77,7 @@ def train(
         ValueError: too few episodes to hold some out, or an augmentation that does not fit policy or data.
     """
     run = _Run(policy, dataset, config or TrainConfig(), Path(out), resume)
-    return run.execute(callback, dict(origin or {}))
+    return run.execute(callback, dict(provenance or {}))
 
 
 class _Run:
@@ -106,7 +106,7 @@ class _Run:
         self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=self.progress.step)
         self.validation: dict[str, dict[str, float]] = {}
 
-    def execute(self, callback: Callback | None, origin: dict[str, Any]) -> TrainResult:
+    def execute(self, callback: Callback | None, provenance: dict[str, Any]) -> TrainResult:
         config = self.config
         if self.progress.step == 0:
             self._check_scales()
@@ -129,8 +129,8 @@ class _Run:
         self._record({"probe": probe})
         self.averaged.to("cpu")
         done = {"steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
-        origin = {**origin, "train": config.to_json(), **done}
-        save_policy(self.averaged, self.out / "policy", origin=origin)
+        provenance = {**provenance, "train": config.to_json(), **done}
+        save_policy(self.averaged, self.out / "policy", provenance=provenance)
         self.writer.close()
         return TrainResult(self.averaged, self.progress.step, self.progress.seconds, self.validation, probe)
 
