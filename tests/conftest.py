@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 import torch
 
-from ikp import recipes as presets
+from ikp import recipes
 from ikp.nets import EncoderConfig
 from ikp.policies import PolicyConfig
-from ikp.recipes import Preset
+from ikp.policies.config import SearchConfig
+from ikp.recipes import Recipe
 from ikp.rollouts.collect import collect
 from ikp.training.config import TrainConfig
 
@@ -41,27 +42,34 @@ def _same_start(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-TINY = Preset(
+TINY = Recipe(
+    name="tiny",
     policy=PolicyConfig(
         width=16,
         blocks=1,
         negatives=4,
-        grid=8,
-        refinements=1,
-        encoder=EncoderConfig(channels=4, heads=2, seen=2, layers=0, features=8),
+        encoder=EncoderConfig(channels=4),
+        search=SearchConfig(grid=8),
     ),
-    train=TrainConfig(steps=20, batch_size=8, validate_every=2, checkpoint_every=4, log_every=1, threads=1),
+    train=TrainConfig(
+        steps=20,
+        batch_size=8,
+        moved_scenes=True,
+        validate_every=2,
+        checkpoint_every=4,
+        log_every=1,
+        threads=1,
+    ),
     demonstrations=4,
-    minutes=5.0,
-    scene_motion=presets.SCENE_MOTION,
+    episodes=2,
 )
 
 
 @pytest.fixture(scope="session")
 def tiny():
-    """A recipe that trains in a second; it goes by the name `tiny` while the tests of this folder run."""
+    """A recipe that trains in a second; from the first use on `ikp.recipe("tiny")` returns it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(presets.PRESETS, "tiny", TINY)
+        patch.setitem(recipes.RECIPES, TINY.name, TINY)
         yield TINY
 
 

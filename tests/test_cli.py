@@ -1,7 +1,8 @@
-"""The command line end to end at a tiny size, its help, and one line for every error."""
+"""The command line end to end at a tiny size, its help and options, and one line for every error."""
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,32 +10,31 @@ from pathlib import Path
 import gymnasium
 import pytest
 
+import ikp
 from ikp import cli
 from ikp.data.layout import IKP_PATH
 
-TINY = [
-    "--policy.width", "16", "--policy.blocks", "1", "--policy.negatives", "4", "--policy.grid", "8",
-    "--policy.encoder.kind", "pool", "--policy.encoder.channels", "4",
-    "--train.steps", "5", "--train.batch-size", "8", "--train.validate-every", "5", "--train.threads", "1",
-]  # fmt: skip
+TINY = ["--recipe", "tiny", "--steps", "5", "--threads", "1"]
+OPTIONS = {
+    "collect": "out task recipe episodes observation perturbation seed env expert workers",
+    "train": (
+        "recipe method "
+        "data out episodes robot tips camera task "
+        "image-plane residual history encoder width "
+        "steps minutes batch-size moved-scenes seed device threads resume"
+    ),
+    "evaluate": "policy episodes seed task env video video-episodes out",
+    "demo": "out recipe minutes demonstrations episodes curve-episodes compare offset-seed seed workers",
+}
+"""Every option of every command: a new one is a decision, and everything else is reached from Python."""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, tiny):
     """A folder with `data` (4 demonstrations, pixels) and `run` (5 steps of IKP)."""
     root = tmp_path_factory.mktemp("cli")
-    collected = [
-        "collect",
-        "--out",
-        str(root / "data"),
-        "--episodes",
-        "4",
-        "--workers",
-        "1",
-        "--offset-seed",
-        "3",
-    ]
-    assert cli.main(collected) == 0
+    collected = ["collect", "--out", str(root / "data"), "--episodes", "4", "--workers", "1"]
+    assert cli.main([*collected, "--env", "offset_seed=3"]) == 0
     assert cli.main(["train", "--data", str(root / "data"), "--out", str(root / "run"), *TINY]) == 0
     return root
 
@@ -54,9 +54,23 @@ def failed(capsys, *arguments):
     return status, lines[-1]
 
 
+def help_of(capsys, *command):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, "--help"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def printed_next(capsys):
+    """The words of the command that the last one printed as the next."""
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("next: "))
+    assert words[0] == "ikp"
+    return words[1:]
+
+
 def test_evaluation_needs_nothing_but_the_policy(folder, short_episodes, capsys):
     status = cli.main(
-        ["evaluate", "--policy", str(folder / "run"), "--episodes", "2", "--out", "result.json", "--video", "grid.mp4",
+        ["evaluate", "--policy", str(folder / "run"), "--out", "result.json", "--video", "grid.mp4",
          "--video-episodes", "1"]
     )  # fmt: skip
     assert status == 0
@@ -64,44 +78,92 @@ def test_evaluation_needs_nothing_but_the_policy(folder, short_episodes, capsys)
     assert "offset_seed=3" in shown
     assert "within 4 mm and 4 deg" in shown
     result = json.loads(Path("result.json").read_text())
-    assert len(result["episodes"]) == 2
+    assert len(result["episodes"]) == ikp.recipe("tiny").episodes
     assert result["summary"]["success"]["interval_95"] == pytest.approx(result["interval_95"])
-    assert {"command", "commit", "machine"} <= set(result["origin"])
-    assert result["policy"]["method"] == "ikp"
+    assert {"command", "commit", "machine"} <= set(result["provenance"])
+    assert (result["policy"]["recipe"], result["policy"]["method"]) == ("tiny", "ikp")
     assert Path("grid.mp4").stat().st_size > 1000
 
 
 def test_options_of_the_task_can_be_replaced(folder, short_episodes, capsys):
-    run = [
-        "evaluate",
-        "--policy",
-        str(folder / "run" / "policy"),
-        "--episodes",
-        "1",
-        "--env",
-        "offset_seed=None",
-    ]
-    assert cli.main(run) == 0
+    run = ["evaluate", "--policy", str(folder / "run" / "policy"), "--episodes", "1"]
+    assert cli.main([*run, "--env", "offset_seed=None"]) == 0
     assert "offset_seed=None" in capsys.readouterr().out
 
 
-def test_options_of_the_expert_reach_the_data_set(tmp_path, capsys):
+def test_the_printed_next_commands_work(tiny, capsys):
     collect = [
         "collect",
-        "--out",
-        str(tmp_path / "a"),
-        "--observation",
-        "state",
-        "--episodes",
-        "1",
+        "--recipe",
+        "tiny",
         "--workers",
         "1",
+        "--out",
+        "my data",
+        "--task",
+        "ikp/Insertion-v0",
     ]
+    assert cli.main(collect) == 0
+    train = printed_next(capsys)
+    assert train == ["train", "--data", "my data", "--out", "runs/my data", "--recipe", "tiny"]
+    assert cli.main([*train, "--steps", "2"]) == 0
+    assert cli.main(printed_next(capsys)) == 0
+    capsys.readouterr()
+    assert cli.main(collect) == 0
+    assert "runs/my data-2" in printed_next(capsys)
+
+
+def test_the_printed_training_fits_demonstrations_without_images(tiny, monkeypatch, capsys):
+    monkeypatch.setitem(cli.RECIPES, "tiny", with_image_plane(tiny))
+    collect = ["collect", "--recipe", "tiny", "--workers", "1", "--out", "state", "--observation", "state"]
+    assert cli.main(collect) == 0
+    train = printed_next(capsys)
+    assert train[-2:] == ["--image-plane", "False"]
+    assert cli.main([*train, "--steps", "2"]) == 0
+
+
+def with_image_plane(recipe):
+    from dataclasses import replace
+
+    from ikp.policies import ImagePlaneConfig
+
+    return replace(recipe, policy=replace(recipe.policy, image_plane=ImagePlaneConfig()))
+
+
+def test_data_of_ones_own_name_what_is_missing_and_what_to_do_next(folder, short_episodes, tmp_path, capsys):
+    own = own_copy(folder / "data", tmp_path / "own")
+    train = ["train", "--data", str(own), *TINY]
+    assert "give --robot" in failed(capsys, *train, "--out", "a")[1]
+    assert cli.main([*train, "--out", "a", "--robot", "ur5e"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("next: in Python, ikp.load_policy('a').select_action(frame)")
+    assert "stores no task" in failed(capsys, "evaluate", "--policy", "a")[1]
+    assert cli.main([*train, "--out", "b", "--task", "insertion"]) == 0
+    evaluate = printed_next(capsys)
+    assert evaluate == ["evaluate", "--policy", "b"]
+    assert cli.main(evaluate) == 0
+
+
+def own_copy(data, to):
+    """The data set as somebody else's recorder would have written it: it names no task."""
+    import shutil
+
+    shutil.copytree(data, to)
+    description = json.loads((to / IKP_PATH).read_text())
+    del description["extra"]["collection"]
+    (to / IKP_PATH).write_text(json.dumps(description))
+    return to
+
+
+def test_options_of_the_expert_reach_the_data_set(tmp_path, capsys):
+    options = ["--observation", "state", "--episodes", "1", "--workers", "1"]
+    collect = ["collect", "--out", str(tmp_path / "a"), *options]
     assert cli.main([*collect, "--expert", "profile=bang-bang"]) == 0
     collection = json.loads((tmp_path / "a" / IKP_PATH).read_text())["extra"]["collection"]
     assert collection["expert_kwargs"] == {"profile": "bang-bang"}
+    assert collection["perturbation"] == ikp.recipe("standard").perturbation
     assert "expert_kwargs was" in failed(capsys, *collect)[1]
-    other = ["collect", "--out", tmp_path / "b", *collect[3:], "--expert"]
+    other = ["collect", "--out", tmp_path / "b", *options, "--expert"]
     assert "choose one of smooth, bang-bang" in failed(capsys, *other, "profile=jerky")[1]
     assert "do not fit the expert" in failed(capsys, *other, "speed=2")[1]
     assert "write name=value, such as profile=bang-bang" in failed(capsys, *other, "jerky")[1]
@@ -116,64 +178,72 @@ def test_training_resumes_only_when_asked(folder, capsys):
     assert cli.main([str(word) for word in [*again, "--resume"]]) == 0
 
 
-def test_a_preset_and_a_method_set_the_defaults_that_help_shows(capsys):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["train", "--preset", "paper", "--method", "explicit", "--help"])
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert ended.value.code == 0
-    assert "(default: resnet26)" in shown
-    assert "`explicit` (regression). (default: explicit)" in shown
+@pytest.mark.parametrize("command", OPTIONS)
+def test_the_options_are_these(command, capsys):
+    found = re.findall(r"^. --([a-z][\w-]*)", help_of(capsys, command), flags=re.MULTILINE)
+    assert found == OPTIONS[command].split()
 
 
-@pytest.mark.parametrize("command", ["collect", "train", "evaluate", "demo", "reproduce"])
+@pytest.mark.parametrize("command", OPTIONS)
 def test_help_teaches_with_examples_and_explains_every_option(command, capsys):
-    with pytest.raises(SystemExit) as ended:
-        cli.main([command, "--help"])
-    shown = capsys.readouterr().out
-    assert ended.value.code == 0
+    shown = help_of(capsys, command)
     assert f"For example:\n  ikp {command}" in shown
+    assert len(shown.splitlines()) < 100
     options = " ".join(shown.replace("│", " ").split()).split(" --")[1:]
     unexplained = [option.split()[0] for option in options if re.match(r"[\w.,-]+( \S+)? \(default", option)]
     assert not unexplained
 
 
+@pytest.mark.parametrize("command", OPTIONS)
+def test_the_examples_of_the_help_are_commands(command, capsys):
+    examples = re.findall(r"^ +ikp (\w.*)", help_of(capsys, command), flags=re.MULTILINE)
+    assert len(examples) >= 3
+    for example in examples:
+        assert type(cli.parsed(shlex.split(example))).__name__.lower() == command
+
+
 def test_the_list_of_commands_is_short(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["--help"])
-    shown = capsys.readouterr().out
-    assert all(command in shown for command in ("collect", "train", "evaluate", "demo", "reproduce"))
+    shown = help_of(capsys)
+    assert re.findall(r"• (\w+)", shown) == list(OPTIONS)
     assert len(shown.splitlines()) < 40
+    for example in re.findall(r"^  ikp (\w.*)", shown, flags=re.MULTILINE):
+        cli.parsed(shlex.split(example))
+
+
+def test_the_help_of_training_names_the_recipes(capsys):
+    shown = help_of(capsys, "train")
+    assert "standard  the README's tables, without a GPU: 1000 demonstrations, 8000 steps" in shown
+    groups = re.findall(r"^\W+(\w+) options\W+$", shown, flags=re.MULTILINE)
+    assert groups == ["data", "policy", "training"]
+
+
+def test_version_and_the_former_command(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ikp {ikp.__version__}\n"
+    assert cli.main(["reproduce", "table2"]) == 2
+    error = capsys.readouterr().err
+    assert "ikp-paper" in error
+    assert len(error.splitlines()) == 1
 
 
 def test_errors_are_one_line(folder, capsys):
     train = ["train", "--data", folder / "data", "--out", "new"]
     assert "not a LeRobot data set" in failed(capsys, "train", "--data", "nowhere", "--out", "new")[1]
     assert "holds no policy" in failed(capsys, "evaluate", "--policy", "nowhere")[1]
-    assert "choose one of quick" in failed(capsys, *train, "--preset", "fast")[1]
+    assert "choose one of quick" in failed(capsys, *train, "--recipe", "fast")[1]
+    assert "choose one of quick" in failed(capsys, "collect", "--out", "x", "--recipe", "fast")[1]
+    assert "choose one of quick" in failed(capsys, "demo", "--out", "x", "--recipe", "fast")[1]
     assert "choose one of explicit" in failed(capsys, *train, "--method", "bc")[1]
-    assert "leave --policy.kind out" in failed(capsys, *train, "--policy.kind", "explicit")[1]
+    assert "encoder kind" in failed(capsys, *train, "--encoder", "transformer")[1]
     assert "no robot file" in failed(capsys, *train, "--robot", "missing.urdf")[1]
     assert "name=value" in failed(capsys, "evaluate", "--policy", folder / "run", "--env", "seven")[1]
     assert (
         "observation must be one of" in failed(capsys, "collect", "--out", "x", "--observation", "sound")[1]
     )
-    collected = ["collect", "--out", folder / "data", "--offset-seed", "4", "--workers", "1"]
+    collected = ["collect", "--out", folder / "data", "--env", "offset_seed=4", "--workers", "1"]
     assert "offset_seed" in failed(capsys, *collected)[1]
     assert "choose one of insertion" in failed(capsys, "collect", "--out", "x", "--task", "juggling")[1]
-
-
-def test_reproduce_lists_its_runs_without_starting_any(capsys):
-    listed = ["reproduce", "table2", "--preset", "quick", "--only", "insertion", "--dry-run"]
-    assert cli.main(listed) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert sum("insertion-pixels-" in line and "not run" in line for line in lines) == 10
-    assert lines[-1].startswith("0 of 10 runs finished; about ")
-    assert not list(Path().iterdir())
-    assert "choose one of table1" in failed(capsys, "reproduce", "table3")[1]
-    nothing = failed(capsys, "reproduce", "table2", "--only", "juggling", "--dry-run")[1]
-    assert "is in no run's name: they are like " in nothing
-    assert "seeds is 0: it must be at least 1" in failed(capsys, "reproduce", "table1", "--seeds", "0")[1]
-    assert "choose one of local, ray" in failed(capsys, "reproduce", "table1", "--executor", "slurm")[1]
+    assert not Path("new").exists()
 
 
 def test_the_traceback_is_there_for_those_who_ask(monkeypatch):
@@ -196,4 +266,4 @@ def test_the_lazy_public_names_are_all_there():
     result = subprocess.run(
         [sys.executable, "-c", "import ikp; ikp.nothing"], check=False, capture_output=True, text=True
     )
-    assert "has no attribute 'nothing'; it has PolicyConfig" in result.stderr
+    assert "has no attribute 'nothing'; it has Batch" in result.stderr

@@ -1,175 +1,307 @@
-"""The command line: `ikp collect | train | evaluate | demo | reproduce`. Thin: arguments to the functions below it."""
+"""The command line, `ikp collect | train | evaluate | demo`: passes options to functions of the library."""
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import arg, subcommand
 
-from ikp.policies.config import METHODS, PolicyConfig
-from ikp.recipes import METHOD_NAMES, PRESETS, Preset, policy_for
-from ikp.tasks.registry import registered_tasks, task_entry
-from ikp.training.config import TrainConfig
-from ikp_paper.reproduce import Reproduce
+from ikp.policies.config import METHODS
+from ikp.recipes import RECIPES, Recipe, recipe
+from ikp.tasks.registry import registered_tasks
 
 DEBUG = "IKP_DEBUG"
-"""Set this environment variable to see where an error comes from."""
+"""Environment variable: set it to see the traceback of an error."""
 
-PRESET_CHOICES = "{" + ",".join(PRESETS) + "}"
-METHOD_CHOICES = "{" + ",".join(METHOD_NAMES) + "}"
+RECIPE_CHOICES = "{" + ",".join(RECIPES) + "}"
+METHOD_CHOICES = "{" + ",".join(METHODS) + "}"
 TASK_CHOICES = "{" + ",".join(entry.name for entry in registered_tasks()) + "}"
+RECIPE_TABLE = "\n".join(
+    f"  {name:9s} {made.title}: {made.demonstrations} demonstrations, {made.train.steps} steps"
+    for name, made in RECIPES.items()
+)
+OF_THE_RECIPE = "(default: recipe's)"
+OF_THE_TASK = "(default: task's)"
 DESCRIPTION = """Robot policies that see every action in joint and Cartesian space at once.
 
 Start with `ikp demo`, or step by step:
   ikp collect --out data/insertion
-  ikp train --data data/insertion --out runs/ikp
-  ikp evaluate --policy runs/ikp --video runs/ikp/rollouts.mp4
+  ikp train --data data/insertion --out runs/insertion
+  ikp evaluate --policy runs/insertion --video runs/insertion/rollouts.mp4
 
-After Ctrl-C or a kill, collect and demo continue when they are run again, train with --resume.
-`ikp COMMAND --help` shows all options and examples; IKP_DEBUG=1 shows where an error comes from."""
+After Ctrl-C or a kill, run collect and demo again, and train with --resume: they continue.
+`ikp COMMAND --help` shows all options and examples, `ikp --version` the version; IKP_DEBUG=1 shows tracebacks."""
+MOVED = (
+    "'ikp reproduce' is now a command of its own: ikp-paper (pip install 'ikp[paper]', then ikp-paper --help)"
+)
 
 
 @dataclass(frozen=True)
 class Collect:
     """Record demonstrations of a task's scripted expert as a LeRobotDataset v3.0 folder.
 
-    Uses all cores. Run again, it continues; with more episodes, it adds them.
+    Uses all cores. Run again, it continues; with more episodes, it adds them. Options of the task are those of the
+    paper, so that insertion and sweeping-miscalibrated have a robot with joint offsets.
 
     For example:
       ikp collect --out data/insertion
       ikp collect --out data/state --observation state --episodes 200
-      ikp collect --out data/calibrated --offset-seed None
+      ikp collect --out data/calibrated --env offset_seed=None
       ikp collect --out data/sweeping --task sweeping
       ikp collect --out data/abrupt --expert profile=bang-bang
 
     Attributes:
         out: folder of the data set.
-        task: name of a simulated task, or module:id of one that the module registers (ikp.tasks.register_task).
-        episodes: how many the data set has in the end.
+        task: name of a simulated task, or module:id for one of your own, which the module registers with
+            ikp.tasks.register_task.
+        recipe: the recipe that the demonstrations are for.
+        episodes: number of demonstrations in the data set when the command ends.
         observation: pixels (camera and joints) or state (object poses and joints).
-        offset_seed: draws the joint offsets of a miscalibrated robot; None: calibrated; "task": as in the paper.
-        perturbation: disturbance of the executed actions, as recovery data; 1 is the standard one.
+        perturbation: disturbance of the executed actions, so that the expert shows how to recover; 0 for none.
         seed: episode i starts from seed + i.
-        env: further options of the task, as name=value.
-        expert: further options of its expert, as name=value.
-        workers: processes; all cores if not given.
+        env: further options of the task, as name=value; offset_seed draws the joint offsets, None for none.
+        expert: further options of the task's expert, as name=value.
+        workers: processes.
     """
 
     out: Path
     task: Annotated[str, arg(metavar=TASK_CHOICES)] = "insertion"
-    episodes: int = 1000
+    recipe: Annotated[str, arg(metavar=RECIPE_CHOICES)] = "standard"
+    episodes: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
     observation: Annotated[str, arg(metavar="{pixels,state}")] = "pixels"
-    offset_seed: int | Literal["task"] | None = "task"
-    perturbation: float = 0.0
+    perturbation: Annotated[
+        float | None,
+        arg(
+            metavar="FLOAT",
+            help_behavior_hint="(default: recipe's; 0 where the task's expert does not recover)",
+        ),
+    ] = None
     seed: int = 0
-    env: tuple[str, ...] = ()
-    expert: tuple[str, ...] = ()
-    workers: int | None = None
+    env: Annotated[tuple[str, ...], arg(metavar="[NAME=VALUE ...]", help_behavior_hint=OF_THE_TASK)] = ()
+    expert: Annotated[
+        tuple[str, ...], arg(metavar="[NAME=VALUE ...]", help_behavior_hint="(default: expert's)")
+    ] = ()
+    workers: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all cores)")] = None
 
     def run(self) -> None:
         from ikp.rollouts.collect import collect
 
-        entry = task_entry(self.task)
-        offset = entry.options if self.offset_seed == "task" else {"offset_seed": self.offset_seed}
-        kwargs = {
-            "observation": self.observation,
-            **offset,
-            **_options(self.env, "--env", "offset_seed=7 or observation=state"),
-        }
+        chosen = recipe(self.recipe)
+        wanted = chosen.collection_for(self.task, self.observation)
+        kwargs = wanted.env_kwargs | _options(self.env, "--env", "offset_seed=7 or observation=state")
         report = collect(
-            entry.env_id,
+            wanted.env_id,
             self.out,
-            self.episodes,
+            wanted.episodes if self.episodes is None else self.episodes,
             seed=self.seed,
             env_kwargs=kwargs,
-            perturbation=self.perturbation,
+            perturbation=wanted.perturbation if self.perturbation is None else self.perturbation,
             expert_kwargs=_options(self.expert, "--expert", "profile=bang-bang"),
             workers=self.workers,
-            task=entry.name,
+            task=self.task,
         )
         print(
             f"{report.episodes} episodes, {report.frames} frames in {report.root} "
             f"({report.collected} new in {report.seconds:.0f} s)"
         )
-        print(f"next: ikp train --data {report.root} --out runs/ikp")
+        print(f"next: {self._next(report.root, chosen, sees_images=kwargs['observation'] == 'pixels')}")
+
+    def _next(self, root: Path, chosen: Recipe, *, sees_images: bool) -> str:
+        """The training of these demonstrations, in a folder that holds none."""
+        name, number = root.resolve().name, 1
+        while (out := Path("runs", name if number == 1 else f"{name}-{number}")).exists():
+            number += 1
+        words = ["ikp", "train", "--data", str(root), "--out", str(out)]
+        if self.recipe != Train.recipe:
+            words += ["--recipe", self.recipe]
+        if ":" in self.task:
+            words += ["--task", self.task]
+        if chosen.policy.image_plane is not None and not sees_images:
+            words += ["--image-plane", "False"]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The demonstrations, and what they do not say about themselves.
+
+    Attributes:
+        data: folder of a LeRobotDataset v3.0.
+        out: folder of the run: policy/, metrics.jsonl, tensorboard/ and the state to resume from.
+        episodes: use only the first ones of the data set.
+        robot: ur5e, iiwa14, iiwa14_dual or a URDF or MJCF file.
+        tips: names of the robot's tip links.
+        camera: models of cameras that the data set does not describe, for the image plane and moved scenes, as
+            NAME=FILE (JSON).
+        task: the simulated task, where the data set names none; module:id for a task of your own.
+    """
+
+    data: Path
+    out: Path
+    episodes: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    robot: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=OF_THE_TASK)] = None
+    tips: Annotated[
+        tuple[str, ...], arg(metavar="[LINK ...]", help_behavior_hint="(default: its leaves)")
+    ] = ()
+    camera: Annotated[
+        tuple[str, ...], arg(metavar="[NAME=FILE ...]", help_behavior_hint="(default: data set's)")
+    ] = ()
+    task: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: data set's)")] = None
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """Choices of the policy that replace the recipe's; all of them are fields of ikp.PolicyConfig in Python.
+
+    Attributes:
+        image_plane: also show each action in the image of a camera whose model is known; for methods that
+            choose joints.
+        residual: learned corrections of the kinematics (ikp only): offset, dense, link; nothing after
+            --residual means none.
+        history: frames per observation.
+        encoder: image encoder.
+        width: outputs of the networks' layers.
+    """
+
+    image_plane: Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint=OF_THE_RECIPE)] = None
+    residual: Annotated[
+        tuple[str, ...] | None, arg(metavar="[NAME ...]", help_behavior_hint=OF_THE_RECIPE)
+    ] = None
+    history: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
+    encoder: Annotated[
+        str | None, arg(metavar="{keypoint,pool,resnet26}", help_behavior_hint=OF_THE_RECIPE)
+    ] = None
+    width: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
+
+    def applied(self, chosen: Recipe) -> Recipe:
+        """The recipe with these choices."""
+        from ikp.policies import ImagePlaneConfig
+
+        policy = chosen.policy
+        changes = _given(residual=self.residual, history=self.history, width=self.width)
+        if self.encoder is not None:
+            changes["encoder"] = replace(policy.encoder, kind=self.encoder)
+        if self.image_plane is not None:
+            changes["image_plane"] = (policy.image_plane or ImagePlaneConfig()) if self.image_plane else None
+        return replace(chosen, policy=replace(policy, **changes))
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Choices of the training that replace the recipe's; all of them are fields of ikp.TrainConfig in Python.
+
+    Attributes:
+        steps: optimiser steps; the learning-rate schedule spans them.
+        minutes: time budget in place of steps; the result is not reproducible to the bit.
+        batch_size: frames per step.
+        moved_scenes: turn and shift each scene on the table as further demonstrations.
+        seed: of weights, batches and negatives.
+        device: torch device; auto takes a GPU where there is one.
+        threads: torch threads; 0 leaves the number to torch.
+        resume: continue the run in OUT, with the same options otherwise.
+    """
+
+    steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
+    minutes: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=OF_THE_RECIPE)] = None
+    batch_size: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
+    moved_scenes: Annotated[
+        bool | None,
+        arg(metavar="{True,False}", help_behavior_hint="(default: recipe's, where the task allows it)"),
+    ] = None
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 0
+    resume: bool = False
+
+    def applied(self, chosen: Recipe) -> Recipe:
+        """The recipe with these choices, apart from `moved_scenes`, which the task also decides."""
+        changes = _given(batch_size=self.batch_size)
+        same = {"seed": self.seed, "device": self.device, "threads": self.threads}
+        changed = replace(chosen, train=replace(chosen.train, **changes, **same))
+        return changed.with_budget(steps=self.steps, minutes=self.minutes)
 
 
 @dataclass(frozen=True)
 class Train:
     """Train a policy on demonstrations.
 
-    The recipe is a preset; each of its choices can be replaced (the defaults below are those of the given
-    preset and method). The result in OUT/policy knows its task.
+    A recipe makes all choices; each option below replaces one of them. Recipes:
+    {recipes}
+
+    The policy in OUT/policy stores its robot, its task and its provenance.
 
     For example:
       ikp train --data data/insertion --out runs/ikp
-      ikp train --data data/insertion --out runs/joints --method implicit-joint --train.minutes 10
-      ikp train --data data/few --out runs/few --train.scene-turn 8 --train.scene-shift 0.03
+      ikp train --data data/insertion --out runs/joints --method implicit-joint --minutes 10
+
+    Data of your own, recorded with a robot or in a simulation:
       ikp train --data recordings --out runs/mine --robot arm.urdf --tips tool0
+      ikp train --data recordings --out runs/plane --robot arm.urdf --camera front=front.json --image-plane True
+      ikp train --data recordings --out runs/raw --method raw
 
     Attributes:
-        data: folder of a LeRobotDataset v3.0.
-        out: folder of the run: policy/, metrics.jsonl, tensorboard/ and the state to resume from.
-        method: one of the paper's five, or raw (implicit on plain vectors, no robot).
-        preset: the recipe.
-        episodes: use only the first ones of the data set.
-        robot: ur5e, iiwa14, iiwa14_dual or a URDF or MJCF file; data of the simulated tasks need none.
-        tips: names of the robot's tip links, where its leaves are not what is meant.
-        camera: models of cameras, where an action space has `+image` and the data hold none, as NAME=FILE (JSON).
-        task: name of the simulated task, where the data set names none; module:id for data of your own task.
-        resume: continue the run in OUT, with the same options otherwise.
-        policy: what the policy is made of.
-        train: budget and optimisation.
+        recipe: the recipe.
+        method: one of the paper's five, or raw (implicit on plain action vectors, without a robot).
+        data: the demonstrations.
+        policy: choices of the policy.
+        training: choices of the training.
     """
 
-    data: Path
-    out: Path
+    data: DataOptions
+    recipe: Annotated[str, arg(metavar=RECIPE_CHOICES)] = "standard"
     method: Annotated[str, arg(metavar=METHOD_CHOICES)] = "ikp"
-    preset: Annotated[str, arg(metavar=PRESET_CHOICES)] = "standard"
-    episodes: int | None = None
-    robot: str | None = None
-    tips: tuple[str, ...] = ()
-    camera: tuple[str, ...] = ()
-    task: str | None = None
-    resume: bool = False
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    policy: PolicyOptions = field(default_factory=PolicyOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
 
     def run(self) -> None:
         from ikp.kinematics import Camera, load_robot
-        from ikp.recipes import preset
-        from ikp.runs import train_policy
+        from ikp.runs import task_of_data, train_policy
 
-        preset(self.preset)  # an unknown name is an error here; its values are the defaults of --help
+        source = self.data
+        chosen = self.training.applied(self.policy.applied(recipe(self.recipe)))
+        policy = chosen.policy_for(self.method)
+        task = task_of_data(source.data, source.task)
+        train = chosen.train_for(task.env_id if task else None, self.method)
+        if self.training.moved_scenes is not None:
+            train = replace(train, moved_scenes=self.training.moved_scenes)
+        cameras = _options(source.camera, "--camera", "front=camera.json")
         result = train_policy(
-            self.data,
-            self.out,
+            source.data,
+            source.out,
             method=self.method,
-            policy=self.policy,
-            train_config=self.train,
-            episodes=self.episodes,
-            robot=load_robot(self.robot, tips=self.tips or None) if self.robot else None,
-            cameras={
-                name: Camera.load(path)
-                for name, path in _options(self.camera, "--camera", "front=camera.json").items()
-            },
-            task=self.task,
-            resume=self.resume,
+            policy=policy,
+            train_config=train,
+            recipe=self.recipe,
+            episodes=source.episodes,
+            robot=load_robot(source.robot, tips=source.tips or None) if source.robot else None,
+            cameras={name: Camera.load(path) for name, path in cameras.items()},
+            task=source.task,
+            resume=self.training.resume,
         )
         print(f"{result.steps} steps in {result.seconds / 60:.1f} min; errors on held-out demonstrations:")
         for name, value in (result.validation["held_out"] | result.probe).items():
             print(f"  {name:18s} {value:.3f}")
-        print(f"next: ikp evaluate --policy {self.out}")
+        if task is None:
+            print(
+                f"next: in Python, ikp.load_policy({str(source.out)!r}).select_action(frame); the data name no "
+                "simulated task for ikp evaluate"
+            )
+            return
+        own_task = ["--task", source.task] if source.task and ":" in source.task else []
+        print(f"next: {shlex.join(['ikp', 'evaluate', '--policy', str(source.out), *own_task])}")
+
+
+Train.__doc__ = inspect.cleandoc(Train.__doc__ or "").replace("{recipes}", RECIPE_TABLE)
 
 
 @dataclass(frozen=True)
@@ -185,21 +317,23 @@ class Evaluate:
         policy: folder of a run or of a policy.
         episodes: number of rollouts.
         seed: first one of the unseen seeds.
-        task: name or Gymnasium id, where the policy does not know its own.
-        env: options of the task that replace the policy's, as name=value.
+        task: name or Gymnasium id, where the policy stores no task or another one is meant.
+        env: options of the task that replace the stored ones, as name=value.
         video: an mp4 grid of the first rollouts.
-        video_episodes: how many the video shows.
-        out: a JSON file with every episode and the origin of the figures.
+        video_episodes: number of rollouts in the video.
+        out: a JSON file with every episode and the provenance of the numbers.
     """
 
     policy: Path
-    episodes: int = 200
+    episodes: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
     seed: int = 0
-    task: str | None = None
-    env: tuple[str, ...] = ()
-    video: Path | None = None
+    task: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: policy's)")] = None
+    env: Annotated[
+        tuple[str, ...], arg(metavar="[NAME=VALUE ...]", help_behavior_hint="(default: policy's)")
+    ] = ()
+    video: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
     video_episodes: int = 9
-    out: Path | None = None
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
 
     def run(self) -> None:
         from ikp.rollouts.summary import summary_table
@@ -216,7 +350,8 @@ class Evaluate:
             out=self.out,
         )
         options = ", ".join(f"{key}={value}" for key, value in result["env_kwargs"].items())
-        print(f"{result['env_id']} ({options}): {self.episodes} unseen episodes in {result['seconds']:.0f} s")
+        count = len(result["episodes"])
+        print(f"{result['env_id']} ({options}): {count} unseen episodes in {result['seconds']:.0f} s")
         print(summary_table(result["summary"]))
         for path in (self.video, self.out):
             if path is not None:
@@ -227,61 +362,66 @@ class Evaluate:
 class Demo:
     """A miscalibrated UR5e learns to insert a block from pixels: data, training, evaluation, one report page.
 
-    Continues where it was stopped; finished stages are not repeated.
+    It trains what `ikp train --recipe demo` trains. Run again, it continues; finished stages are not repeated.
 
     For example:
       ikp demo
       ikp demo --compare --out outputs/comparison
-      ikp demo --preset quick --minutes 2 --episodes 50 --out outputs/quick
+      ikp demo --recipe quick --episodes 50 --out outputs/quick
 
     Attributes:
         out: folder of the report; open its index.html.
-        preset: the recipe.
-        minutes: time budget of a training; the preset's if not given.
-        demonstrations: how many to collect; the preset's if not given.
+        recipe: the recipe.
+        minutes: time budget of a training in place of the recipe's steps.
+        demonstrations: number of demonstrations.
         episodes: unseen configurations in the final evaluation.
-        curve_episodes: configurations for each point of the curve of success over training time.
+        curve_episodes: unseen configurations for each point of the curve of success over training time.
         compare: also train IKP without the image plane, implicit-joint and explicit on the same data and budget.
         offset_seed: draws the robot's joint offsets.
         seed: of demonstrations and weights.
-        workers: processes that collect; all cores if not given.
+        workers: processes that collect.
     """
 
     out: Path = Path("outputs/demo")
-    preset: Annotated[str, arg(metavar=PRESET_CHOICES)] = "standard"
-    minutes: float | None = None
-    demonstrations: int | None = None
-    episodes: int = 100
+    recipe: Annotated[str, arg(metavar=RECIPE_CHOICES)] = "demo"
+    minutes: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="(default: by steps)")] = None
+    demonstrations: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
+    episodes: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
     curve_episodes: int = 50
     compare: bool = False
     offset_seed: int = 0
     seed: int = 0
-    workers: int | None = None
+    workers: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all cores)")] = None
 
     def run(self) -> None:
-        from ikp.demo.run import DemoConfig, run_demo
+        from ikp.demo.config import DemoConfig
+        from ikp.demo.run import run_demo
 
         run_demo(DemoConfig(**vars(self)))
+
+
+COMMANDS = {"collect": Collect, "train": Train, "evaluate": Evaluate, "demo": Demo}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 for an error, 2 for wrong arguments, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["--version"]:
+        import ikp
+
+        print(f"ikp {ikp.__version__}")
+        return 0
+    if arguments[:1] == ["reproduce"]:
+        print(f"ikp: error: {MOVED}", file=sys.stderr)
+        return 2
     warnings.filterwarnings("ignore", message=".*lowering.*", module="torch")
     try:
-        command = tyro.cli(
-            _commands(arguments),
-            prog="ikp",
-            description=DESCRIPTION,
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
-        command.run()
+        parsed(arguments).run()
     except KeyboardInterrupt as error:
         hint = "add --resume to continue" if arguments[:1] == ["train"] else "run the same again to continue"
         print(f"\nikp: stopped: {_line(error) or hint}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of the output, a pager or `head`, is gone
+    except BrokenPipeError:  # the reader of the output, a pager or `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
@@ -292,37 +432,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _commands(arguments: Sequence[str]) -> Any:
-    """The union of the commands, `train` with the defaults of the preset and method that are given."""
-    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    scan.add_argument("--preset", default="standard")
-    scan.add_argument("--method", default="ikp")
-    try:
-        given, _ = scan.parse_known_args(arguments)
-    except argparse.ArgumentError:  # tyro says what is wrong
-        given = argparse.Namespace(preset="standard", method="ikp")
-    recipe: Preset = PRESETS.get(given.preset, PRESETS["standard"])
-    method = given.method if given.method in METHOD_NAMES else next(iter(METHODS))
-    defaults = [
-        ("policy", PolicyConfig, field(default=policy_for(method, recipe.policy))),
-        ("train", TrainConfig, field(default=recipe.train)),
-    ]
-    train = make_dataclass(
-        "Train", defaults, bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__}
-    )
+def parsed(arguments: Sequence[str]) -> Collect | Train | Evaluate | Demo:
+    """The command with its options; ends the process with help or an error where there is nothing to run."""
     chosen = arguments[0] if arguments else ""
-    commands = {kind.__name__.lower(): kind for kind in (Collect, train, Evaluate, Demo, Reproduce)}
-    described = [
+    described: Any = tuple(
         Annotated[command, subcommand(name, description=_description(command, in_full=name == chosen))]
-        for name, command in commands.items()
-    ]
-    return Union[tuple(described)]  # noqa: UP007 - the members are only known here
+        for name, command in COMMANDS.items()
+    )
+    commands = described[0] | described[1] | described[2] | described[3]
+    return tyro.cli(
+        commands,
+        prog="ikp",
+        description=DESCRIPTION,
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+    )
 
 
 def _description(command: type, *, in_full: bool) -> str:
     """A command's docstring without its attributes; only the first line for the list of all commands."""
     text = (inspect.getdoc(command) or "").partition("\nAttributes:")[0].rstrip()
     return text if in_full else text.partition("\n")[0]
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _options(pairs: Sequence[str], option: str, example: str) -> dict[str, Any]:

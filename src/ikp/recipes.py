@@ -1,97 +1,173 @@
-"""Named recipes: the policy, its training and how many demonstrations, shared by all methods.
+"""Named recipes: one object per name that `collect`, `train`, `evaluate`, `demo` and the paper's tables read.
 
-This is the file to edit when a recipe is tuned; the command line, the demo and the tables read it.
+A recipe fixes everything from the demonstrations to the evaluation, so a name means one training wherever it is used.
+This is the file to edit when a recipe is tuned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ikp.nets import EncoderConfig
-from ikp.policies.config import METHODS, PolicyConfig, method_config
+from ikp.policies.config import (
+    METHODS,
+    Ablations,
+    ImagePlaneConfig,
+    PolicyConfig,
+    SearchConfig,
+    method_config,
+    one_of,
+)
+from ikp.tasks.registry import task_entry
 from ikp.training.config import TrainConfig
+
+MANY_STEPS = 1_000_000
+"""Steps of a training that a time budget ends."""
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A recipe.
+class Collection:
+    """How a recipe's demonstrations are collected; the names are those of `ikp.collect`.
 
     Attributes:
-        policy: choices of the policy; a method replaces only its own (`ikp.policies.METHODS`).
-        train: budget and optimisation.
-        demonstrations: how many episodes the demo collects for it, and the most that `ikp reproduce` does.
-        perturbation: disturbance of the executed actions in these demonstrations, 0 for none; in `ikp reproduce` for
-            the tasks that say so (`ikp_paper.matrix.TaskEntry`).
-        minutes: time budget of one training in the demo; `ikp reproduce` goes by `train.steps`.
-        scene_motion: fields of `train` of tasks that can be moved (`ikp.training.scene_motion`); see `train_for`.
-        seeds: trainings of every cell in `ikp reproduce`.
-        episodes: unseen episodes of an evaluation there.
+        env_id, env_kwargs: the task and its options.
+        episodes: demonstrations.
+        perturbation: disturbance of the executed actions; 0 for none.
     """
 
-    policy: PolicyConfig
-    train: TrainConfig
-    demonstrations: int
+    env_id: str
+    env_kwargs: dict[str, Any]
+    episodes: int
+    perturbation: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Choices of a policy, its training, its demonstrations and its evaluation, for every task and method.
+
+    Attributes:
+        name: key of `RECIPES`.
+        title: its purpose in a few words.
+        policy: choices of the policy that all methods share; see `policy_for`.
+        train: budget and optimisation; see `train_for`.
+        demonstrations: number of demonstrations to collect; tables may use fewer.
+        perturbation: disturbance of the executed actions while demonstrations are recorded; see `collection_for`.
+        seeds: trainings of every cell of a table.
+        episodes: unseen episodes of an evaluation.
+    """
+
+    name: str
+    title: str = ""
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    demonstrations: int = 1000
     perturbation: float = 0.0
-    minutes: float = 14.0
-    scene_motion: Mapping[str, float] = field(default_factory=dict)
     seeds: int = 3
     episodes: int = 200
 
-    def train_for(self, *, movable: bool) -> TrainConfig:
-        """The training of a task: with moved scenes where it stays the same when moved."""
-        return replace(self.train, **self.scene_motion) if movable else self.train
+    def policy_for(self, method: str = "ikp") -> PolicyConfig:
+        """The policy of a method: only what defines the method is replaced.
+
+        Raises:
+            ValueError: an unknown method.
+        """
+        return method_config(method, self.policy)
+
+    def train_for(self, task: str | None, method: str = "ikp") -> TrainConfig:
+        """The training for a task: scenes are moved only where the task allows it and the method knows the robot.
+
+        Args:
+            task: name or id of a simulated task; None for other data, whose scenes are not moved.
+            method: key of `ikp.policies.METHODS`.
+
+        Raises:
+            ValueError: an unknown task or method.
+        """
+        one_of("method", method, tuple(METHODS))
+        movable = task is not None and task_entry(task).movable and method != "raw"
+        return replace(self.train, moved_scenes=self.train.moved_scenes and movable)
+
+    def collection_for(self, task: str, observation: str = "pixels") -> Collection:
+        """The demonstrations of a task: disturbed only where the task's expert recovers, with the task's own options.
+
+        Args:
+            task: name or id of a simulated task.
+            observation: `pixels` or `state`.
+
+        Raises:
+            ValueError: an unknown task.
+        """
+        entry = task_entry(task)
+        return Collection(
+            env_id=entry.env_id,
+            env_kwargs={"observation": observation, **entry.options},
+            episodes=self.demonstrations,
+            perturbation=self.perturbation if entry.disturbed else 0.0,
+        )
+
+    def with_budget(self, *, steps: int | None = None, minutes: float | None = None) -> Recipe:
+        """The recipe with another length of training; `minutes` alone replace the steps."""
+        if minutes is not None and steps is None:
+            steps = MANY_STEPS
+        changes = {
+            name: value for name, value in (("steps", steps), ("minutes", minutes)) if value is not None
+        }
+        return replace(self, train=replace(self.train, **changes))
 
 
-SCENE_MOTION = {"scene_turn": 8.0, "scene_shift": 0.03}
-"""Motions of scenes in training [deg, m]; 20 degrees and 6 cm were not better."""
-
-PRESETS: dict[str, Preset] = {
-    # A first look: everything runs, the success rate is not the point.
-    "quick": Preset(
-        policy=PolicyConfig(encoder=EncoderConfig(channels=32)),
-        train=TrainConfig(steps=1500, validate_every=250, checkpoint_every=500),
-        demonstrations=200,
-        perturbation=0.7,
-        minutes=2.0,
-        scene_motion=SCENE_MOTION,
-        seeds=1,
-        episodes=100,
+QUICK = Recipe(
+    name="quick",
+    title="a first look in minutes on a CPU",
+    policy=PolicyConfig(encoder=EncoderConfig(channels=32)),
+    train=TrainConfig(steps=1500, validate_every=250, moved_scenes=True),
+    demonstrations=200,
+    perturbation=0.7,
+    seeds=1,
+    episodes=100,
+)
+# A quarter of an hour on one core. Half the steps suffice within 10 mm, but not within 2 mm; half the channels or half
+# the batch with twice the steps take as long and succeed as often.
+STANDARD = Recipe(
+    name="standard",
+    title="the README's tables, without a GPU",
+    train=TrainConfig(steps=8000, moved_scenes=True),
+    perturbation=0.7,
+)
+# The number of steps that two cores do in about five minutes.
+DEMO = replace(
+    STANDARD,
+    name="demo",
+    title="standard with the image plane, in five minutes",
+    policy=replace(STANDARD.policy, image_plane=ImagePlaneConfig()),
+    train=replace(STANDARD.train, steps=2000, validate_every=250),
+    seeds=1,
+    episodes=100,
+)
+# The paper's Sec. V and the appendix of Implicit Behavioral Cloning (Florence et al., 2021). Kept from the trainer are
+# the schedule, the gradient clip and the averaged weights, which are the same for every recipe.
+PAPER = Recipe(
+    name="paper",
+    title="the paper's networks and sampling, for a GPU",
+    policy=PolicyConfig(
+        residual=("dense",),
+        targets="absolute",
+        history=2,
+        encoder=EncoderConfig(kind="resnet26", channels=64),
+        width=512,
+        blocks=2,
+        negatives=256,
+        proposal="uniform",
+        bfloat16=False,
+        search=SearchConfig(window=0.0),
+        ablation=Ablations(prefix_noise=0.0),
     ),
-    # CPU cores, about a quarter of an hour on one of them; half the steps are enough within 10 mm, not within 2 mm.
-    # Half the channels, or half the batch, and twice the steps take as long and succeed as often.
-    "standard": Preset(
-        policy=PolicyConfig(),
-        train=TrainConfig(steps=8000, checkpoint_every=500),
-        demonstrations=1000,
-        perturbation=0.7,
-        minutes=5.0,
-        scene_motion=SCENE_MOTION,
+    train=TrainConfig(
+        steps=100_000, batch_size=128, optimizer="adamw", learning_rate=1e-3, encoder_learning_rate=1e-3
     ),
-    # The paper's networks and sampling (its Sec. V and Implicit BC's appendix); wants a GPU.
-    "paper": Preset(
-        policy=PolicyConfig(
-            residual=("dense",),
-            history=2,
-            encoder=EncoderConfig(kind="resnet26", channels=64),
-            width=512,
-            blocks=2,
-            negatives=256,
-        ),
-        train=TrainConfig(
-            steps=100_000,
-            batch_size=128,
-            optimizer="adamw",
-            learning_rate=1e-3,
-            encoder_learning_rate=1e-3,
-        ),
-        demonstrations=1000,
-        minutes=120.0,
-    ),
-}
+)
 
-METHOD_NAMES = (*METHODS, "raw")
-"""The paper's five methods, and `raw`: the implicit policy on plain action vectors, without a robot."""
+RECIPES: dict[str, Recipe] = {made.name: made for made in (QUICK, STANDARD, DEMO, PAPER)}
 
 METHOD_TITLES = {
     "explicit": "Explicit (joints)",
@@ -101,32 +177,14 @@ METHOD_TITLES = {
     "ikp": "IKP (joints + link poses)",
     "raw": "Implicit (raw actions)",
 }
+"""Names of the methods in tables and figures."""
 
 
-def preset(name: str) -> Preset:
-    """The recipe of a name; ValueError that lists the names for another one."""
-    if name not in PRESETS:
-        raise ValueError(f"preset is {name!r}: choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+def recipe(name: str) -> Recipe:
+    """The recipe of a name.
 
-
-def policy_for(method: str, base: PolicyConfig) -> PolicyConfig:
-    """A recipe's policy as one of the methods; ValueError for an unknown method."""
-    if method not in METHOD_NAMES:
-        raise ValueError(f"method is {method!r}: choose one of {', '.join(METHOD_NAMES)}")
-    if method == "raw":
-        return replace(base, kind="implicit", action_space="raw", residual=())
-    return method_config(method, base)
-
-
-def check_method(method: str, policy: PolicyConfig) -> None:
-    """Raise ValueError where a policy's configuration contradicts the method it goes by."""
-    expected = policy_for(method, PolicyConfig())
-    for name in ("kind", "action_space"):
-        # the image plane joins the spaces of any method that has joints
-        wanted, found = getattr(expected, name), getattr(policy, name).removesuffix("+image")
-        if wanted != found:
-            raise ValueError(
-                f"method {method!r} means {name}={wanted!r}, and {found!r} is given: leave "
-                f"--policy.{name.replace('_', '-')} out, or choose another method of {', '.join(METHOD_NAMES)}"
-            )
+    Raises:
+        ValueError: there is none; the message lists the names.
+    """
+    one_of("recipe", name, tuple(RECIPES))
+    return RECIPES[name]

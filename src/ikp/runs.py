@@ -1,4 +1,4 @@
-"""One training or one evaluation from folders on disk: what the command line, the demo and the tables share."""
+"""One training or one evaluation from folders on disk, shared by the command line, the demo and the paper's tables."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ikp.data.metadata import read_description
 from ikp.files import read_json, write_json
 from ikp.kinematics import Camera, Robot
 from ikp.policies import PolicyConfig, load_policy, make_policy
-from ikp.policies.checkpoint import CONFIG_FILE
-from ikp.provenance import origin
-from ikp.recipes import check_method
+from ikp.policies.checkpoint import CONFIG_FILE, policy_folder
+from ikp.provenance import provenance
+from ikp.recipes import RECIPES, STANDARD
 from ikp.rollouts.evaluate import evaluate
 from ikp.rollouts.summary import summarize
 from ikp.tasks.registry import check_stored_id, gymnasium_id, registered_tasks, task_entry
@@ -39,7 +39,7 @@ class Task:
             return env.robot
 
     def cameras(self, names: Sequence[str] | None = None) -> dict[str, Camera]:
-        """Models of some of the task's cameras, those of the observation if not given."""
+        """Models of the task's cameras by name; by default of those in the observation."""
         with self._environment(observation="pixels") as env:
             return {name: env.camera(name) for name in (env.camera_names if names is None else names)}
 
@@ -60,7 +60,7 @@ class Task:
 
 
 def task_of_data(root: Path | str, name: str | None = None) -> Task | None:
-    """The simulated task that a data set was collected in; None for data from elsewhere.
+    """The simulated task in which a data set was collected; None for data from elsewhere.
 
     Args:
         root: folder of the data set.
@@ -84,6 +84,7 @@ def train_policy(
     method: str,
     policy: PolicyConfig,
     train_config: TrainConfig,
+    recipe: str | None = None,
     episodes: int | None = None,
     robot: Robot | None = None,
     cameras: Mapping[str, Camera] | None = None,
@@ -91,25 +92,26 @@ def train_policy(
     resume: bool = False,
     callback: Callback | None = None,
 ) -> TrainResult:
-    """Train a policy on a data set's folder; the result in `out/policy` knows its task and where it comes from.
+    """Train a policy on a data set's folder; the result in `out/policy` stores its task and its provenance.
 
     Args:
         data: folder of a LeRobotDataset v3.0.
         out: folder of the run.
-        method: the name that the result goes by (`ikp.recipes.METHOD_NAMES`).
-        policy, train_config: the recipe; `train_config.seed` also draws the weights.
+        method: key of `ikp.policies.METHODS`, stored with the result.
+        policy, train_config: all choices (`Recipe.policy_for`, `Recipe.train_for`); `train_config.seed` also draws the
+            initial weights.
+        recipe: name of the recipe that they come from, stored with the result.
         episodes: use only the first ones.
-        robot: kinematic model of data from elsewhere; data of a simulated task bring their own.
+        robot: kinematic model, for data from elsewhere; data of a simulated task bring their own.
         cameras: models of cameras that the data set does not describe, or describes wrongly, by name.
         task: name or id of the simulated task, where the data set names none or one that is not registered;
             "module:id" imports the module that registers it.
         resume, callback: as in `ikp.train`.
 
     Raises:
-        ValueError: policy and method contradict each other, or a robot is needed and unknown.
+        ValueError: the policy needs a robot and there is none, or the task is not registered.
         DatasetError, FileExistsError, FloatingPointError: as `ikp.load_dataset` and `ikp.train`.
     """
-    check_method(method, policy)
     if not resume and (Path(out) / "state").exists():
         raise FileExistsError(
             f"{out} holds a run already: continue it with --resume, or choose another folder"
@@ -117,50 +119,53 @@ def train_policy(
     demonstrations = load_dataset(data, episodes=episodes)
     simulated = task_of_data(data, task)
     spec = demonstrations.spec
-    needs_cameras = bool(spec.camera_names) and (policy.has_image_plane or train_config.moves_scenes)
-    if needs_cameras and simulated is not None and not spec.cameras:  # collected before they were described
+    if (
+        simulated is not None and "observation" not in simulated.env_kwargs
+    ):  # `task` names the task of other data
+        observation = "pixels" if spec.camera_names else "state"
+        simulated = Task(simulated.env_id, {**simulated.env_kwargs, "observation": observation})
+    needs_cameras = bool(spec.camera_names) and (policy.image_plane is not None or train_config.moved_scenes)
+    if needs_cameras and simulated is not None and not spec.cameras:  # the data set describes none
         spec = replace(spec, cameras=simulated.cameras(spec.camera_names))
     if cameras:
         spec = replace(spec, cameras={**spec.cameras, **cameras})
-    if robot is None and policy.action_space != "raw":
+    if policy.action_space == "raw":
+        robot = None
+    elif robot is None:
         robot = _robot_of(simulated, data)
     torch.manual_seed(train_config.seed)
-    new = make_policy(robot if policy.action_space != "raw" else None, spec, policy)
+    new = make_policy(robot, spec, policy)
     described = {
+        "recipe": recipe,
         "method": method,
         "data": {"folder": str(data), "episodes": demonstrations.episodes, "frames": len(demonstrations)},
         "task": vars(simulated) if simulated else None,
-        **origin(),
+        **provenance(),
     }
     return train(
-        new, demonstrations, train_config, out=out, resume=resume, callback=callback, origin=described
+        new, demonstrations, train_config, out=out, resume=resume, callback=callback, provenance=described
     )
 
 
 def _robot_of(task: Task | None, data: Path | str) -> Robot:
     if task is None:
-        raise ValueError(
-            f"{data} does not say which robot it is of: give --robot (a URDF or MJCF), or use --method raw"
-        )
+        raise ValueError(f"{data} names no robot: give --robot (a URDF or MJCF file), or use --method raw")
     return task.robot()
 
 
-def policy_folder(path: Path | str) -> Path:
-    """The folder with the policy: `path` itself, or the `policy` of a run's folder."""
-    path = Path(path)
-    inner = path / "policy"
-    return inner if not (path / CONFIG_FILE).is_file() and (inner / CONFIG_FILE).is_file() else path
+def policy_provenance(path: Path | str) -> dict[str, Any]:
+    """The provenance stored with a policy: recipe, method, data, task, training; empty where there is none.
 
-
-def policy_origin(path: Path | str) -> dict[str, Any]:
-    """What a saved policy says about its training; empty where it says nothing."""
-    return read_json(policy_folder(path) / CONFIG_FILE).get("origin", {})
+    Args:
+        path: folder of a policy or of a run.
+    """
+    return read_json(policy_folder(path) / CONFIG_FILE).get("provenance", {})
 
 
 def evaluate_policy(
     path: Path | str,
     *,
-    episodes: int,
+    episodes: int | None = None,
     seed: int = 0,
     task: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
@@ -169,45 +174,48 @@ def evaluate_policy(
     render_kwargs: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a saved policy on its own task, or another one.
+    """Evaluate a saved policy on the task of its demonstrations, or on another one.
 
     Args:
         path: folder of a policy or of a run.
-        episodes, seed, video, video_episodes: as in `ikp.evaluate`.
-        task: name or id, where the policy does not know its task or another one is meant.
-        env_kwargs: options of the task that replace the policy's own.
-        render_kwargs: options that matter for the video alone, not kept in the result.
+        episodes: unseen episodes; by default as many as the policy's recipe says.
+        seed, video, video_episodes: as in `ikp.evaluate`.
+        task: name or id, where the policy stores no task or another one is meant.
+        env_kwargs: options of the task that replace the stored ones.
+        render_kwargs: options that affect only the video, not kept in the result.
         out: a JSON file for the result.
 
     Returns:
-        `summary` (see `summarize`), the evaluation with all its episodes, the policy's own origin and that of
-        this evaluation.
+        `summary` (see `summarize`), the evaluation with all its episodes, the policy's own provenance as `policy` and
+        that of this evaluation as `provenance`.
 
     Raises:
         FileNotFoundError, ValueError: no policy, no task, one that is not registered, or they do not fit.
     """
     folder = policy_folder(path)
     policy = load_policy(folder)
-    trained = policy_origin(folder)
+    trained = policy_provenance(folder)
     known = trained.get("task") or {}
     if task is None and not known:
         names = ", ".join(entry.name for entry in registered_tasks())
-        raise ValueError(f"{folder} does not know its task: give --task (one of {names}, or a Gymnasium id)")
-    config = folder / CONFIG_FILE
-    env_id = check_stored_id(known.get("env_id"), config) if task is None else gymnasium_id(task)
+        raise ValueError(f"{folder} stores no task: give --task (one of {names}, or a Gymnasium id)")
+    stored = folder / CONFIG_FILE
+    env_id = check_stored_id(known.get("env_id"), stored) if task is None else gymnasium_id(task)
     same_task = env_id.rpartition(":")[2] == known.get("env_id")
     kwargs = {**(known["env_kwargs"] if same_task else {}), **(env_kwargs or {})}
     result = evaluate(
         env_id,
         policy,
-        episodes=episodes,
+        episodes=RECIPES.get(trained.get("recipe") or "", STANDARD).episodes
+        if episodes is None
+        else episodes,
         seed=seed,
         env_kwargs={**kwargs, **(render_kwargs or {})},
         video=video,
         video_episodes=video_episodes,
     )
     values = {**result.to_json(), "env_kwargs": kwargs}
-    values = {"summary": summarize(values), **values, "policy": trained, "origin": origin()}
+    values = {"summary": summarize(values), **values, "policy": trained, "provenance": provenance()}
     if out is not None:
         write_json(out, values)
     return values

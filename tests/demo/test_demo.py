@@ -12,18 +12,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ikp import recipes
 from ikp.demo import run as demo
+from ikp.demo.config import DemoConfig
 from ikp.demo.decision import Decision
-from ikp.demo.run import DemoConfig, run_demo
-from ikp.policies import load_policy
-
-CONFIG = DemoConfig(preset="tiny", episodes=2, curve_episodes=1, workers=1)
+from ikp.demo.run import run_demo
+from ikp.demo.snapshots import SHARES, keep_snapshots
+from ikp.policies import ImagePlaneConfig, load_policy
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny):
     """Configuration and result of a demo that was stopped during its evaluation and then continued."""
-    config = replace(CONFIG, out=tmp_path_factory.mktemp("demo") / "out")
+    policy = replace(tiny.policy, image_plane=ImagePlaneConfig())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(recipes.RECIPES, "tiny-demo", replace(tiny, name="tiny-demo", policy=policy))
+        yield stopped_and_continued(tmp_path_factory.mktemp("demo") / "out")
+
+
+def stopped_and_continued(out):
+    config = DemoConfig(out=out, recipe="tiny-demo", curve_episodes=1, workers=1)
 
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -79,24 +87,24 @@ def test_the_page_and_the_result_say_the_same(finished):
     config, result = finished
     stored = json.loads((config.out / "result.json").read_text())
     assert stored["summary"]["episodes"] == 2
-    assert {"command", "commit", "machine", "date"} <= set(stored["origin"])
+    assert {"command", "commit", "machine", "date"} <= set(stored["provenance"])
     text = (config.out / "index.html").read_text()
     assert f"<b>{result['summary']['success']['count']} of 2</b>" in text
     assert "correlation" in text
     assert stored["stages"]["evaluate-ikp-image"]["runs"] == 2
     assert all(stage["finished"] for stage in stored["stages"].values())
     minutes = [point["minutes"] for point in stored["curves"]["ikp-image"]]
-    assert len(minutes) == 1 + len(demo.CURVE_SHARES)
+    assert len(minutes) == 1 + len(SHARES)
     assert minutes == sorted(minutes)
 
 
 def test_the_policy_remembers_where_it_comes_from(finished):
     config, _ = finished
     folder = config.out / "runs" / "ikp-image" / "policy"
-    origin = json.loads((folder / "config.json").read_text())["origin"]
-    assert origin["method"] == "ikp"
-    assert origin["task"] == {"env_id": "ikp/Insertion-v0", "env_kwargs": config.task.env_kwargs}
-    assert origin["data"]["episodes"] == 4
+    provenance = json.loads((folder / "config.json").read_text())["provenance"]
+    assert (provenance["recipe"], provenance["method"]) == ("tiny-demo", "ikp")
+    assert provenance["task"] == {"env_id": "ikp/Insertion-v0", "env_kwargs": config.task.env_kwargs}
+    assert provenance["data"]["episodes"] == 4
     assert load_policy(folder).robot.tip_names == ("tool",)
 
 
@@ -130,7 +138,7 @@ def test_changed_settings_are_refused_and_nothing_is_touched(finished):
     before = (config.out / "stages.json").read_bytes()
     with pytest.raises(ValueError, match=r"train\.seed was 0, is 1|seed was 0, is 1"):
         run_demo(replace(config, seed=1))
-    with pytest.raises(ValueError, match="minutes was 5.0, is 6.0"):
+    with pytest.raises(ValueError, match="minutes was None, is 6.0"):
         run_demo(replace(config, minutes=6.0))
     assert (config.out / "stages.json").read_bytes() == before
 
@@ -145,25 +153,34 @@ def test_a_comparison_can_be_added_to_a_finished_demo(finished, monkeypatch):
     assert "<td>Explicit (joints)</td>" in text
 
 
-def test_what_the_demo_trains_follows_the_preset():
-    assert DemoConfig().variants == ("ikp-image",)
-    assert DemoConfig().recipe.train.moves_scenes
-    assert not DemoConfig(preset="paper").recipe.train.moves_scenes
-    assert DemoConfig(preset="paper", compare=True).variants == ("ikp", "implicit-joint", "explicit")
+def test_the_methods_follow_the_recipe():
+    def names(**options):
+        return [contestant.name for contestant in DemoConfig(**options).contestants]
+
+    assert names() == ["ikp-image"]
+    assert names(recipe="standard") == ["ikp"]
+    assert names(compare=True) == ["ikp-image", "ikp", "implicit-joint", "explicit"]
+    assert names(recipe="paper", compare=True) == ["ikp", "implicit-joint", "explicit"]
+    config = DemoConfig(compare=True)
+    planes = [contestant.policy(config.chosen).image_plane for contestant in config.contestants]
+    assert [plane is not None for plane in planes] == [True, False, False, False]
+    assert all(contestant.train(config.chosen).moved_scenes for contestant in config.contestants)
 
 
 def test_policies_kept_by_a_killed_branch_of_a_run_are_dropped(finished, tmp_path, tiny):
     config, _ = finished
     policy = load_policy(config.out / "runs" / "ikp-image" / "policy")
     train = replace(tiny.train, steps=100)
-    killed = demo.snapshots(tmp_path / "kept", train)
+    killed = keep_snapshots(tmp_path / "kept", train)
     for step in (10, 30, 60):
         killed(policy, step, 0.0)
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["10", "25", "50"]
-    demo.snapshots(tmp_path / "kept", train)(policy, 20, 0.0)
+    keep_snapshots(tmp_path / "kept", train)(policy, 20, 0.0)
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["10"]
 
 
-def test_unusable_numbers_are_refused(tmp_path, tiny):
+def test_unusable_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="episodes=0"):
-        run_demo(replace(CONFIG, out=tmp_path, episodes=0))
+        DemoConfig(out=tmp_path, episodes=0)
+    with pytest.raises(ValueError, match="recipe is 'fast': choose one of quick"):
+        DemoConfig(out=tmp_path, recipe="fast")

@@ -13,7 +13,6 @@ from ikp.demo.offsets import (
 )
 from ikp.kinematics import iiwa14
 from ikp.policies import make_policy
-from ikp.recipes import policy_for
 from ikp.tasks import InsertionEnv, Miscalibration
 
 TRUE = torch.from_numpy(Miscalibration.from_seed(0, 6).q_offset)
@@ -57,11 +56,11 @@ def test_agreement_and_its_words():
 
 def test_a_planted_residual_is_read_back_with_its_sign(demonstrations, tiny):
     dataset = load_dataset(demonstrations, progress=False)
-    policy = make_policy(InsertionEnv.robot, dataset.spec, policy_for("ikp", tiny.policy))
+    policy = make_policy(InsertionEnv.robot, dataset.spec, tiny.policy_for("ikp"))
     policy.poses.residual.offset.value.data = TRUE.float()
     compared = compare_offsets(policy, dataset, TRUE.tolist())
     assert compared["learned_vs_true"]["rms_error"] < 1e-4
     assert compared["along_directions"]["learned"] < 1e-4
     assert compared["remaining_mm"]["base unknown"][0] < 1e-6
-    without = make_policy(InsertionEnv.robot, dataset.spec, policy_for("implicit-joint", tiny.policy))
+    without = make_policy(InsertionEnv.robot, dataset.spec, tiny.policy_for("implicit-joint"))
     assert compare_offsets(without, dataset, TRUE.tolist())["learned"] is None

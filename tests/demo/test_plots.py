@@ -3,13 +3,11 @@
 import json
 
 import numpy as np
-import pytest
 
-from ikp.demo.plots import final_errors, learning_curves, read_metrics, save_figure, success_curve
-from ikp.rollouts.summary import TOLERANCES, count_of, summarize, tolerance_name
-from ikp_paper.figures import time_figure
-from ikp_paper.matrix import TABLES
-from ikp_paper.tables import CellRecords
+from ikp.demo.plots import final_errors, learning_curves, save_figure, success_curve
+from ikp.recipes import METHOD_TITLES
+from ikp.rollouts.summary import summarize
+from ikp.training.metrics import read_metrics
 
 
 def metrics_file(tmp_path, steps, torn=""):
@@ -49,7 +47,7 @@ def test_success_curves_show_every_method_with_its_interval():
         episodes = [{"success": i["position_error"] < 0.01, "info": i} for i in info]
         return {"minutes": minutes, "summary": summarize({"episodes": episodes})}
 
-    made = success_curve({method: [point(1.0), point(2.0)] for method in ("ikp", "explicit")})
+    made = success_curve({method: [point(1.0), point(2.0)] for method in ("ikp", "explicit")}, METHOD_TITLES)
     left = made.axes[0]
     assert len(left.containers) == 2
     assert [text.get_text() for text in left.get_legend().get_texts()] == [
@@ -63,22 +61,3 @@ def test_final_errors_show_the_tolerances_even_when_all_fail():
     low, high = final_errors(episodes).axes[0].get_xlim()
     assert low <= 2
     assert high > 200
-
-
-def test_success_over_time_puts_the_seeds_together():
-    def finished(seconds, hits):
-        shares = [count_of(hit, 20) for hit in hits]
-        records = {
-            seed: {
-                "training": {"seconds": seconds + seed},
-                "episodes": {"success": [1] * 20},
-                "summary": {"success": share, "within": {tolerance_name(t): share for t in TOLERANCES}},
-            }
-            for seed, share in enumerate(shares)
-        }
-        return CellRecords(TABLES["time"].cells[0], records)
-
-    drawn = time_figure({"ikp": [finished(60, [10]), finished(119, [18, 14, 16])]})
-    line = drawn.axes[0].lines[0]
-    assert line.get_xdata() == pytest.approx([1.0, 2.0])
-    assert line.get_ydata() == pytest.approx([50.0, 80.0])

@@ -1,10 +1,8 @@
-"""Figures of an evaluation, and which recipe is which."""
+"""Shares, scores and errors of an evaluation."""
 
 import numpy as np
 import pytest
 
-from ikp.policies import PolicyConfig
-from ikp.recipes import METHOD_NAMES, PRESETS, check_method, policy_for, preset
 from ikp.rollouts.intervals import bootstrap_interval, wilson_interval
 from ikp.rollouts.summary import summarize, summary_table
 
@@ -42,30 +40,6 @@ def test_the_table_is_aligned_text():
     assert "80 % (49 to 94 %)" in lines[1]
     assert lines[-1].startswith("yaw [deg]")
     assert "within 4 mm and 4 deg" in table
-
-
-@pytest.mark.parametrize("method", METHOD_NAMES)
-@pytest.mark.parametrize("name", list(PRESETS))
-def test_every_preset_makes_every_method(name, method):
-    policy = policy_for(method, preset(name).policy)
-    check_method(method, policy)
-    assert policy.width == preset(name).policy.width, "methods differ in the method only"
-
-
-def test_the_paper_preset_is_the_papers():
-    policy, train = preset("paper").policy, preset("paper").train
-    assert policy.encoder.kind == "resnet26"
-    assert (policy.history, policy.blocks, policy.negatives, train.batch_size) == (2, 2, 256, 128)
-    assert policy.residual == ("dense",)
-
-
-def test_unknown_and_contradicting_names_are_refused():
-    with pytest.raises(ValueError, match="choose one of quick"):
-        preset("fast")
-    with pytest.raises(ValueError, match="choose one of explicit"):
-        policy_for("implicit", PolicyConfig())
-    with pytest.raises(ValueError, match="--policy.action-space"):
-        check_method("implicit-joint", PolicyConfig())
 
 
 def test_graded_episodes_have_a_mean_score_with_an_interval():

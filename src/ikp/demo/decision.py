@@ -1,4 +1,4 @@
-"""One decision of a trained policy, taken apart: the energy along every joint and the poses it stands for."""
+"""One decision of a trained policy: the energy along every joint, and the poses of the candidates."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ class Decision:
         joint_names: (dof,).
         seed, step: which rollout, and which of its steps.
         observation: (height, width, 3) the image that the policy saw.
-        picture: (height, width, 3) the same camera, larger.
+        picture: (height, width, 3) larger image of the same camera.
         film: (frames, height, width, 3) observations along the rollout.
-        q_measured, q_chosen, q_expert: (dof,) measured joints, the policy's target, the scripted expert's.
-        targets: (dof, n) candidate targets over the range of each joint, energies (dof, n) theirs.
+        q_measured, q_chosen, q_expert: (dof,) measured joints, the policy's target, the scripted expert's target.
+        targets: (dof, n) candidate targets over the range of each joint.
+        energies: (dof, n) their energies.
         far_ends: (dof, n, 3, 4) pose of the far end of each joint's link at the candidates.
         far_end_measured, far_end_chosen: (dof, 3, 4) the same at the measured joint and at the chosen one.
         axes, anchors: (dof, 3) direction and a point of each joint's axis.
@@ -79,12 +80,12 @@ class Decision:
 
 
 def record_decision(policy: ImplicitPolicy, task: Task, seed: int = FIRST_SEED) -> Decision:
-    """Roll the policy out and take apart the decision with the largest motion before the grasp.
+    """Roll the policy out and record the decision with the largest motion before the grasp.
 
-    Of up to `ATTEMPTS` rollouts the first successful one is taken, the last one if there is none.
+    The rollout is the first successful one of up to `ATTEMPTS`, or the last one.
 
     Raises:
-        ValueError: the task shows no image, or has no scripted expert to compare with.
+        ValueError: the task has no image, or no scripted expert to compare with.
     """
     import gymnasium
 
@@ -175,7 +176,7 @@ def _take_apart(
 
 @torch.no_grad()
 def _energies_and_poses(policy: ImplicitPolicy, observation: Observation) -> dict[str, np.ndarray]:
-    """Energies along each joint, and by the policy's own (corrected) kinematics what the candidates mean."""
+    """Energies along each joint, and the poses of the candidates by the policy's own (corrected) kinematics."""
     assert policy.poses is not None
     assert policy.robot is not None
     values, energies, chosen = policy.energy_slices(observation, POINTS)
@@ -208,7 +209,7 @@ def _energies_and_poses(policy: ImplicitPolicy, observation: Observation) -> dic
 
 
 def _pixels(env: Any, point: np.ndarray) -> np.ndarray:
-    """Where a point in the world [m] appears in the picture of the environment's render camera."""
+    """Pixel (column, row) of a point in the world [m] in the picture of the environment's render camera."""
     camera, (height, width) = env.data.camera(env.render_camera), env.render_size
     local = camera.xmat.reshape(3, 3).T @ (point - camera.xpos)
     focal = height / 2 / np.tan(np.radians(env.model.camera(env.render_camera).fovy[0]) / 2)

@@ -1,4 +1,4 @@
-"""Learned against true joint offsets, and which offsets could be learned at all: computed, not asserted.
+"""Learned against true joint offsets, and which offsets the demonstrations determine at all.
 
 An offset is identifiable when no unknown that is fixed for the robot (where its base stands, how its tool is
 mounted) and no combination of the other offsets changes the tool's pose in the same way over the demonstrations.
@@ -19,21 +19,21 @@ from ikp.kinematics import Robot, forward_kinematics, jacobian
 from ikp.policies import Policy
 
 LEVER = 0.1
-"""Metres: a rotation counts as the displacement of a point this far away, about the tool's length."""
+"""Lever [m] that turns rotations into displacements: about the length of the tool."""
 SCENARIOS = {
     "both known": (),
     "base unknown": ("base",),
     "tool unknown": ("tool",),
     "both unknown": ("base", "tool"),
 }
-"""What is unknown and has to be explained together with the offsets."""
+"""Placements that are unknown and estimated together with the offsets."""
 MOST_FRAMES = 2000
 IDENTIFIABLE = 0.05
 """A direction of offsets counts as identifiable when a degree along it leaves at least this much [mm]."""
 
 
 def compare_offsets(policy: Policy, dataset: Demonstrations, q_offset: Sequence[float]) -> dict[str, Any]:
-    """What the report says about the joint offsets.
+    """Compare learned and true joint offsets, for the report.
 
     Args:
         policy: a trained policy with a robot.
@@ -43,7 +43,7 @@ def compare_offsets(policy: Policy, dataset: Demonstrations, q_offset: Sequence[
     Returns:
         Per joint [deg] `true`, `learned` (None without a residual on the joints) and `from_constraints`;
         `learned_vs_true` and `constraints_vs_true` (see `agreement`); `remaining_mm` per scenario and joint (see
-        `remaining_effect`); `directions`, how many combinations of offsets the constraints show, and
+        `remaining_effect`); `directions`, the number of offset combinations that the constraints determine, and
         `along_directions`, root mean squares over these alone: the true offsets and the errors of both estimates.
     """
     assert policy.robot is not None
@@ -84,7 +84,7 @@ def _rms(values: Tensor) -> float:
 @torch.no_grad()
 def learned_correction(policy: Policy, q: Float[Tensor, "frames dof"]) -> Float[Tensor, " dof"] | None:
     """Mean of the learned residual over measured joints [rad]; None where the policy has none on the joints."""
-    if policy.poses is None or not {"offset", "dense"} & set(policy.config.residual):
+    if policy.poses is None or not {"offset", "dense"} & set(policy.config.residuals):
         return None
     return (policy.poses.residual(q) - q).mean(0)
 
@@ -103,10 +103,10 @@ def agreement(estimate: Float[Tensor, " dof"], true: Float[Tensor, " dof"]) -> d
 def remaining_effect(
     robot: Robot, q: Float[Tensor, "frames dof"], unknown: Sequence[str]
 ) -> Float[Tensor, " dof"]:
-    """How far one degree of a joint's offset moves the tip after everything else has explained what it can.
+    """Motion of the tip per degree of a joint's offset that everything else cannot explain.
 
     Least squares over all frames against the offsets of the other joints and the unknown placements (`base`:
-    the base in the world, `tool`: the tip on the flange; six numbers each). Zero: not identifiable.
+    the base in the world, `tool`: the tip on the flange; six numbers each). Zero means not identifiable.
 
     Returns:
         (dof,) root mean square over frames [mm per degree], rotations at `LEVER`.
@@ -137,7 +137,7 @@ def _displacements(robot: Robot, q: Tensor, unknown: Sequence[str]) -> tuple[Ten
 
 
 def _left_over(columns: Tensor, explained_by: Tensor) -> Tensor:
-    """What is left of columns after least squares; an orthonormal basis, for the unknowns may overlap."""
+    """Residual of columns after least squares; by an orthonormal basis, since the unknowns may overlap."""
     U, S, _ = torch.linalg.svd(explained_by, full_matrices=False)
     basis = U[:, 1e-9 * S[0] < S]
     return columns - basis @ (basis.T @ columns)
@@ -157,14 +157,14 @@ def grasp_joints(dataset: Demonstrations) -> Float[Tensor, "grasps dof"]:
 def offsets_from_constraints(
     robot: Robot, q: Float[Tensor, "frames dof"], q_grasp: Float[Tensor, "grasps dof"]
 ) -> tuple[Float[Tensor, " dof"], Float[Tensor, "shown dof"]]:
-    """Offsets by least squares from what is known of these demonstrations without looking at the world.
+    """Offsets by least squares from two facts about these demonstrations, without any measurement of the scene.
 
     The expert holds the tool vertical at all times and grasps at one height: tilts of the tool [rad, at
-    `LEVER`] and deviations of the grasp height [m] are residuals of Gauss-Newton. Directions of offsets that do
-    not show stay at zero.
+    `LEVER`] and deviations of the grasp height [m] are residuals of Gauss-Newton. Directions of offsets that change
+    neither stay at zero.
 
     Returns:
-        (dof,) offsets [rad], and the directions that show, orthonormal.
+        (dof,) offsets [rad], and the directions that are determined, orthonormal.
     """
     q_offset = torch.zeros(robot.dof, dtype=q.dtype)
     directions = torch.zeros(0, robot.dof, dtype=q.dtype)
@@ -192,7 +192,7 @@ def _constraints(robot: Robot, q: Tensor, q_grasp: Tensor) -> tuple[Tensor, Tens
 
 
 def verdict(agreement: Mapping[str, float]) -> str:
-    """Plain words on whether an estimate found the true offsets."""
+    """Words for whether an estimate found the true offsets."""
     ratio = agreement["rms_error"] / max(agreement["rms_true"], 1e-9)
     if ratio < 0.25:
         return "recovered"

@@ -1,4 +1,4 @@
-"""HTML of a page that opens offline: pictures and video inside, nothing fetched."""
+"""HTML of a page that opens offline: pictures and video are inside the file, and nothing is fetched."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def html_page(title: str, sections: Sequence[str]) -> str:
 
 
 def picture(path: Path, caption: str) -> str:
-    """A figure with a PNG inside; the caption may hold tags."""
+    """A figure with the PNG inside; the caption may contain tags."""
     source = embedded(path, "image/png")
     words = escape(re.sub(r"<[^>]*>", "", caption))
     return f'<figure><img alt="{words}" src="{source}"><figcaption>{caption}</figcaption></figure>'

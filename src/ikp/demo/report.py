@@ -1,4 +1,4 @@
-"""The demo's page: one HTML file that opens offline, pictures and video inside, rebuilt from stored results."""
+"""The demo's page: one HTML file with pictures and video inside, built from stored results alone."""
 
 from __future__ import annotations
 
@@ -7,38 +7,40 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ikp.demo.config import TITLES
 from ikp.demo.decision import Decision
-from ikp.demo.decision_plots import energy_figure, film_figure, scene_figure
 from ikp.demo.offsets import verdict
 from ikp.demo.page import embedded, html_page, picture, table
 from ikp.demo.plots import (
+    energy_figure,
+    film_figure,
     final_errors,
     learning_curves,
     offset_bars,
-    read_metrics,
     save_figure,
+    scene_figure,
     success_curve,
 )
 from ikp.files import read_json, replaced_atomically
 from ikp.rollouts.summary import TOLERANCES, percent, tolerance_name
-from ikp_paper.record import last_probe
-from ikp_paper.variants import VARIANTS
+from ikp.training.metrics import last_probe, read_metrics
+from ikp.training.scene_motion import SHIFT_METRES, TURN_DEGREES
 
 PAGE = "index.html"
 FIGURES = "figures"
 
 
 def write_report(root: Path, result: Mapping[str, Any]) -> Path:
-    """Draw all figures from what the demo stored in `root`, and write `index.html`; returns its path.
+    """Draw all figures from the files that the demo stored in `root`, and write `index.html`; returns its path.
 
     Args:
         root: the demo's folder, with `rollouts.mp4`, `decision.npz`, `runs/` and `evaluations/`.
-        result: what `result.json` holds.
+        result: the content of `result.json`.
     """
     decision = Decision.load(root / "decision.npz")
     _draw(root, result, decision)
     sections = [_headline(root, result), _task(root, result, decision), _learning(root, result)]
-    sections += [_decision(root, decision), _offsets(root, result["offsets"]), _origin(root, result)]
+    sections += [_decision(root, decision), _offsets(root, result["offsets"]), _provenance(root, result)]
     page = html_page("IKP: insertion from pixels on a miscalibrated UR5e", sections)
     with replaced_atomically(root / PAGE) as fresh:
         fresh.write_text(page, encoding="utf-8")
@@ -50,7 +52,7 @@ def _draw(root: Path, result: Mapping[str, Any], decision: Decision) -> None:
     episodes = read_json(root / "evaluations" / f"{main}-final.json")["episodes"]
     figures = {
         "learning": learning_curves(read_metrics(root / "runs" / main / "metrics.jsonl")),
-        "success": success_curve(result["curves"]),
+        "success": success_curve(result["curves"], TITLES),
         "errors": final_errors(episodes),
         "scene": scene_figure(decision),
         "energies": energy_figure(decision),
@@ -76,19 +78,19 @@ def _headline(root: Path, result: Mapping[str, Any]) -> str:
     return f"""<header>
 <h1>A miscalibrated robot learns to insert a block, from pixels</h1>
 <p class="lead">An Implicit Kinematic Policy (IKP) inserted the block in <b>{count} of {total}</b> configurations
-that it had never seen: a success rate of <b>{percent(summary["success"])}</b>, the range in brackets being the 95 %
+that it had never seen, a success rate of <b>{percent(summary["success"])}</b>; the range in brackets is the 95 %
 Wilson interval.</p>
 </header>
 <div class="tiles">{"".join(tiles)}</div>
 <figure><video controls autoplay muted loop playsinline src="{video}"></video>
-<figcaption>The first {min(9, total)} of these rollouts, not selected, in real time. A green frame means inserted within
-10 mm and 15°, a red one that time ran out.</figcaption></figure>"""
+<figcaption>The first {min(9, total)} of these rollouts, not selected, in real time. A green frame means that the
+block was inserted within 10 mm and 15°, a red frame that time ran out.</figcaption></figure>"""
 
 
 _IMAGE_PLANE = (
-    "It does know where the camera stands: beside joints and poses it sees an action in the image, as the tool's "
-    "way to where the motion leads. That place it finds in the image by itself; in training it is told in hindsight, "
-    "by the tool's own pose at the demonstration's next switch of the vacuum."
+    "The pose of the camera is known, so the policy also sees each action in the image, as the distance that remains "
+    "between the tool and the place where the motion leads. The policy finds this place in the image by itself; in "
+    "training the label is the tool's own pose when the demonstration next switches the vacuum."
 )
 
 
@@ -106,23 +108,27 @@ def _task(root: Path, result: Mapping[str, Any], decision: Decision) -> str:
     height, width = decision.observation.shape[:2]
     size = ", ".join(f"{value:+.1f}" for value in offsets["true"])
     return f"""<h2>What was done</h2>
-<p>A UR5e with a suction cup picks an L-shaped block from the table and sets it into an L-shaped fixture; both lie
-at random. The robot's joint readings are wrong by a constant of up to 2° per joint (here {size}°), in what it
-measures and in what it is commanded, as on an arm whose zero positions were set by eye. A scripted expert that
-knows the truth showed the task {data["episodes"]} times ({
+<p>A UR5e with a suction cup picks an L-shaped block from the table and sets it into an L-shaped fixture; block and
+fixture are placed at random. Measured and commanded joint positions differ from the true ones by a constant of up to 2°
+per joint (here {
+        size
+    }°), as on an arm whose zero positions were set by eye. A scripted expert that knows the true
+positions demonstrated the task {data["episodes"]} times ({
         data["frames"]
     } frames at 10 Hz). The policy sees one
 {width} x {
         height
-    } camera image and the six wrong joint readings, ten times a second, and answers with six joint targets and
-the vacuum. Nobody tells it the offsets.{" " + _IMAGE_PLANE if "image" in result["main"] else ""}</p>
-{_picture(root, "film", "One rollout as the policy sees it, from start to end.")}
+    } camera image and the six wrong joint readings, ten times a second, and returns six joint targets and
+the state of the vacuum. It is not given the offsets.{
+        " " + _IMAGE_PLANE if "image" in result["main"] else ""
+    }</p>
+{_picture(root, "film", "Images of one rollout as the policy sees them, from start to end.")}
 {
         _picture(
             root,
             "errors",
             "Final position and yaw of the block in its fixture, over all evaluated episodes. "
-            "Dotted: the tolerances of the figures above.",
+            "Dotted lines: the tolerances above.",
         )
     }"""
 
@@ -132,34 +138,34 @@ def _learning(root: Path, result: Mapping[str, Any]) -> str:
     training = result["training"][main]
     compared = len(result["methods"]) > 1
     words = (
-        "All methods had the same data, the same encoder and the same time."
+        "All methods had the same data, the same encoder and the same budget."
         if compared
         else "Add <code>--compare</code> for the same curve of IKP as in the paper, Implicit (joints) and Explicit."
     )
     return f"""<h2>Learning</h2>
-<p>{training["steps"]} steps in {training["seconds"] / 60:.1f} minutes. What counts is not the loss, which is a
-classification of the demonstrated joint value against random ones, but the action that is chosen: its error
-against the expert's is measured on demonstrations that were kept out of training.</p>
+<p>{training["steps"]} steps in {training["seconds"] / 60:.1f} minutes. The loss only classifies the
+demonstrated joint value against random ones. The error of the chosen action against the expert's is measured on
+demonstrations that were kept out of training.</p>
 {_moved_scenes(training["train"])}
-{_picture(root, "learning", "Averaged weights on 512 frames each of training and of held-out demonstrations.")}
+{_picture(root, "learning", "Errors of the averaged weights on 512 training and 512 held-out frames.")}
 {_perception(last_probe(read_metrics(root / "runs" / main / "metrics.jsonl")))}
 {_picture(root, "success", f"Success of the averaged policies kept during training; bars are 95 % intervals. {words}")}
 {_methods_table(result) if compared else ""}"""
 
 
 def _moved_scenes(train: Mapping[str, Any]) -> str:
-    if not (train["scene_turn"] or train["scene_shift"]):
+    if not train["moved_scenes"]:
         return ""
-    return f"""<p>Half of every batch is the same scene elsewhere on the table, turned about the robot's base by up
-to {train["scene_turn"]:g}° and shifted by up to {100 * train["scene_shift"]:g} cm: joints by kinematics, images by the
-camera's model.</p>"""
+    return f"""<p>Half of every batch shows the scene elsewhere on the table, turned about the robot's base by up to
+{TURN_DEGREES:g}° and shifted by up to {100 * SHIFT_METRES:g} cm: kinematics give the joints, the camera's model gives
+the images.</p>"""
 
 
 def _perception(probe: Mapping[str, float]) -> str:
     if not probe:
         return ""
-    return f"""<p>What the encoder sees: a linear map of its features tells where the tool will work next (the pose at
-the demonstration's next switch of the vacuum) to {probe["probe_mm_median"]:.0f} mm and
+    return f"""<p>A linear map of the encoder's features predicts where the tool works next (its pose when the
+demonstration next switches the vacuum) to {probe["probe_mm_median"]:.0f} mm and
 {probe["probe_deg_median"]:.1f}° at the median, {probe["probe_mm_p90"]:.0f} mm and {probe["probe_deg_p90"]:.1f}° at the
 90th percentile of held-out frames. Without the image the best guess is off by {probe["blind_mm_median"]:.0f} mm and
 {probe["blind_deg_median"]:.1f}°.</p>"""
@@ -176,7 +182,7 @@ def _methods_table(result: Mapping[str, Any]) -> str:
     rows = []
     for method, summary in result["methods"].items():
         training = result["training"][method]
-        cells = [VARIANTS[method].title]
+        cells = [TITLES[method]]
         cells += (
             [percent(summary["within"][tolerance_name(t)]) for t in TOLERANCES] if "within" in summary else []
         )
@@ -190,10 +196,10 @@ def _methods_table(result: Mapping[str, Any]) -> str:
 
 
 def _decision(root: Path, decision: Decision) -> str:
-    return f"""<h2>One decision, taken apart</h2>
-<p>The policy chooses joint after joint, from the base to the tool. For each one it asks which value has the least
-energy, given the joints already chosen. Each candidate value is shown to the energy twice: as a joint angle, and as
-the pose in space that the arm's kinematics give it. Below is step {
+    return f"""<h2>One decision in detail</h2>
+<p>The policy chooses one joint after the other, from the base to the tool. For each joint it searches the value of
+least energy, given the joints already chosen. The energy sees each candidate value twice: as a joint angle, and as the
+pose in space that the arm's kinematics give it. Below is step {
         int(decision.step) + 1
     } of a rollout, the largest
 motion before the grasp.</p>
@@ -201,17 +207,17 @@ motion before the grasp.</p>
         _picture(
             root,
             "scene",
-            "Left the policy's input. Right the motion it chose, and what the scripted expert would have done.",
+            "Left: the policy's input. Right: the motion that it chose, and the motion of the scripted expert.",
         )
     }
 {
         _picture(
             root,
             "energies",
-            "For each joint: the energy over its range, and beside it the same candidates in space: the link that "
-            "the joint moves, with the path of its far end (the next joint, or the tool), in the same colours: dark "
-            "is low energy, good. Seen along the joint's axis; the rest of the arm is grey. The far ends of the "
-            "first and the last joint lie on their own axes, so there only a direction turns.",
+            "For each joint, left: the energy over its range; dark is low energy, which is good. Right: the same "
+            "candidates in space, with the link that the joint moves and the path of its far end (the next joint, or "
+            "the tool), seen along the joint's axis; the rest of the arm is grey. The far ends of the first and the "
+            "last joint lie on their own axes, so only a direction turns there.",
         )
     }"""
 
@@ -224,10 +230,10 @@ def _offsets(root: Path, offsets: Mapping[str, Any]) -> str:
         _picture(
             root,
             "offsets",
-            "Left: offsets per joint. Right: how far a degree of one joint's offset still moves the tool after the "
-            "other offsets, and where unknown the placements of base and tool, have explained all they can, by least "
-            "squares over the demonstrated configurations (turns count at a lever of 10 cm). Zero means not "
-            "identifiable.",
+            "Left: offsets per joint. Right: the motion of the tool per degree of one joint's offset that the other "
+            "offsets, and the placements of base and tool where they are unknown, cannot explain, by least squares "
+            "over the demonstrated configurations (rotations count at a lever of 10 cm). Zero means that the offset "
+            "is not identifiable.",
         )
     }
 {_identifiability_words(offsets)}"""
@@ -238,8 +244,8 @@ def _learned_words(offsets: Mapping[str, Any]) -> str:
         return "This policy has no residual on its joints."
     found = offsets["learned_vs_true"]
     why = (
-        " Nothing in the training loss asks for the true values: a constant offset bends the map from readings to "
-        "actions so gently that the network can take it up as well."
+        " The training loss does not ask for the true values: the network itself can learn the small change that a "
+        "constant offset makes to the map from readings to actions."
     )
     return (
         f"The policy's residual ended with an error of <b>{found['rms_error']:.2f}° RMS</b> against the true offsets, "
@@ -252,10 +258,10 @@ def _solved_words(offsets: Mapping[str, Any]) -> str:
     along = offsets["along_directions"]
     learned = f" (the learned residual is off by {along['learned']:.2f}° there)" if "learned" in along else ""
     return (
-        "What the demonstrations could tell is more: that the expert keeps the tool vertical and grasps at one height "
-        f"fixes {offsets['directions']} of {len(offsets['joints'])} combinations of offsets by least squares, to "
-        f"{along['from_constraints']:.2f}° RMS along them, where the true offsets measure {along['true']:.2f}°"
-        f"{learned}; along the others that estimate stays at zero."
+        "The demonstrations hold more information: the expert keeps the tool vertical and grasps at one height, and "
+        f"least squares on these two facts determine {offsets['directions']} of {len(offsets['joints'])} combinations "
+        f"of offsets, with an error of {along['from_constraints']:.2f}° RMS along them, where the true offsets measure "
+        f"{along['true']:.2f}°{learned}; along the other combinations this estimate stays at zero."
     )
 
 
@@ -273,8 +279,8 @@ def _identifiability_words(offsets: Mapping[str, Any]) -> str:
         for scenario, values in offsets["remaining_mm"].items()
     }
     sentences = [
-        f"With {scenario}: {', '.join(names)} cannot be told apart from that at all." if names
-        else f"With {scenario}: every joint leaves a trace of its own."
+        f"With {scenario}: {', '.join(names)} cannot be distinguished from it at all." if names
+        else f"With {scenario}: every joint has an effect of its own."
         for scenario, names in lost.items()
     ]  # fmt: skip
     here = "Here the camera is not calibrated to the base, nor the tool to the flange."
@@ -284,9 +290,9 @@ def _identifiability_words(offsets: Mapping[str, Any]) -> str:
 _STAGE_NAMES = {"collect": "demonstrations", "explain": "decision and offsets"}
 
 
-def _origin(root: Path, result: Mapping[str, Any]) -> str:
-    origin = result["origin"]
-    machine = origin["machine"]
+def _provenance(root: Path, result: Mapping[str, Any]) -> str:
+    provenance = result["provenance"]
+    machine = provenance["machine"]
     rows = []
     for name, stage in result["stages"].items():
         kind, _, method = name.partition("-")
@@ -306,17 +312,20 @@ def _origin(root: Path, result: Mapping[str, Any]) -> str:
     train = result["training"][main]["train"]
     facts = [
         ["machine", f"{machine['processor']}, {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}"],
-        ["command", origin["command"]],
-        ["commit", origin["commit"] or "unknown"],
-        ["date", origin["date"]],
-        ["versions", f"Python {origin['python']}, torch {origin['torch']}"],
+        ["command", provenance["command"]],
+        ["commit", provenance["commit"] or "unknown"],
+        ["date", provenance["date"]],
+        ["versions", f"Python {provenance['python']}, torch {provenance['torch']}"],
         ["task", f"{result['task']['env_id']}, {result['task']['env_kwargs']}"],
-        ["training", f"batches of {train['batch_size']}, seed {train['seed']}, one seed only"],
+        [
+            "training",
+            f"recipe {result['recipe']}, batches of {train['batch_size']}, seed {train['seed']}, one seed only",
+        ],
     ]
-    return f"""<h2>How long, and on what</h2>
+    return f"""<h2>Durations and provenance</h2>
 {table(["stage", "time", ""], rows)}
 {table(["", ""], facts)}
-<p>All figures are in <code>result.json</code> and <code>evaluations/</code> beside this page, with every episode;
+<p>All numbers are in <code>result.json</code> and <code>evaluations/</code> beside this page, with every episode;
 the trained policy is in <code>runs/{main}/policy</code>, and
 <code>ikp evaluate --policy {escape(str(root / "runs" / main))} --episodes {result["summary"]["episodes"]}</code>
 repeats the evaluation.</p>"""

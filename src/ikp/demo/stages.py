@@ -1,4 +1,4 @@
-"""Stages of a long job that is continued where it was stopped: done once, timed, refused when settings changed."""
+"""Stages of a long job that continues where it was stopped; a stage whose settings changed is refused."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Stage:
 
     Attributes:
         name: unique, kept in the ledger.
-        announcement: one line for the user, what happens now.
+        announcement: one line for the user about what the stage does.
         settings: plain JSON values that the outcome depends on.
-        run: does the work; continues by itself what an interrupted run left.
+        run: does the work; continues an interrupted run by itself.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Stages:
         self.done: dict[str, dict[str, Any]] = read_json(self.path) if self.path.exists() else {}
 
     def check(self, stages: list[Stage]) -> None:
-        """Raise ValueError where a stage was run, or begun, with other settings: its results would be mixed."""
+        """Raise ValueError where a stage was run, or begun, with other settings, since its results would be mixed."""
         for stage in stages:
             if stage.name not in self.done:
                 continue
@@ -56,7 +56,7 @@ class Stages:
                 )
 
     def run(self, stages: list[Stage]) -> None:
-        """Run in order what is not finished; `seconds` of a stage adds up over interruptions that were noticed."""
+        """Run the unfinished stages in order; `seconds` of a stage adds up over runs, except those that were killed."""
         self.check(stages)
         for number, stage in enumerate(stages, start=1):
             entry = self.done.setdefault(
@@ -82,7 +82,7 @@ class Stages:
 
 
 def differences(stored: Any, given: Any, name: str = "") -> list[str]:
-    """Where two nested settings differ, in words."""
+    """The differences of two nested settings, in words."""
     if isinstance(stored, dict) and isinstance(given, dict):
         found: list[str] = []
         for key in [*stored, *(key for key in given if key not in stored)]:
