@@ -1,25 +1,42 @@
 """Implicit Kinematic Policies: robot policies that see every action in joint and Cartesian space at once.
 
-The names below are loaded when they are first used, so that `import ikp` costs nothing and pulls in neither
-MuJoCo nor Gymnasium, Matplotlib or PyArrow.
+The names below are loaded when they are first used, so `import ikp` is fast and imports neither MuJoCo nor Gymnasium,
+Matplotlib or PyArrow.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ikp.data import load_dataset
-    from ikp.kinematics import forward_kinematics, load_robot
-    from ikp.policies import PolicyConfig, load_policy, make_policy, save_policy
+    from ikp.data import Demonstrations, load_dataset
+    from ikp.kinematics import Camera, Robot, forward_kinematics, load_robot
+    from ikp.policies import (
+        Policy,
+        PolicyConfig,
+        load_policy,
+        make_policy,
+        observation_from_frames,
+        save_policy,
+    )
+    from ikp.recipes import Recipe, recipe
     from ikp.rollouts.collect import collect
     from ikp.rollouts.evaluate import evaluate
+    from ikp.spec import Batch, DataSpec, Observation
     from ikp.training.config import TrainConfig
     from ikp.training.trainer import train
 
     __version__: str
 
 __all__ = [
+    "Batch",
+    "Camera",
+    "DataSpec",
+    "Demonstrations",
+    "Observation",
+    "Policy",
     "PolicyConfig",
+    "Recipe",
+    "Robot",
     "TrainConfig",
     "__version__",
     "collect",
@@ -29,12 +46,22 @@ __all__ = [
     "load_policy",
     "load_robot",
     "make_policy",
+    "observation_from_frames",
+    "recipe",
     "save_policy",
     "train",
 ]
 
 _HOMES = {
+    "Batch": "ikp.spec",
+    "Camera": "ikp.kinematics",
+    "DataSpec": "ikp.spec",
+    "Demonstrations": "ikp.data",
+    "Observation": "ikp.spec",
+    "Policy": "ikp.policies",
     "PolicyConfig": "ikp.policies",
+    "Recipe": "ikp.recipes",
+    "Robot": "ikp.kinematics",
     "TrainConfig": "ikp.training.config",
     "collect": "ikp.rollouts.collect",
     "evaluate": "ikp.rollouts.evaluate",
@@ -43,6 +70,8 @@ _HOMES = {
     "load_policy": "ikp.policies",
     "load_robot": "ikp.kinematics",
     "make_policy": "ikp.policies",
+    "observation_from_frames": "ikp.policies",
+    "recipe": "ikp.recipes",
     "save_policy": "ikp.policies",
     "train": "ikp.training.trainer",
 }
