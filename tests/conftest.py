@@ -1,6 +1,6 @@
 """Set-up shared by all tests.
 
-The import hook makes beartype check every annotation of ``ikp``, shapes and plain types, while the tests run;
+The import hook makes beartype check every annotation of both packages, shapes and plain types, while the tests run;
 outside of pytest the annotations cost nothing.
 """
 
@@ -12,7 +12,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, he
 from jaxtyping import install_import_hook
 
 # Before anything imports ikp; an int is a float, as for every static checker.
-install_import_hook("ikp", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+install_import_hook(
+    ["ikp", "ikp_paper"], "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 import hypothesis
 import numpy as np

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,9 +41,7 @@ Start with `ikp demo`, or step by step:
 
 After Ctrl-C or a kill, run collect and demo again, and train with --resume: they continue.
 `ikp COMMAND --help` shows all options and examples, `ikp --version` the version; IKP_DEBUG=1 shows tracebacks."""
-MOVED = (
-    "'ikp reproduce' is now a command of its own: ikp-paper (pip install 'ikp[paper]', then ikp-paper --help)"
-)
+MOVED = "'ikp reproduce' is now a command of its own: see ikp-paper --help"
 
 
 @dataclass(frozen=True)
@@ -414,12 +412,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["reproduce"]:
         print(f"ikp: error: {MOVED}", file=sys.stderr)
         return 2
+    hint = "add --resume to continue" if arguments[:1] == ["train"] else "run the same again to continue"
+    return run_command(lambda: parsed(arguments).run(), "ikp", hint)
+
+
+def run_command(run: Callable[[], None], program: str, hint: str) -> int:
+    """Run a program and print an error as one line; return the exit status: 0, 1 for an error, 130 for Ctrl-C.
+
+    Args:
+        run: parses the arguments and does the work.
+        program: its name, for messages.
+        hint: how to continue after Ctrl-C.
+    """
     warnings.filterwarnings("ignore", message=".*lowering.*", module="torch")
     try:
-        parsed(arguments).run()
+        run()
     except KeyboardInterrupt as error:
-        hint = "add --resume to continue" if arguments[:1] == ["train"] else "run the same again to continue"
-        print(f"\nikp: stopped: {_line(error) or hint}", file=sys.stderr)
+        print(f"\n{program}: stopped: {_line(error) or hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of the output, a pager or `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -427,7 +436,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
         if os.environ.get(DEBUG):
             raise
-        print(f"ikp: error: {_line(error)}", file=sys.stderr)
+        print(f"{program}: error: {_line(error)}", file=sys.stderr)
         return 1
     return 0
 

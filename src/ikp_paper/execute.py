@@ -1,4 +1,4 @@
-"""One run from start to its record, and how far it is; killed at any moment, the next call continues it."""
+"""Train and evaluate one run up to its record, and report its progress; after a kill the next call continues it."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ ERROR = "error.txt"
 
 
 def execute(run: Run, places: Places, share: dict[str, Any]) -> bool:
-    """Train and evaluate a run whose demonstrations are there, and write its record.
+    """Train and evaluate a run whose demonstrations exist, and write its record.
 
-    An interrupted training continues from its last state, an interrupted evaluation starts again.
+    An interrupted training continues from its last state; an interrupted evaluation starts again.
 
     Args:
-        run: what to do.
-        places: where; the folder of a run that was interrupted is continued.
-        share: the part of the machine that it gets, stored in the record (`jobs`, `threads`).
+        run: the run.
+        places: its folders.
+        share: the part of the machine that it gets (`jobs`, `threads`), for the record.
 
     Returns:
-        Whether the run is finished: False where another process works on it.
+        True when the run is finished, False if another process works on it.
 
     Raises:
         ValueError: the folder holds a run with other settings.
-        Exception: whatever training or evaluation raises.
+        Exception: any error of the training or the evaluation.
     """
     with lock(places.lock(run)) as held:
         if not held:
@@ -61,6 +61,7 @@ def _execute(run: Run, places: Places, share: dict[str, Any]) -> None:
             policy=run.policy,
             train_config=run.train,
             episodes=run.demonstrations,
+            recipe=run.recipe,
             cameras=rough_cameras(run.task) if run.rough_camera else None,
             task=run.task.env_id,
             resume=True,
@@ -75,13 +76,13 @@ def _execute(run: Run, places: Places, share: dict[str, Any]) -> None:
 
 
 def rough_cameras(task: Task) -> dict[str, Camera]:
-    """The task's cameras, each as wrong as one that was set up by hand (`ikp_paper.variants`)."""
+    """The task's cameras with the pose errors of `ikp_paper.variants`."""
     turned = [math.radians(angle) for angle in ROUGH_DEGREES]
     return {name: camera.displaced(ROUGH_METRES, turned) for name, camera in task.cameras().items()}
 
 
 def ensure_data(run: Run, places: Places, workers: int | None = None) -> None:
-    """Collect the demonstrations of a run, once for all processes that want them.
+    """Collect the demonstrations of a run; one process collects while others that need them wait.
 
     Raises:
         DatasetError, RuntimeError, CollectionInterrupted: as `ikp.rollouts.collect.collect`.
@@ -96,26 +97,26 @@ def ensure_data(run: Run, places: Places, workers: int | None = None) -> None:
             perturbation=run.perturbation,
             expert_kwargs=run.expert,
             workers=workers,
-            task=run.column.task,
+            task=run.setting.task,
         )
 
 
 def collected(run: Run, places: Places) -> int:
-    """Demonstrations of a run's data set that are there."""
+    """Number of demonstrations that exist of a run's data set."""
     try:
         return int(read_info(places.data(run))["total_episodes"])
-    except DatasetError:  # none yet, or damaged, which the collection will say
+    except DatasetError:  # none yet, or damaged, which the collection reports
         return 0
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        words: for the user.
-        trained: share of its training.
-        finished: whether its record is there.
+        words: description for the user.
+        trained: share of its training that is done.
+        finished: whether its record exists.
     """
 
     words: str
@@ -124,10 +125,10 @@ class Standing:
 
 
 def standing(run: Run, places: Places) -> Standing:
-    """How far a run is, from its files alone.
+    """Progress of a run, from its files.
 
     Raises:
-        ValueError: it is finished, with other settings.
+        ValueError: the run is finished, with other settings.
     """
     record = read_record(places.result(run))
     if record is not None:
@@ -147,7 +148,7 @@ def standing(run: Run, places: Places) -> Standing:
 
 
 def _trained(metrics: Path, run: Run) -> float:
-    """Share of the training, from the last whole line of its metrics."""
+    """Share of the training that is done, from the last complete line of its metrics."""
     try:
         with metrics.open("rb") as file:
             file.seek(0, 2)

@@ -1,4 +1,4 @@
-"""The small JSON file of a finished run: everything that the tables and figures are made of, and its origin."""
+"""The record of a finished run: a small JSON file from which all tables and figures are made."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ikp.demo.plots import read_metrics
 from ikp.demo.stages import differences
 from ikp.files import read_json
-from ikp.policies import PolicyConfig
 from ikp.rollouts.intervals import bootstrap_interval, wilson_interval
 from ikp.rollouts.summary import summarize
-from ikp.training.config import TrainConfig
-from ikp_paper.run import NOT_IN_THE_OUTCOME, Run
+from ikp.training.metrics import last_probe, read_metrics
+from ikp_paper.run import Run
 
 CURVE_POINTS = 60
-BEFORE = {"fine_motion": False, "energy_gradient": 0.1}
-"""What every policy did before these choices existed."""
 DIGITS = 5
 """Significant digits of the numbers of single episodes and of curves."""
 
@@ -28,24 +24,24 @@ DIGITS = 5
 def record_of(
     run: Run, evaluation: Mapping[str, Any], metrics: Path, extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The record of a run.
+    """Make the record of a run.
 
     Args:
-        run: what was run.
-        evaluation: what `evaluate_policy` returned.
+        run: the run.
+        evaluation: the result of `ikp.runs.evaluate_policy`.
         metrics: the training's metrics.jsonl.
-        extra: further entries, such as the stages' durations.
+        extra: further entries, such as the share of the machine.
 
     Raises:
-        ValueError: the task reports no `score` and the run's metric is one.
+        ValueError: the run's metric is `score` and the task does not report it.
     """
     trained = evaluation["policy"]
     summary = summarize(evaluation)
     return {
         "run": {
             "name": run.name,
-            "preset": run.preset,
-            "task": run.column.task,
+            "recipe": run.recipe,
+            "task": run.setting.task,
             "variant": run.variant,
             "seed": run.train.seed,
         },
@@ -58,16 +54,11 @@ def record_of(
         "evaluation": {key: round(evaluation[key], 2) for key in ("seconds", "policy_milliseconds")},
         **extra,
         "settings": run.settings(),
-        "origin": evaluation["origin"],
+        "provenance": evaluation["provenance"],
         "curve": _curve(metrics),
         "probe": {key: _rounded(value) for key, value in last_probe(read_metrics(metrics)).items()},
         "episodes": _columns(evaluation["episodes"]),
     }
-
-
-def last_probe(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What the training's perception probe found at the end; empty where there is none."""
-    return next((line["probe"] for line in reversed(metrics) if "probe" in line), {})
 
 
 def score_of(metric: str, episodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -79,7 +70,7 @@ def score_of(metric: str, episodes: Sequence[Mapping[str, Any]]) -> dict[str, An
     lacking = [episode["seed"] for episode in episodes if metric not in episode["info"]]
     if lacking:
         raise ValueError(
-            f"the task's info has no {metric!r} at the end of episode {lacking[0]}: its metric is that"
+            f"the task's metric is {metric!r}, and its info at the end of episode {lacking[0]} does not have it"
         )
     values = np.array([episode["info"][metric] for episode in episodes])
     interval = bootstrap_interval(values[None])
@@ -87,7 +78,7 @@ def score_of(metric: str, episodes: Sequence[Mapping[str, Any]]) -> dict[str, An
 
 
 def _columns(episodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Episodes, whose seeds count up from the first one's, as one list per number."""
+    """Results of episodes as one list per quantity; their seeds are consecutive."""
     columns: dict[str, Any] = {"first_seed": episodes[0]["seed"]}
     columns["success"] = [int(episode["success"]) for episode in episodes]
     columns["steps"] = [episode["steps"] for episode in episodes]
@@ -130,43 +121,33 @@ def within_of(record: Mapping[str, Any], tolerance: tuple[float, float]) -> np.n
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """A finished run's record; None if it has none.
-
-    Choices of policy, training and camera that did not exist then are at their defaults, or what they were (`BEFORE`).
+    """Read the record of a finished run; None for a run without one.
 
     Raises:
-        ValueError: the file is no such record.
+        ValueError: the file is damaged or not a record.
     """
     try:
-        record = read_json(path, fix="restore or delete it, then its run is made again")
+        record = read_json(path, fix="restore it, or delete it to repeat its run")
     except FileNotFoundError:
         return None
     lacking = [key for key in ("run", "score", "settings", "episodes") if key not in record]
     if lacking:
-        raise ValueError(
-            f"{path} is no record of 'ikp reproduce': it lacks {', '.join(lacking)}. Move it elsewhere"
-        )
-    train = {key: value for key, value in TrainConfig().to_json().items() if key not in NOT_IN_THE_OUTCOME}
-    policy = PolicyConfig().to_json() | BEFORE
-    defaults = {"policy": policy, "train": train, "expert": {}, "rough_camera": False}
-    record["settings"] = _completed(record["settings"], defaults)
+        raise ValueError(f"{path} is not a record of a run: it lacks {', '.join(lacking)}. Move it elsewhere")
     return record
 
 
-def _completed(stored: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings with what they lack at its default."""
-    found = {**defaults, **stored}
-    for key, default in defaults.items():
-        if isinstance(default, dict) and isinstance(found[key], dict):
-            found[key] = _completed(found[key], default)
-    return found
+def settings_changed(record: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """Differences between a record's settings and those of a run, in words."""
+    return differences(
+        record["settings"], json.loads(json.dumps(settings))
+    )  # as it would be read from a record
 
 
 def check_record(path: Path, record: Mapping[str, Any], run: Run) -> None:
-    """Raise ValueError where a finished run was made with other settings than the present ones."""
-    different = differences(record["settings"], json.loads(json.dumps(run.settings())))
+    """Raise ValueError if a record was made with other settings than the run's; the message lists them."""
+    different = settings_changed(record, run.settings())
     if different:
         raise ValueError(
             f"{path} was made with other settings: {'; '.join(different)}. Use the same settings, another "
-            "--results, or delete the file to run it again"
+            "--results, or delete the file to repeat the run"
         )

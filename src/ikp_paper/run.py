@@ -1,4 +1,4 @@
-"""From a cell of a table to the run that fills it: one training with one seed, fully described, and its places."""
+"""One run: the training of a table's cell with one seed and its evaluation, fully described, and its files."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from pathlib import Path
 from typing import Any
 
 from ikp.policies import PolicyConfig
-from ikp.recipes import policy_for, preset
+from ikp.recipes import Recipe, recipe
 from ikp.runs import Task
 from ikp.tasks.registry import task_entry
 from ikp.training.config import TrainConfig
-from ikp_paper.matrix import Cell, Column, Table
+from ikp_paper.tables import Cell, Setting, Table
 from ikp_paper.variants import VARIANTS
 
 NOT_IN_THE_OUTCOME = ("device", "threads", "checkpoint_every", "log_every")
-"""Fields of `TrainConfig` that a run may be continued with other values of."""
+"""Fields of `TrainConfig` that may change when a run is continued."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training and its evaluation; everything that its outcome depends on.
+    """One training and its evaluation, with everything that the outcome depends on.
 
     Attributes:
-        name: of its files; tables that share a cell share its runs.
-        preset: the recipe's name.
-        column: the cell's setting.
-        method: one of `METHOD_NAMES`.
-        variant: the row of the table.
+        name: name of its files; tables that share a cell share its runs.
+        recipe: the recipe's name.
+        setting: the cell's column.
+        method: a key of `ikp.policies.METHODS`.
+        variant: the cell's row.
         task: the environment.
         metric: `success` or `score`.
-        policy, train: the recipe; `train.seed` is the run's.
+        policy, train: the configurations; `train.seed` is the run's seed.
         demonstrations: how many it is trained on, the first ones of the data set.
         perturbation: disturbance of the executed actions in them.
         episodes: unseen episodes of the evaluation, the same for all runs.
         expert: further arguments of the expert that demonstrates.
-        rough_camera: whether the image plane's camera is given wrongly (`ikp_paper.variants`).
+        rough_camera: whether the image plane's camera is given with a wrong pose (`ikp_paper.variants`).
     """
 
     name: str
-    preset: str
-    column: Column
+    recipe: str
+    setting: Setting
     method: str
     variant: str
     task: Task
@@ -56,12 +56,12 @@ class Run:
 
     @property
     def data_name(self) -> str:
-        """Folder of the demonstrations that it shares with others."""
+        """Folder of the demonstrations, which runs of the same task share."""
         expert = "".join(f"-{value}" for value in self.expert.values())
-        return f"{self.column.task}-{self.column.observation}-perturbed{self.perturbation:g}{expert}"
+        return f"{self.setting.task}-{self.setting.observation}-perturbed{self.perturbation:g}{expert}"
 
     def settings(self) -> dict[str, Any]:
-        """What the outcome depends on, as plain JSON values."""
+        """Everything that the outcome depends on, as plain JSON values."""
         train = {k: v for k, v in self.train.to_json().items() if k not in NOT_IN_THE_OUTCOME}
         return {
             "task": {"env_id": self.task.env_id, "env_kwargs": dict(self.task.env_kwargs)},
@@ -79,7 +79,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Places:
-    """Where runs live.
+    """Folders of runs.
 
     Attributes:
         results: small JSON files of finished runs, to be committed.
@@ -90,74 +90,88 @@ class Places:
     out: Path
 
     def result(self, run: Run) -> Path:
-        """The finished run's file."""
-        return result_path(self.results, run.preset, run.name)
+        """The record of a finished run."""
+        return result_path(self.results, run.recipe, run.name)
 
     def lock(self, run: Run) -> Path:
-        """Held while a process works on the run."""
+        """Lock file that a process holds while it works on the run."""
         return self.result(run).with_suffix(".lock")
 
     def work(self, run: Run) -> Path:
         """Checkpoints and the log of the run."""
-        return self.out / "runs" / run.preset / run.name
+        return self.out / "runs" / run.recipe / run.name
 
     def data(self, run: Run) -> Path:
-        """The demonstrations of the run."""
+        """Demonstrations of the run."""
         return self.out / "data" / run.data_name
 
 
-def result_path(results: Path, preset_name: str, run_name: str) -> Path:
-    """`results/reproduce/PRESET/RUN.json`."""
-    return results / "reproduce" / preset_name / f"{run_name}.json"
+def result_path(results: Path, recipe_name: str, run_name: str) -> Path:
+    """`results/reproduce/RECIPE/RUN.json`."""
+    return results / "reproduce" / recipe_name / f"{run_name}.json"
 
 
-def resolve(cell: Cell, preset_name: str, seed: int, episodes: int | None = None) -> Run:
-    """The run of a cell with a recipe and a seed.
+def run_name(cell: Cell, chosen: Recipe, seed: int = 0) -> str:
+    """Name of a cell's run with a recipe and a seed."""
+    setting, row = cell.setting, cell.variant
+    count = str(min(setting.demonstrations, chosen.demonstrations))
+    return "-".join(
+        filter(None, (setting.task, setting.observation, count, setting.budget, row, f"seed{seed}"))
+    )
+
+
+def resolve(cell: Cell, recipe_name: str, seed: int, episodes: int | None = None) -> Run:
+    """Join a cell with a recipe and a seed.
+
+    A variant that does not differ from its method in this recipe has the method's runs.
 
     Args:
-        episodes: unseen episodes; the preset's if not given.
+        cell: any cell whose variant is not settled.
+        recipe_name: a key of `ikp.recipes.RECIPES`.
+        seed: of the training.
+        episodes: unseen episodes; the recipe's if not given.
 
     Raises:
-        ValueError: an unknown preset or task.
+        ValueError: an unknown recipe, or a settled variant.
     """
-    column, recipe, variant = cell.column, preset(preset_name), VARIANTS[cell.variant]
-    entry = task_entry(column.task)
-    plain = policy_for(variant.method, recipe.policy)
-    budget = replace(recipe.train_for(movable=entry.movable), seed=seed)
-    if column.steps is not None:
-        budget = replace(budget, steps=column.steps, minutes=column.minutes)
+    setting, chosen, variant = cell.setting, recipe(recipe_name), VARIANTS[cell.variant]
+    if variant.settled:
+        raise ValueError(
+            f"{cell.variant} is settled: its option is gone, and its stored records are what there is"
+        )
+    collection = chosen.collection_for(setting.task, setting.observation)
+    plain = chosen.policy_for(variant.method)
+    budget = replace(chosen.train_for(setting.task, variant.method), seed=seed)
+    if setting.steps is not None:
+        budget = replace(budget, steps=setting.steps, minutes=setting.minutes)
     policy, train = variant.applied(plain, budget)
-    # a variant that the preset has by itself is the method, and shares its runs
-    changes_data = bool(variant.rough_camera or variant.expert)
-    is_method = (policy, train) == (plain, budget) and not changes_data
-    count = min(column.demonstrations, recipe.demonstrations)
-    name = "-".join(filter(None, (column.task, column.observation, str(count), column.budget)))
-    env_kwargs = {"observation": column.observation, **entry.options}
+    is_method = (policy, train) == (plain, budget) and not (variant.rough_camera or variant.expert)
     return Run(
-        name=f"{name}-{variant.method if is_method else cell.variant}-seed{seed}",
-        preset=preset_name,
-        column=column,
+        name=run_name(replace(cell, variant=variant.method) if is_method else cell, chosen, seed),
+        recipe=recipe_name,
+        setting=setting,
         method=variant.method,
         variant=cell.variant,
-        task=Task(entry.env_id, env_kwargs),
-        metric=entry.metric,
+        task=Task(collection.env_id, collection.env_kwargs),
+        metric=task_entry(setting.task).metric,
         policy=policy,
         train=train,
-        demonstrations=count,
-        perturbation=recipe.perturbation if entry.disturbed else 0.0,
-        episodes=recipe.episodes if episodes is None else episodes,
+        demonstrations=min(setting.demonstrations, collection.episodes),
+        perturbation=collection.perturbation,
+        episodes=chosen.episodes if episodes is None else episodes,
         expert=variant.expert,
         rough_camera=variant.rough_camera,
     )
 
 
-def plan(table: Table, preset_name: str, seeds: Iterable[int], episodes: int | None = None) -> list[Run]:
-    """The runs of a table, without doubles: all cells with the first seed, then with the next one."""
-    found = [resolve(cell, preset_name, seed, episodes) for seed in seeds for cell in table.cells]
+def plan(table: Table, recipe_name: str, seeds: Iterable[int], episodes: int | None = None) -> list[Run]:
+    """The runs of a table without duplicates and settled rows: all cells with the first seed, then the next one."""
+    cells = [cell for cell in table.cells if not VARIANTS[cell.variant].settled]
+    found = [resolve(cell, recipe_name, seed, episodes) for seed in seeds for cell in cells]
     return list({run.name: run for run in found}.values())
 
 
-def data_sets(planned: Sequence[Run]) -> Mapping[str, Run]:
+def data_sets(planned: Sequence[Run]) -> dict[str, Run]:
     """For every data set the run that needs most of it."""
     largest: dict[str, Run] = {}
     for run in planned:

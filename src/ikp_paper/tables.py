@@ -1,264 +1,282 @@
-"""Tables of `ikp reproduce`, rebuilt from its records: ours beside the paper's, and IKP against the best single space.
+"""The trained tables as data: the paper's, with its published results, and further ones of our own.
 
-`reproduction_tables("results")` is the markdown that the report and the README show; no figure is typed.
+A table has one column per setting and one row per variant of a method (`ikp_paper.variants`); a cell is trained once
+per seed. No recipe appears here: `ikp_paper.run` joins a cell with one.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import numpy as np
+from ikp.policies.config import PAPER_METHODS
 
-from ikp.demo.stages import differences
-from ikp.recipes import PRESETS, preset
-from ikp.rollouts.intervals import bootstrap_interval
-from ikp.rollouts.summary import count_of
-from ikp.tasks.registry import task_entry
-from ikp_paper.matrix import TABLES, Cell, Column, Table
-from ikp_paper.record import read_record, values_of
-from ikp_paper.run import resolve, result_path
-from ikp_paper.variants import VARIANTS
-
-SINGLE_SPACE = ("explicit", "implicit-cartesian", "implicit-joint")
-"""Methods that see actions in one space."""
-NOT_RUN = "not run"
-SEED_LIMIT = 20
-"""Seeds that are looked for."""
+PAPER = "Ganapathi et al., Implicit Kinematic Policies, ICRA 2022"
 
 
 @dataclass(frozen=True)
-class CellRecords:
-    """The finished runs of a cell, by seed; `outdated` if one is of another recipe than the preset's present one."""
+class Published:
+    """A result from the paper: mean and standard deviation over three seeds [%]."""
 
-    cell: Cell
-    records: Mapping[int, Mapping[str, Any]]
-    outdated: bool = False
+    mean: float
+    deviation: float
 
-    @property
-    def scores(self) -> np.ndarray:
-        """The metric of each seed, (seeds,), 0 to 1."""
-        return np.array([record["score"]["mean"] for record in self.records.values()])
-
-    @property
-    def episodes(self) -> int:
-        """Unseen episodes of all seeds together."""
-        return sum(len(record["episodes"]["success"]) for record in self.records.values())
-
-    def mean_training(self, key: str) -> float:
-        """`seconds` or `steps` of a training, the seeds' mean."""
-        return float(np.mean([record["training"][key] for record in self.records.values()]))
-
-    def together(self) -> dict[str, Any]:
-        """`success` and `within` of a summary (`ikp.rollouts.summary.summarize`), all seeds' episodes as one set.
-
-        Of tasks whose summaries have tolerances.
-        """
-        summaries = [record["summary"] for record in self.records.values()]
-        success = sum(summary["success"]["count"] for summary in summaries)
-        hits = {
-            name: sum(summary["within"][name]["count"] for summary in summaries)
-            for name in summaries[0]["within"]
-        }
-        within = {name: count_of(count, self.episodes) for name, count in hits.items()}
-        return {"success": count_of(success, self.episodes), "within": within}
-
-
-def cell_records(cell: Cell, results: Path, preset_name: str) -> CellRecords:
-    """Read what is finished of a cell."""
-    found, outdated = {}, False
-    for seed in range(SEED_LIMIT):
-        run = resolve(cell, preset_name, seed)
-        record = read_record(result_path(results, preset_name, run.name))
-        if record is not None:
-            found[seed] = record
-            wanted = {**run.settings(), "episodes": record["settings"]["episodes"]}  # --episodes is free
-            outdated |= bool(differences(record["settings"], json.loads(json.dumps(wanted))))
-    return CellRecords(cell, found, outdated)
-
-
-def ours(finished: CellRecords, seeds: int) -> str:
-    """`83.0 ± 2.1`, with the number of seeds where some are missing, or why there is no figure; `*` if outdated."""
-    if not finished.records:
-        return NOT_RUN
-    scores = 100 * finished.scores
-    spread = f" ± {scores.std(ddof=1):.1f}" if len(scores) > 1 else ""
-    missing = f" ({len(scores)} of {seeds} seeds)" if len(scores) < seeds else ""
-    return f"{scores.mean():.1f}{spread}{missing}{'*' if finished.outdated else ''}"
-
-
-def published(cell: Cell) -> str:
-    """`92.4 ± 2.6`, or nothing."""
-    return "" if cell.published is None else f"{cell.published[0]:.1f} ± {cell.published[1]:.1f}"
-
-
-def column_title(column: Column, preset_name: str) -> str:
-    """Task, observation and demonstrations; what the preset has instead where it has fewer."""
-    most = preset(preset_name).demonstrations
-    count = f"{column.demonstrations} demonstrations"
-    if most < column.demonstrations:
-        count += f", here {most}"
-    budget = (
-        f", {column.minutes:g} min" if column.minutes else f", {column.steps} steps" if column.steps else ""
-    )
-    return f"{task_entry(column.task).title} ({column.observation}, {count}{budget})"
-
-
-def table_rows(table: Table, results: Path, preset_name: str) -> list[list[str]]:
-    """Heading and rows of a table as text."""
-    seeds = preset(preset_name).seeds
-    with_paper = [column in table.published for column in table.columns]
-    head = ["method"]
-    for column, paper in zip(table.columns, with_paper, strict=True):
-        head += [column_title(column, preset_name)] + (["paper"] if paper else [])
-    rows = [head]
-    for variant in table.variants:
-        row = [VARIANTS[variant].title]
-        for column, paper in zip(table.columns, with_paper, strict=True):
-            cell = table.cell(column, variant)
-            row += [ours(cell_records(cell, results, preset_name), seeds)] + (
-                [published(cell)] if paper else []
-            )
-        rows.append(row)
-    return rows
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.deviation:.1f}"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """IKP against the single space with the best mean in the same setting, on the same episodes.
+class Setting:
+    """A table's column: the conditions under which its methods are compared.
 
     Attributes:
-        column: the setting.
-        rival: the best single space, chosen by these very results, which favours it.
-        seeds: trainings of each.
-        difference: IKP's mean minus the rival's, -1 to 1.
-        interval: 95 %, bootstrap over trainings and episodes; over episodes alone with a single training.
+        task: name of a registered task (`ikp.tasks`).
+        demonstrations: how many a policy is trained on; a small recipe may have fewer.
+        observation: `pixels` or `state`.
+        steps: optimiser steps; the recipe's if not given.
+        minutes: training time instead of steps; such a result depends on the machine.
     """
 
-    column: Column
-    rival: str
-    seeds: int
-    difference: float
-    interval: tuple[float, float]
+    task: str
+    demonstrations: int
+    observation: str = "pixels"
+    steps: int | None = None
+    minutes: float | None = None
+
+    @property
+    def budget(self) -> str:
+        """The training's length in file names: `4000steps`, `10min`, or empty where the recipe decides."""
+        if self.minutes is not None:
+            return f"{self.minutes:g}min"
+        return "" if self.steps is None else f"{self.steps}steps"
 
 
-def compare(table: Table, column: Column, results: Path, preset_name: str) -> Comparison | None:
-    """The comparison in one column; None where IKP or every single space lacks finished runs of common seeds."""
-    found = {
-        variant: cell_records(table.cell(column, variant), results, preset_name)
-        for variant in table.variants
-        if variant == "ikp" or variant in SINGLE_SPACE
-    }
-    rivals = [name for name in found if name != "ikp" and found[name].records]
-    if "ikp" not in found or not rivals:
-        return None
-    rival = max(rivals, key=lambda name: found[name].scores.mean())
-    paired = paired_difference(found["ikp"], found[rival])
-    return None if paired is None else Comparison(column, rival, *paired)
+@dataclass(frozen=True)
+class Cell:
+    """One result of a table; `variant` is a key of `ikp_paper.variants.VARIANTS`."""
+
+    setting: Setting
+    variant: str
+    published: Published | None = None
 
 
-def paired_difference(
-    first: CellRecords,
-    second: CellRecords,
-    values: Callable[[Mapping[str, Any]], np.ndarray] = values_of,
-) -> tuple[int, float, tuple[float, float]] | None:
-    """How far one cell is ahead of another, over the seeds that both have and the same episodes.
+@dataclass(frozen=True)
+class Table:
+    """Settings by variants.
 
-    Args:
-        values: of every episode of a record, (episodes,), 0 to 1; the task's metric if not given.
-
-    Returns:
-        Common seeds, the mean difference and its interval as in `Comparison`; None without a common seed.
-
-    Raises:
-        ValueError: the two met other episodes.
+    Attributes:
+        title: heading.
+        source: where the published results are from; empty for a table of our own.
+        settings, variants: columns and rows.
+        published: the paper's results of a column, in the order of `variants`.
     """
-    common = sorted(set(first.records) & set(second.records))
-    if not common:
-        return None
-    pairs = [_difference(first.records[seed], second.records[seed], values) for seed in common]
-    differences = np.stack(pairs)
-    return len(common), float(differences.mean()), bootstrap_interval(differences)
+
+    title: str
+    source: str
+    settings: tuple[Setting, ...]
+    variants: tuple[str, ...]
+    published: Mapping[Setting, tuple[Published, ...]] = field(default_factory=dict)
+
+    def cell(self, setting: Setting, variant: str) -> Cell:
+        """The cell in a column and a row."""
+        published = dict(zip(self.variants, self.published.get(setting, ()), strict=False))
+        return Cell(setting, variant, published.get(variant))
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells, column by column."""
+        return [self.cell(setting, variant) for setting in self.settings for variant in self.variants]
 
 
-def _difference(
-    first: Mapping[str, Any], second: Mapping[str, Any], values: Callable[[Mapping[str, Any]], np.ndarray]
-) -> np.ndarray:
-    """Episode by episode; ValueError where the two met other episodes."""
-    a, b = values(first), values(second)
-    if first["episodes"]["first_seed"] != second["episodes"]["first_seed"] or len(a) != len(b):
-        names = [record["run"]["name"] for record in (first, second)]
-        raise ValueError(f"{names[0]} and {names[1]} were evaluated on other episodes: run one of them again")
-    return a - b
+def _published(*results: tuple[float, float]) -> tuple[Published, ...]:
+    return tuple(Published(mean, deviation) for mean, deviation in results)
 
 
-def comparison_rows(table: Table, results: Path, preset_name: str) -> list[list[str]]:
-    """Heading and one row per column that can be compared; only the heading if there is none."""
-    rows = [["setting", "best single space", "IKP minus it, points", "95 % interval", "seeds"]]
-    for column in table.columns:
-        found = compare(table, column, results, preset_name)
-        if found is not None:
-            low, high = (100 * bound for bound in found.interval)
-            rows.append(
-                [
-                    column_title(column, preset_name),
-                    VARIANTS[found.rival].title,
-                    f"{100 * found.difference:+.1f}",
-                    f"{low:+.1f} to {high:+.1f}",
-                    str(found.seeds),
-                ]
-            )
-    return rows
+SWEEPING, FLIPPING = Setting("sweeping", 1000), Setting("flipping", 1000)
+SWEEPING_MISCALIBRATED = Setting("sweeping-miscalibrated", 1000)
+INSERTION_100, INSERTION_1000 = Setting("insertion", 100), Setting("insertion", 1000)
+
+TABLES: dict[str, Table] = {
+    "table1": Table(
+        "Table I: one action space or both",
+        f"{PAPER}, Table I",
+        (SWEEPING, FLIPPING),
+        ("implicit-cartesian", "implicit-joint", "ikp"),
+        {
+            SWEEPING: _published((79.4, 2.1), (44.3, 3.2), (85.9, 1.5)),
+            FLIPPING: _published((38.6, 5.2), (98.4, 1.4), (97.5, 1.2)),
+        },
+    ),
+    "table2": Table(
+        "Table II: miscalibrated joint encoders",
+        f"{PAPER}, Table II",
+        (SWEEPING_MISCALIBRATED, INSERTION_100, INSERTION_1000),
+        PAPER_METHODS,
+        {
+            SWEEPING_MISCALIBRATED: _published(
+                (38.2, 3.4), (40.3, 4.6), (3.1, 2.2), (46.3, 1.8), (84.5, 1.2)
+            ),
+            INSERTION_100: _published((73.8, 4.3), (72.4, 3.8), (0.0, 0.0), (82.3, 2.9), (88.8, 3.4)),
+            INSERTION_1000: _published((74.2, 2.5), (75.4, 2.8), (0.0, 0.0), (85.2, 3.1), (92.4, 2.6)),
+        },
+    ),
+    "state": Table(
+        "Insertion from object poses: equal steps and equal time",
+        "",
+        (
+            Setting("insertion", 100, "state", steps=2000),
+            Setting("insertion", 1000, "state", steps=2000),
+            Setting("insertion", 1000, "state", steps=100_000, minutes=2),
+        ),
+        (*PAPER_METHODS, *(f"{method}-still" for method in PAPER_METHODS)),
+    ),
+    "sweeping": Table(
+        "Sweeping after 20 minutes of training",
+        "",
+        (Setting("sweeping", 1000, steps=100_000, minutes=20),),
+        (
+            "implicit-cartesian",
+            "implicit-joint",
+            "ikp",
+            "implicit-cartesian-damped-gradient",
+            "implicit-joint-damped-gradient",
+            "ikp-damped-gradient",
+        ),
+    ),
+    "recipe": Table(
+        "The choices of the recipe one at a time: insertion from pixels after 750 steps",
+        "",
+        (Setting("insertion", 1000, steps=750),),
+        (
+            "ikp",
+            "ikp-coarse-gripper",
+            "ikp-adamw",
+            "ikp-half-rates",
+            "ikp-double-rates",
+            "ikp-no-average",
+            "ikp-uniform-negatives",
+            "ikp-damped-gradient",
+            "ikp-exact-prefix",
+            "ikp-wide",
+            "ikp-beam",
+            "ikp-two-frames",
+            "ikp-fine-stem",
+            "ikp-coarse-stem",
+            "ikp-fine-layer",
+            "ikp-coordinates",
+            "ikp-few-keypoints",
+            "ikp-slim-encoder",
+            "ikp-pool-encoder",
+            "ikp-plain-features",
+            "ikp-shifts",
+            "ikp-bang-bang",
+            "implicit-joint",
+            "implicit-joint-coarse-gripper",
+            "explicit",
+            "explicit-coarse-gripper",
+            "explicit-adamw",
+            "explicit-bang-bang",
+            "ikp-image",
+            "ikp-image-coarse-gripper",
+        ),
+    ),
+    "rates": Table(
+        "Learning rates and the budget: insertion after 400, 750 and 1500 steps",
+        "",
+        tuple(Setting("insertion", 1000, steps=steps) for steps in (400, 750, 1500)),
+        (
+            "explicit",
+            "explicit-double-rates",
+            "implicit-joint",
+            "implicit-joint-double-rates",
+            "ikp",
+            "ikp-double-rates",
+            "ikp-image",
+            "ikp-image-double-rates",
+        ),
+    ),
+    "budget": Table(
+        "Steps of training: insertion with 100 demonstrations",
+        "",
+        (Setting("insertion", 100, steps=750), INSERTION_100, Setting("insertion", 100, steps=16_000)),
+        ("explicit", "implicit-joint", "ikp"),
+    ),
+    "image": Table(
+        "The image plane as a further action space: insertion after 750 steps",
+        "",
+        (Setting("insertion", 100, steps=750), Setting("insertion", 1000, steps=750)),
+        (
+            "explicit",
+            "implicit-joint",
+            "ikp",
+            "explicit-image",
+            "implicit-joint-image",
+            "ikp-image",
+            "ikp-image-labels-only",
+            "ikp-image-no-labels",
+            "ikp-image-goal-only",
+            "ikp-image-rough",
+            "ikp-image-rough-learned",
+        ),
+    ),
+    "time": Table(
+        "Success against training time: insertion after 1, 2 and 4 minutes, each with its own schedule",
+        "",
+        tuple(Setting("insertion", 1000, steps=100_000, minutes=minutes) for minutes in (1, 2, 4)),
+        ("explicit", "implicit-joint", "ikp", "ikp-image"),
+    ),
+    "moved": Table(
+        "Moved scenes as further demonstrations: insertion after 750 steps",
+        "",
+        (Setting("insertion", 100, steps=750),),
+        (
+            "explicit-still",
+            "explicit",
+            "implicit-joint-still",
+            "implicit-joint",
+            "ikp-still",
+            "ikp-turned",
+            "ikp",
+            "ikp-image-still",
+            "ikp-image",
+        ),
+    ),
+    "ablations": Table(
+        "Ablations after 750 steps: the residual, the observed poses and whose poses",
+        "",
+        (Setting("insertion", 100, steps=750), Setting("insertion", 1000, steps=750)),
+        (
+            "ikp",
+            "ikp-residual-none",
+            "ikp-residual-offset",
+            "ikp-residual-dense",
+            "ikp-no-observed-poses",
+            "ikp-tip-only",
+        ),
+    ),
+    "demonstrations": Table(
+        "Number of demonstrations, after 750 steps",
+        "",
+        tuple(Setting("insertion", count, steps=750) for count in (25, 50, 100, 250, 1000)),
+        ("explicit", "implicit-joint", "ikp"),
+    ),
+}
+
+FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "figure4": ("Figure 4: the expert's motion in joint and in Cartesian space", ("sweeping", "flipping")),
+    "figure5": (
+        "Figure 5: constant joint offsets become non-linear Cartesian errors",
+        ("sweeping-miscalibrated", "insertion"),
+    ),
+}
+"""Title and tasks of the figures that are drawn from demonstrations."""
+
+TARGETS = (*TABLES, *FIGURES)
+"""Arguments of `ikp-paper`."""
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text, the heading first, as a markdown table."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def presets_with_results(results: Path) -> list[str]:
-    """The presets that have finished runs, the largest one first."""
-    return [name for name in reversed(PRESETS) if any((results / "reproduce" / name).glob("*.json"))]
-
-
-def note(preset_name: str) -> str:
-    """What the figures of a preset are."""
-    recipe = preset(preset_name)
-    seeds = "one seed" if recipe.seeds == 1 else f"mean ± standard deviation over {recipe.seeds} seeds"
-    return (
-        f"Preset `{preset_name}`, {seeds}, {recipe.episodes} unseen episodes each, in percent: successful episodes "
-        "for insertion, the mean score for sweeping and flipping. The paper's figures are from its own simulator. "
-        "A * marks figures of an earlier state of the recipe."
-    )
-
-
-def reproduction_tables(
-    results: Path | str, preset_name: str | None = None, tables: Iterable[str] = ("table1", "table2")
-) -> str:
-    """Markdown of the tables with their paired comparisons.
-
-    Args:
-        results: folder with `reproduce/PRESET/*.json`.
-        preset_name: which recipe's; the largest one with results if not given.
-        tables: keys of `TABLES`.
-
-    Raises:
-        ValueError: an unknown preset, or a file that is no record.
-    """
-    results = Path(results)
-    if preset_name is None:
-        preset_name = next(iter(presets_with_results(results)), "standard")
-    parts = [note(preset_name)]
-    for name in tables:
-        table = TABLES[name]
-        parts.append(f"**{table.title}**")
-        parts.append(markdown(table_rows(table, results, preset_name)))
-        comparison = comparison_rows(table, results, preset_name)
-        if len(comparison) > 1:
-            parts.append("IKP against the best single action space, on the same episodes:")
-            parts.append(markdown(comparison))
-    return "\n\n".join(parts)
+def check_target(name: str) -> str:
+    """Return the name; raise ValueError with all targets for an unknown one."""
+    if name not in TARGETS:
+        raise ValueError(f"target is {name!r}: choose one of {', '.join(TARGETS)}")
+    return name

@@ -1,26 +1,26 @@
-"""What runs are expected to take, before any of them is finished."""
+"""Estimates of time and memory before any run is finished."""
 
 import json
 from itertools import pairwise
 
 import pytest
 
-from ikp_paper import reproduce
-from ikp_paper.estimates import BASE_MEMORY, collecting, fitting, memory_of
-from ikp_paper.matrix import Cell, Column
-from ikp_paper.queue import listing
-from ikp_paper.reproduce import default_jobs
+from ikp_paper import cli
+from ikp_paper.cli import default_jobs
+from ikp_paper.queue.estimates import BASE_MEMORY, collecting, fitting, memory_of
+from ikp_paper.queue.runner import listing
 from ikp_paper.run import Places, resolve
+from ikp_paper.tables import Cell, Setting
 
 GB = 1e9
 
 
-def run_of(task, count, observation="pixels", preset="standard"):
-    return resolve(Cell(Column(task, count, observation), "ikp"), preset, 0)
+def run_of(task, count, observation="pixels", recipe="standard"):
+    return resolve(Cell(Setting(task, count, observation), "ikp"), recipe, 0)
 
 
 def test_memory_follows_the_images():
-    sweeping, few = run_of("sweeping", 1000), run_of("sweeping", 1000, preset="quick")
+    sweeping, few = run_of("sweeping", 1000), run_of("sweeping", 1000, recipe="quick")
     assert 7 * GB < memory_of(sweeping) < 9 * GB
     assert memory_of(sweeping) - BASE_MEMORY == pytest.approx(5 * (memory_of(few) - BASE_MEMORY))
     sizes = [memory_of(run_of(task, 1000)) for task in ("insertion", "flipping", "sweeping")]
@@ -42,7 +42,7 @@ def test_default_jobs_are_no_more_than_cores_and_memory(monkeypatch):
     pages = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 1000 * GB}
     monkeypatch.setattr("os.sysconf", pages.get)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(reproduce, "usable_cores", lambda: 2)
+    monkeypatch.setattr(cli, "usable_cores", lambda: 2)
     assert default_jobs(planned) == 2
     pages["SC_PHYS_PAGES"] = 1.5 * memory_of(planned[0])
     assert default_jobs(planned) == 1

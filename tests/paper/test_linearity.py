@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ikp_paper.linearity import linearity, polyline_error
+from ikp_paper.figures.linearity import linearity, polyline_error
 
 TIME = np.linspace(0.0, 3.0, 31)
 BENT = np.stack([np.interp(TIME, [0, 1, 2, 3], [0, 1, -1, 0]), np.interp(TIME, [0, 1, 3], [2, 0, 1])], -1)

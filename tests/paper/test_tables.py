@@ -1,4 +1,4 @@
-"""Tables, comparisons and the report follow from the records alone."""
+"""Tables, comparisons and the report are made from records alone."""
 
 import json
 import re
@@ -7,43 +7,47 @@ import numpy as np
 import pytest
 
 from ikp.files import write_json
+from ikp.recipes import RECIPES
 from ikp.rollouts.intervals import bootstrap_interval
-from ikp_paper import trajectories
-from ikp_paper.figures import training_figure
-from ikp_paper.matrix import TABLES, Cell, Column
+from ikp.rollouts.summary import TOLERANCES, count_of, tolerance_name
+from ikp_paper.figures import trajectories
+from ikp_paper.figures.plots import time_figure, training_figure
+from ikp_paper.figures.trajectories import record_trajectories
 from ikp_paper.record import score_of
 from ikp_paper.report import write_reproduction
-from ikp_paper.run import resolve, result_path
-from ikp_paper.tables import (
-    cell_records,
+from ikp_paper.rows import (
     comparison_rows,
     markdown,
-    presets_with_results,
+    recipes_with_results,
     reproduction_tables,
     table_rows,
+    table_text,
 )
-from ikp_paper.trajectories import record_trajectories
+from ikp_paper.run import resolve, result_path, run_name
+from ikp_paper.statistics import CellRecords, cell_records
+from ikp_paper.tables import TABLES, Cell, Setting
 from ikp_paper.variants import VARIANTS
 
-INSERTION = Column("insertion", 100)
+INSERTION = Setting("insertion", 100)
 TABLE = TABLES["table2"]
 
 
-def record(results, variant, seed, successes, preset="standard", first=1_000_000):
+def record(results, variant, seed, successes, recipe="standard", first=1_000_000):
     """Store a finished run of which the first so many of 20 episodes succeed."""
-    run = resolve(Cell(INSERTION, variant), preset, seed)
+    run = resolve(Cell(INSERTION, variant), recipe, seed)
     success = [int(i < successes) for i in range(20)]
     episodes = [{"seed": first + i, "success": bool(hit), "info": {}} for i, hit in enumerate(success)]
     values = {
-        "run": {"name": run.name, "preset": preset, "task": "insertion", "variant": variant, "seed": seed},
+        "run": {"name": run.name, "recipe": recipe, "task": "insertion", "variant": variant, "seed": seed},
         "score": score_of("success", episodes),
         "training": {"steps": 20_000, "seconds": 60.0},
         "evaluation": {"seconds": 10.0},
         "settings": run.settings(),
+        "provenance": {"commit": "abc"},
         "curve": {"step": [1, 2], "seconds": [30.0, 60.0], "loss": [2.0, 1.0], "miss": [0.5, 0.2]},
         "episodes": {"first_seed": first, "success": success},
     }
-    return write_json(result_path(results, preset, run.name), values)
+    return write_json(result_path(results, recipe, run.name), values)
 
 
 def cells_of(rows, method):
@@ -68,7 +72,7 @@ def test_ours_stands_beside_the_papers(tmp_path):
     assert len(markdown(rows).splitlines()) == len(rows) + 1
 
 
-def test_figures_of_an_earlier_recipe_are_marked(tmp_path):
+def test_results_of_earlier_settings_are_marked(tmp_path):
     path = record(tmp_path, "ikp", 0, 18)
     stored = json.loads(path.read_text())
     stored["settings"]["episodes"] = 7
@@ -79,15 +83,21 @@ def test_figures_of_an_earlier_recipe_are_marked(tmp_path):
     assert "90.0 (1 of 3 seeds)*" in table_rows(TABLE, tmp_path, "standard")[-1]
 
 
-def test_figures_from_before_a_choice_of_the_policy_existed_are_not_marked(tmp_path):
-    path = record(tmp_path, "ikp", 0, 18)
-    stored = json.loads(path.read_text())
-    del stored["settings"]["policy"]["links"]
-    write_json(path, stored)
-    assert "90.0 (1 of 3 seeds)" in table_rows(TABLE, tmp_path, "standard")[-1]
+def test_settled_rows_are_shown_from_their_records_and_marked(tmp_path):
+    table = TABLES["moved"]
+    cell = table.cell(table.settings[0], "ikp-turned")
+    assert "no longer in the configuration" not in table_text(table, tmp_path, "standard")
+    stored = json.loads(record(tmp_path, "ikp", 0, 18).read_text())
+    stored["settings"]["settled"] = {"train": {"scene_shift": 0.0}}
+    name = run_name(cell, RECIPES["standard"])
+    write_json(result_path(tmp_path, "standard", name), stored)
+    text = table_text(table, tmp_path, "standard")
+    assert "| IKP, scenes turned, not shifted † | 90.0 (1 of 3 seeds) |" in text
+    assert "no longer in the configuration; measured with commit abc." in text
+    assert not cell_records(cell, tmp_path, "standard").outdated
 
 
-def test_a_small_preset_says_that_it_has_fewer_demonstrations(tmp_path):
+def test_a_small_recipe_says_that_it_has_fewer_demonstrations(tmp_path):
     heads = table_rows(TABLE, tmp_path, "quick")[0]
     assert "Insertion, miscalibrated (pixels, 1000 demonstrations, here 200)" in heads
     assert "Insertion, miscalibrated (pixels, 100 demonstrations)" in heads
@@ -111,16 +121,16 @@ def test_ikp_is_compared_with_the_best_single_space_on_common_seeds(tmp_path):
 def test_runs_on_other_episodes_are_not_compared(tmp_path):
     record(tmp_path, "ikp", 0, 18)
     record(tmp_path, "implicit-joint", 0, 12, first=5)
-    with pytest.raises(ValueError, match="evaluated on other episodes"):
+    with pytest.raises(ValueError, match="evaluated on different episodes"):
         comparison_rows(TABLE, tmp_path, "standard")
 
 
-def test_the_largest_preset_with_results_is_shown(tmp_path):
-    assert "Preset `standard`" in reproduction_tables(tmp_path)
-    record(tmp_path, "ikp", 0, 18, preset="quick")
-    assert presets_with_results(tmp_path) == ["quick"]
+def test_the_largest_recipe_with_results_is_shown(tmp_path):
+    assert "Recipe `standard`" in reproduction_tables(tmp_path)
+    record(tmp_path, "ikp", 0, 18, recipe="quick")
+    assert recipes_with_results(tmp_path) == ["quick"]
     text = reproduction_tables(tmp_path)
-    assert "Preset `quick`, one seed" in text
+    assert "Recipe `quick`, one seed" in text
     assert "| IKP (joints + link poses) | not run | 84.5 ± 1.2 | 90.0 | 88.8 ± 3.4 |" in text
     assert "Table I:" in text
 
@@ -132,7 +142,7 @@ def test_scores_have_their_own_interval():
     low, high = score["interval_95"]
     assert 0.25 < low < 0.4
     assert 0.6 < high < 0.75
-    with pytest.raises(ValueError, match="no 'score' at the end of episode 3"):
+    with pytest.raises(ValueError, match="is 'score', and its info at the end of episode 3 does not have it"):
         score_of("score", [{"seed": 3, "success": True, "info": {}}])
 
 
@@ -182,12 +192,13 @@ def test_trainings_that_were_validated_once_have_no_learning_curve(tmp_path):
 
 @pytest.mark.filterwarnings("error")
 def test_the_legend_of_many_methods_lies_below_their_curves(tmp_path):
-    for variant in VARIANTS:
+    variants = [name for name, variant in VARIANTS.items() if not variant.settled]
+    for variant in variants:
         record(tmp_path, variant, 0, 10)
-    made = training_figure("all", [cell_records(Cell(INSERTION, v), tmp_path, "standard") for v in VARIANTS])
+    made = training_figure("all", [cell_records(Cell(INSERTION, v), tmp_path, "standard") for v in variants])
     made.savefig(tmp_path / "figure.png")
     (legend,) = made.legends
-    assert len(legend.get_texts()) == len(VARIANTS)
+    assert len(legend.get_texts()) == len(variants)
     for ax in made.axes:
         lines, box = ax.get_tightbbox(), ax.get_window_extent()
         assert legend.get_window_extent().y1 <= lines.y0
@@ -209,3 +220,22 @@ def test_the_experts_motion_shows_the_offsets(tmp_path, monkeypatch):
     assert record_trajectories("insertion", tmp_path / "results", tmp_path / "out") == path
     page = write_reproduction(tmp_path / "report", tmp_path / "results", "standard")
     assert (page.parent / "figures" / "figure5-insertion.png").stat().st_size > 20_000
+
+
+def test_success_over_time_puts_the_seeds_together():
+    def finished(seconds, hits):
+        shares = [count_of(hit, 20) for hit in hits]
+        records = {
+            seed: {
+                "training": {"seconds": seconds + seed},
+                "episodes": {"success": [1] * 20},
+                "summary": {"success": share, "within": {tolerance_name(t): share for t in TOLERANCES}},
+            }
+            for seed, share in enumerate(shares)
+        }
+        return CellRecords(TABLES["time"].cells[0], records)
+
+    drawn = time_figure({"ikp": [finished(60, [10]), finished(119, [18, 14, 16])]})
+    line = drawn.axes[0].lines[0]
+    assert line.get_xdata() == pytest.approx([1.0, 2.0])
+    assert line.get_ydata() == pytest.approx([50.0, 80.0])

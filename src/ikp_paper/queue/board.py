@@ -1,4 +1,4 @@
-"""Progress of a matrix on the terminal: one bar with the time left, and a line for each run in work."""
+"""Progress on the terminal: one bar with the time left, and a line for each running run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tqdm import tqdm
 
 SECONDS_ON_TERMINAL, SECONDS_IN_FILE = 2.0, 60.0
 LINES = 16
-"""Most runs that have a line of their own."""
+"""Largest number of runs with a line of their own."""
 
 
 class Board:
-    """A bar over expected seconds of work; where the output is no terminal, everything is on its line.
+    """A bar over expected seconds of work; if the output is not a terminal, the runs are listed on the same line.
 
     Args:
-        total, done: expected seconds of all runs, and of what is done.
+        total, done: expected seconds of all runs, and of the part that is done.
     """
 
     def __init__(self, total: float, done: float) -> None:
@@ -38,11 +38,11 @@ class Board:
         self._bar.close()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._bar.write(text)
 
     def show(self, total: float, done: float, words: str, states: Mapping[str, str]) -> None:
-        """Update: expected seconds, words before the bar, and the state of each run in work."""
+        """Update the expected seconds, the words before the bar, and the state of each running run."""
         self._bar.total, self._bar.n = total, done
         self._bar.set_description_str(words, refresh=False)
         lines = [f"{name}: {state}" for name, state in states.items()]

@@ -1,4 +1,4 @@
-"""Works through a matrix of runs: what is finished is skipped, what was interrupted continues."""
+"""Works through planned runs: skips finished ones, continues interrupted ones, reports failures."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ikp.locks import is_locked
-from ikp_paper.board import Board
-from ikp_paper.estimates import collecting, duration, expected
 from ikp_paper.execute import Standing, ensure_data, standing
-from ikp_paper.executors import Executor
+from ikp_paper.queue.board import Board
+from ikp_paper.queue.estimates import collecting, duration, expected
+from ikp_paper.queue.executor import Executor
 from ikp_paper.record import read_record
 from ikp_paper.run import Places, Run, data_sets
 
 POLL = 0.5
-"""Seconds between two looks at the runs."""
+"""Seconds between two checks of the runs."""
 
 
 def records_of(planned: Sequence[Run], places: Places) -> list[dict[str, Any]]:
@@ -25,7 +25,7 @@ def records_of(planned: Sequence[Run], places: Places) -> list[dict[str, Any]]:
 
 
 def standings_of(planned: Sequence[Run], places: Places) -> dict[str, Standing]:
-    """How far every run is, by name.
+    """Progress of every run, by name.
 
     Raises:
         ValueError: a finished run was made with other settings.
@@ -34,15 +34,15 @@ def standings_of(planned: Sequence[Run], places: Places) -> dict[str, Standing]:
 
 
 class Runner:
-    """One pass over a matrix.
+    """One pass over planned runs.
 
-    Several runners, in several processes, may share the folders: each run is done by one of them, and one that
-    has nothing left to start waits for the others' runs, to take them over if they are given up.
+    Several runners, in several processes, may share the folders. Each run is executed by one of them; a runner that
+    has nothing left to start waits for the runs of the others and takes over those that they give up.
 
     Args:
         planned: the runs, in the order in which they are started.
-        places: where they live.
-        executor: what executes them.
+        places: their folders.
+        executor: executes them.
         workers: processes that collect demonstrations; all cores if not given.
     """
 
@@ -57,11 +57,11 @@ class Runner:
         """Work until every run is finished or has failed.
 
         Returns:
-            The errors of failed runs by name; the others have their records.
+            Errors of failed runs by name.
 
         Raises:
             ValueError: a finished run was made with other settings; nothing is started then.
-            KeyboardInterrupt: Ctrl-C; the same again continues.
+            KeyboardInterrupt: Ctrl-C; another call continues.
         """
         standings = standings_of(self.planned, self.places)
         pending = [run for run in self.planned if not standings[run.name].finished]
@@ -75,7 +75,7 @@ class Runner:
         return self.failed
 
     def _with_data(self, pending: Sequence[Run]) -> list[Run]:
-        """The runs whose demonstrations are there, after collecting them."""
+        """Collect missing demonstrations; return the runs that have theirs."""
         for name, largest in data_sets(pending).items():
             print(f"demonstrations {name}: {largest.demonstrations}", flush=True)
             try:
@@ -107,7 +107,7 @@ class Runner:
 
     def _start(self, pending: list[Run]) -> None:
         for run in list(pending):
-            if self.places.result(run).exists():  # another runner's, since
+            if self.places.result(run).exists():  # another runner finished it in the meantime
                 pending.remove(run)
             elif self.executor.has_room() and not is_locked(self.places.lock(run)):
                 pending.remove(run)
@@ -125,11 +125,11 @@ class Runner:
             for name, run in self._running.items()
         }
         if waiting:
-            states["waiting"] = "another process works on what is left"
+            states["waiting"] = "another process executes the remaining runs"
         board.show(total, done, words, states)
 
     def _progress(self, standings: Mapping[str, Standing]) -> tuple[float, float, int]:
-        """Expected seconds of all runs and of what is done, and the number of finished runs."""
+        """Expected seconds of all runs and of the part that is done, and the number of finished runs."""
         records = records_of(self.planned, self.places)
         times = {run.name: expected(run, records) for run in self.planned}
         total = sum(time.total for time in times.values())
@@ -137,7 +137,7 @@ class Runner:
 
 
 def listing(planned: Sequence[Run], places: Places, jobs: int, workers: int) -> str:
-    """Every run with its state and the time that it is expected to take; `workers` collect demonstrations."""
+    """Every run with its expected time and progress, and the time for all; `workers` processes collect."""
     records, standings = records_of(planned, places), standings_of(planned, places)
     width = max((len(run.name) for run in planned), default=0)
     lines, left = [], 0.0

@@ -1,4 +1,4 @@
-"""How simple a motion is in a space: how far it is from a few straight pieces (paper, Sec. V and Figure 4)."""
+"""Simplicity of a motion in a space: its distance from a polyline of a few pieces (paper, Sec. V and Figure 4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PIECES = 6
 def polyline_error(
     time: Float[np.ndarray, "points"], values: Float[np.ndarray, "points channels"], pieces: int = PIECES
 ) -> float:
-    """What the best polyline through `pieces` + 1 points of a motion leaves of it.
+    """Distance of a motion from the best polyline through `pieces` + 1 of its points.
 
     Args:
         time: rising.
@@ -22,8 +22,7 @@ def polyline_error(
         pieces: straight pieces, at least 1.
 
     Returns:
-        Root mean square distance from the polyline, as a share of that from the motion's mean; 0 for a motion that
-        stands still.
+        Root mean square distance from the polyline, as a share of that from the motion's mean; 0 without a motion.
 
     Raises:
         ValueError: fewer than 2 points, or no piece.
@@ -44,7 +43,7 @@ def polyline_error(
 def _straight_costs(
     time: Float[np.ndarray, "points"], values: Float[np.ndarray, "points channels"]
 ) -> Float[np.ndarray, "points points"]:
-    """Squared distance of the points between i and j from the straight line between those two; infinite for j < i."""
+    """Squared distance of the points between i and j from the line between those two; infinite for j < i."""
     count = len(time)
     cost = np.full((count, count), np.inf)
     np.fill_diagonal(cost, 0.0)
@@ -57,7 +56,7 @@ def _straight_costs(
 
 
 def linearity(recorded: Mapping[str, Any]) -> dict[str, float]:
-    """Mean `polyline_error` over the recorded episodes (`ikp_paper.trajectories`), in joints and at the tips."""
+    """Mean `polyline_error` over episodes of `ikp_paper.figures.trajectories`, in joints and at the tips."""
     errors: dict[str, list[float]] = {"joints": [], "tip": []}
     for episode in recorded["episodes"]:
         time = np.array(episode["time"])

@@ -1,4 +1,4 @@
-"""Figures of `ikp reproduce`, drawn from its records alone."""
+"""Plots of experts' motions, learning curves and success, drawn from stored records."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ikp.demo.plots import COLORS, figure, styled, success_curve
-from ikp_paper.linearity import PIECES, linearity
-from ikp_paper.tables import CellRecords
+from ikp_paper.figures.linearity import PIECES, linearity
+from ikp_paper.statistics import CellRecords
 from ikp_paper.variants import VARIANTS
 
 LEGEND_COLUMNS = 3
@@ -19,14 +19,14 @@ PALETTE = ("#1668a8", "#d9730d", "#3f8f5f", "#8d6cab", "#e0a526", "#b0578d", "#6
 CURVES = (("miss", "Large misses on held-out frames", "share of frames [%]", 100.0),
           ("joint_deg_median", "Median joint error on held-out frames", "largest joint [deg]", 1.0),
           ("loss", "Training loss", "loss, in units of the method", 1.0))  # fmt: skip
-"""Key in a record's curve, title, unit and factor."""
+"""Key in a record's curve, title, axis label and factor."""
 
 
 @styled
 def expert_figure(title: str, recorded: Mapping[str, Any]) -> Figure:
-    """An expert's motion in joint and in Cartesian space: one episode in full colour, further ones behind it.
+    """An expert's motion in joint and Cartesian space: one episode in full colour, further ones behind it.
 
-    The titles say how far it is from a few straight pieces in each space (`ikp_paper.linearity`).
+    The titles give its distance from a polyline of a few pieces in each space (`ikp_paper.figures.linearity`).
     """
     made, axes = figure(10.5, 4.3, 1, 2)
     made.suptitle(title, x=0.01, ha="left", fontsize=12)
@@ -44,7 +44,7 @@ def expert_figure(title: str, recorded: Mapping[str, Any]) -> Figure:
 
 @styled
 def offset_figure(title: str, recorded: Mapping[str, Any]) -> Figure:
-    """What constant joint offsets do: parallel curves in joint space, a changing error in Cartesian space."""
+    """Effect of constant joint offsets: parallel curves in joint space, a changing error in Cartesian space."""
     made, axes = figure(10.5, 8.2, 2, 2)
     made.suptitle(title, x=0.01, ha="left", fontsize=12)
     (joint_ax, joint_error_ax), (tip_ax, tip_error_ax) = axes
@@ -104,7 +104,7 @@ def _finish(joint_ax: Axes, tip_ax: Axes) -> None:
 
 @styled
 def training_figure(title: str, finished: Sequence[CellRecords]) -> Figure:
-    """Learning curves of a column's methods over training time: thin lines for seeds, a thick one for the first.
+    """Learning curves of a column's methods over training time; the first seed's line is thick.
 
     Args:
         title: of the figure.
@@ -130,16 +130,16 @@ def training_figure(title: str, finished: Sequence[CellRecords]) -> Figure:
 
 
 def has_curve(finished: CellRecords) -> bool:
-    """Whether a training of the cell was validated more than once; a short one is at its end alone."""
+    """Whether a training of the cell was validated more than once; short ones are validated only at the end."""
     return any(len(record["curve"].get("step", ())) > 1 for record in finished.records.values())
 
 
 @styled
 def demonstrations_figure(finished: Mapping[str, Sequence[CellRecords]]) -> Figure:
-    """The metric over the number of demonstrations: every seed a dot, a line through the means.
+    """The metric over the number of demonstrations: a dot per seed, a line through the means.
 
     Args:
-        finished: per variant the cells with finished runs.
+        finished: cells with finished runs, by variant.
     """
     made, axes = figure(6.5, 4.2)
     ax = axes[0, 0]
@@ -160,10 +160,10 @@ def demonstrations_figure(finished: Mapping[str, Sequence[CellRecords]]) -> Figu
 
 
 def time_figure(finished: Mapping[str, Sequence[CellRecords]]) -> Figure:
-    """Success over training minutes, all seeds' episodes together: every point is trainings of their own.
+    """Success over training minutes, for the episodes of all seeds together; every point has its own trainings.
 
     Args:
-        finished: per variant the cells with finished runs.
+        finished: cells with finished runs, by variant.
     """
     curves = {
         variant: [
@@ -171,7 +171,7 @@ def time_figure(finished: Mapping[str, Sequence[CellRecords]]) -> Figure:
         ]
         for variant, cells in finished.items()
     }
-    return success_curve(curves)
+    return success_curve(curves, {variant: VARIANTS[variant].title for variant in finished})
 
 
 def _color(variant: str) -> str:

@@ -1,4 +1,4 @@
-"""Motions of the scripted experts in joint and in Cartesian space: what Figures 4 and 5 of the paper show."""
+"""Motions of the scripted experts in joint and Cartesian space, for Figures 4 and 5 of the paper."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ikp.data import load_dataset
 from ikp.files import write_json
 from ikp.kinematics import Robot, forward_kinematics
 from ikp.locks import lock
-from ikp.provenance import origin
+from ikp.provenance import provenance
 from ikp.rollouts.collect import collect
 from ikp.runs import Task
 from ikp.tasks.registry import task_entry
 
 EPISODES = 4
 MOST_POINTS = 60
-"""Points of time that are kept of an episode."""
+"""Largest number of times that are kept of an episode."""
 
 
 def trajectory_path(results: Path, task: str) -> Path:
@@ -28,10 +28,10 @@ def trajectory_path(results: Path, task: str) -> Path:
 
 
 def record_trajectories(task_name: str, results: Path, out: Path) -> Path:
-    """Record some episodes of a task's expert, unless they are there already; returns the file.
+    """Record some episodes of a task's expert unless the file exists; return its path.
 
     The file holds, per episode, `time` [s], `q_measured` (time, dof) [rad or m], and the tips' positions in the
-    robot's base frame (time, tips, 3) [m], `position_seen` by nominal kinematics of the measured joints and
+    robot's base frame (time, tips, 3) [m]: `position_seen` by nominal kinematics of the measured joints, and
     `position_true` with the joints' true offsets `q_offset` (dof,).
 
     Raises:
@@ -44,12 +44,12 @@ def record_trajectories(task_name: str, results: Path, out: Path) -> Path:
             task = Task(entry.env_id, {"observation": "state", **entry.options})
             data = out / "data" / f"{task_name}-trajectories"
             collect(task.env_id, data, EPISODES, env_kwargs=task.env_kwargs, workers=1, task=task_name)
-            write_json(path, {**trajectories(data, task), "origin": origin()})
+            write_json(path, {**trajectories(data, task), "provenance": provenance()})
     return path
 
 
 def trajectories(data: Path, task: Task) -> dict[str, Any]:
-    """The motions in a data set of a task, as plain JSON values; see `record_trajectories`."""
+    """The motions in a data set of a task as plain JSON values; see `record_trajectories`."""
     demonstrations, robot = load_dataset(data, cameras=[]), task.robot()
     q_offset = torch.tensor(task.true_offsets(), dtype=torch.float64)
     joints = list(demonstrations.spec.joint_dims)

@@ -1,4 +1,4 @@
-"""A matrix of tiny runs on the toy task, for tests that kill its runner; processes import this module by name."""
+"""Tiny runs on the toy task, for tests that kill their runner; processes import this module by name."""
 
 import multiprocessing
 import sys
@@ -10,14 +10,14 @@ import gymnasium
 from toy_task import ToyEnv, ToyExpert
 from tqdm import tqdm
 
-from ikp.policies import PolicyConfig
+from ikp.policies.config import PolicyConfig, SearchConfig
 from ikp.runs import Task
 from ikp.tasks import TaskEntry, register_task
 from ikp.training.config import TrainConfig
-from ikp_paper.executors import PRELOADED, LocalExecutor
-from ikp_paper.matrix import Column
-from ikp_paper.queue import Runner
+from ikp_paper.queue.local import PRELOADED, LocalExecutor
+from ikp_paper.queue.runner import Runner
 from ikp_paper.run import Places, Run
+from ikp_paper.tables import Setting
 
 TRAIN = TrainConfig(
     steps=60, batch_size=8, validate_every=20, checkpoint_every=5, log_every=10, held_out=0.25, threads=1
@@ -44,15 +44,15 @@ register_task(
 
 
 def run_of(width, seed, **changes):
-    """A run of the matrix: an implicit policy of some width without a robot."""
-    policy = PolicyConfig(action_space="raw", residual=(), width=width, blocks=1, negatives=4, grid=8)
+    """A run of an implicit policy of some width without a robot."""
+    policy = PolicyConfig(action_space="raw", width=width, blocks=1, negatives=4, search=SearchConfig(grid=8))
     described = {
         "name": f"toy-width{width}-seed{seed}",
-        "preset": "tiny",
-        "column": Column("insertion", DEMONSTRATIONS, "state"),
+        "recipe": "tiny",
+        "setting": Setting("insertion", DEMONSTRATIONS, "state"),
         "method": "raw",
         "variant": "raw",
-        "task": Task("tiny_matrix:test/BlindToy-v0", {"duration": 0.002}),
+        "task": Task("tiny_runs:test/BlindToy-v0", {"duration": 0.002}),
         "metric": "success",
         "policy": policy,
         "train": TrainConfig(**{**TRAIN.to_json(), "seed": seed}),
@@ -63,7 +63,7 @@ def run_of(width, seed, **changes):
     return Run(**{**described, **changes})
 
 
-MATRIX = [run_of(8, 0), run_of(16, 0), run_of(8, 1)]
+RUNS = [run_of(8, 0), run_of(16, 0), run_of(8, 1)]
 
 
 def places_in(root):
@@ -74,14 +74,14 @@ def work_through(root, jobs):
     """A runner's whole process; forked from a server that has imported everything, it forks its runs in turn."""
     tqdm.monitor_interval = 0  # no thread
     places = places_in(root)
-    failed = Runner(MATRIX, places, LocalExecutor(places, jobs, 1, start_method="fork"), workers=1).run()
+    failed = Runner(RUNS, places, LocalExecutor(places, jobs, 1, start_method="fork"), workers=1).run()
     sys.exit(1 if failed else 0)
 
 
 def start_runner(root, jobs=2):
-    """A process that works through the matrix."""
+    """Start a process that works through the runs."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ikp_paper.queue", *PRELOADED])
+    context.set_forkserver_preload(["ikp_paper.queue.runner", *PRELOADED])
     process = context.Process(target=work_through, args=(root, jobs))
     process.start()
     return process

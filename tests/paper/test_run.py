@@ -1,4 +1,4 @@
-"""The run matrix holds the paper's cells, gives every method the same recipe, and shares what tables have in common."""
+"""Tables hold the paper's cells; their runs give every method the same recipe and are shared between tables."""
 
 from dataclasses import replace
 
@@ -7,19 +7,24 @@ import pytest
 from ikp import runs
 from ikp.data import load_dataset
 from ikp.policies import make_policy
-from ikp.policies.config import METHODS
+from ikp.policies.config import METHODS, PAPER_METHODS
 from ikp.policies.policy import batch_to
-from ikp.recipes import METHOD_NAMES, PRESETS, preset
+from ikp.recipes import RECIPES, recipe
 from ikp.runs import task_of_data
 from ikp.tasks import registered_tasks
 from ikp.training.trainer import train
+from ikp_paper.cli import Reproduce
 from ikp_paper.execute import rough_cameras
-from ikp_paper.matrix import TABLES, TARGETS, Cell, Column, check_target
-from ikp_paper.reproduce import Reproduce
 from ikp_paper.run import data_sets, plan, resolve
+from ikp_paper.tables import TABLES, TARGETS, Cell, Published, Setting, check_target
 from ikp_paper.variants import ROUGH_METRES, VARIANTS
 
 TASKS = [entry.name for entry in registered_tasks() if entry.env_id.startswith("ikp/")]
+
+
+def runnable(table):
+    """The rows that are not settled."""
+    return [variant for variant in table.variants if not VARIANTS[variant].settled]
 
 
 def test_the_papers_tables_are_21_cells_and_63_trainings():
@@ -29,41 +34,41 @@ def test_the_papers_tables_are_21_cells_and_63_trainings():
     assert all(cell.published is not None for table in tables for cell in table.cells)
 
 
-def test_the_abstracts_figures_are_in_the_tables():
-    assert TABLES["table1"].cell(Column("sweeping", 1000), "ikp").published == (85.9, 1.5)
-    assert TABLES["table1"].cell(Column("flipping", 1000), "ikp").published == (97.5, 1.2)
-    assert TABLES["table2"].cell(Column("insertion", 1000), "ikp").published == (92.4, 2.6)
+def test_the_abstracts_results_are_in_the_tables():
+    assert TABLES["table1"].cell(Setting("sweeping", 1000), "ikp").published == Published(85.9, 1.5)
+    assert TABLES["table1"].cell(Setting("flipping", 1000), "ikp").published == Published(97.5, 1.2)
+    assert TABLES["table2"].cell(Setting("insertion", 1000), "ikp").published == Published(92.4, 2.6)
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_are_well_formed(name):
     table = TABLES[name]
     assert all(len(figures) == len(table.variants) for figures in table.published.values())
-    assert set(table.published) <= set(table.columns)
-    assert {column.task for column in table.columns} <= set(TASKS)
-    assert bool(table.source) == bool(table.published), "a published figure has its source"
-    assert {VARIANTS[variant].method for variant in table.variants} <= set(METHOD_NAMES)
+    assert set(table.published) <= set(table.settings)
+    assert {setting.task for setting in table.settings} <= set(TASKS)
+    assert bool(table.source) == bool(table.published), "published results have a source"
+    assert {VARIANTS[variant].method for variant in table.variants} <= set(METHODS)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_all_methods_of_a_column_share_the_recipe(name):
-    for column in TABLES["table2"].columns:
+@pytest.mark.parametrize("name", RECIPES)
+def test_all_methods_of_a_setting_share_the_recipe(name):
+    for setting in TABLES["table2"].settings:
         described = [
-            resolve(Cell(column, variant), name, 1).settings() for variant in TABLES["table2"].variants
+            resolve(Cell(setting, variant), name, 1).settings() for variant in TABLES["table2"].variants
         ]
         for settings in described:
-            for key in ("kind", "action_space", "residual"):
+            for key in ("kind", "action_space", "residual", "image_plane"):
                 del settings["policy"][key]
             del settings["method"]
         assert all(settings == described[0] for settings in described)
         assert described[0]["train"]["seed"] == 1
-        assert described[0]["episodes"] == preset(name).episodes >= 100
+        assert described[0]["episodes"] == recipe(name).episodes >= 100
 
 
-def test_a_variant_that_the_preset_has_anyway_shares_its_runs():
-    column = Column("insertion", 100)
+def test_a_variant_that_the_recipe_has_anyway_shares_its_runs():
+    setting = Setting("insertion", 100)
     names = {
-        (name, variant): resolve(Cell(column, variant), name, 0).name
+        (name, variant): resolve(Cell(setting, variant), name, 0).name
         for name in ("standard", "paper")
         for variant in ("ikp-residual-none", "ikp-residual-offset", "ikp-residual-dense")
     }
@@ -74,9 +79,9 @@ def test_a_variant_that_the_preset_has_anyway_shares_its_runs():
     ]
 
 
-def test_budgets_of_steps_and_of_time_replace_the_presets():
+def test_budgets_of_steps_and_of_time_replace_the_recipes():
     by_steps, by_time = (
-        resolve(Cell(column, "ikp"), "standard", 0) for column in TABLES["state"].columns[1:]
+        resolve(Cell(setting, "ikp"), "standard", 0) for setting in TABLES["state"].settings[1:]
     )
     assert (by_steps.train.steps, by_steps.train.minutes) == (2000, None)
     assert by_time.train.minutes == 2
@@ -86,16 +91,16 @@ def test_budgets_of_steps_and_of_time_replace_the_presets():
 
 
 def test_only_demonstrations_whose_expert_recovers_are_disturbed():
-    strength = {task: resolve(Cell(Column(task, 1000), "ikp"), "standard", 0).perturbation for task in TASKS}
-    assert strength.pop("insertion") == preset("standard").perturbation > 0
+    strength = {task: resolve(Cell(Setting(task, 1000), "ikp"), "standard", 0).perturbation for task in TASKS}
+    assert strength.pop("insertion") == recipe("standard").perturbation > 0
     assert set(strength.values()) == {0.0}
     sweeping, insertion = data_sets(plan(TABLES["table2"], "standard", [0]))
     assert sweeping.endswith("-perturbed0")
     assert not insertion.endswith("-perturbed0")
 
 
-def test_small_presets_use_fewer_demonstrations_and_doubles_fall_away():
-    most = preset("quick").demonstrations
+def test_small_recipes_use_fewer_demonstrations_and_doubles_fall_away():
+    most = recipe("quick").demonstrations
     planned = plan(TABLES["demonstrations"], "quick", [0])
     assert sorted({run.demonstrations for run in planned}) == [25, 50, 100, most]
     assert len(planned) == 4 * len(TABLES["demonstrations"].variants)
@@ -117,73 +122,86 @@ def test_demonstrations_are_shared_at_their_largest_number():
 
 def test_an_unknown_task_is_refused():
     with pytest.raises(ValueError, match="task is 'stacking': choose one of insertion, sweeping"):
-        resolve(Cell(Column("stacking", 1000), "ikp"), "quick", 0)
+        resolve(Cell(Setting("stacking", 1000), "ikp"), "quick", 0)
+
+
+def test_settled_rows_are_neither_planned_nor_run():
+    table = TABLES["recipe"]
+    assert len(runnable(table)) < len(table.variants)
+    assert len(plan(table, "standard", [0])) == len(runnable(table))
+    with pytest.raises(ValueError, match="ikp-fine-stem is settled: its option is gone"):
+        resolve(table.cell(table.settings[0], "ikp-fine-stem"), "standard", 0)
+
+
+def test_learning_rates_are_factors_of_the_recipes():
+    setting = TABLES["rates"].settings[0]
+    for name, factor in (("ikp-double-rates", 2), ("ikp-half-rates", 0.5), ("ikp-image-double-rates", 2)):
+        run, plain = (resolve(Cell(setting, row), "paper", 0).train for row in (name, "ikp"))
+        assert run.learning_rate == factor * plain.learning_rate
+        assert run.encoder_learning_rate == factor * plain.encoder_learning_rate
 
 
 def test_settings_that_do_not_change_the_outcome_do_not_count():
-    run = resolve(Cell(Column("insertion", 100), "ikp"), "quick", 0)
+    run = resolve(Cell(Setting("insertion", 100), "ikp"), "quick", 0)
     faster = replace(run, train=replace(run.train, device="cpu", threads=3, checkpoint_every=7))
     assert faster.settings() == run.settings()
     assert replace(run, train=replace(run.train, batch_size=7)).settings() != run.settings()
 
 
 def test_the_image_planes_rows_differ_from_their_method_in_the_plane_alone():
-    column, rows = TABLES["image"].columns[0], [v for v in TABLES["image"].variants if "image" in v]
+    setting, rows = TABLES["image"].settings[0], [v for v in runnable(TABLES["image"]) if "image" in v]
     for row in rows:
-        run, plain = (resolve(Cell(column, name), "standard", 0) for name in (row, row.split("-image")[0]))
-        assert run.policy.action_space == plain.policy.action_space + "+image"
-        same = {"action_space": plain.policy.action_space, "image_plane": plain.policy.image_plane}
-        assert replace(run.policy, **same) == plain.policy
+        run, plain = (resolve(Cell(setting, name), "standard", 0) for name in (row, row.split("-image")[0]))
+        assert (run.policy.image_plane is None, plain.policy.image_plane) == (False, None)
+        assert replace(run.policy, image_plane=None) == plain.policy
         assert (run.train, run.demonstrations) == (plain.train, plain.demonstrations)
-    settings = [str(resolve(Cell(column, row), "standard", 0).settings()) for row in rows]
+    settings = [str(resolve(Cell(setting, row), "standard", 0).settings()) for row in rows]
     assert len(set(settings)) == len(rows)
 
 
-def test_scenes_are_moved_where_the_preset_and_the_task_allow_it():
-    def run(task, variant="ikp", observation="pixels", preset="standard"):
-        return resolve(Cell(Column(task, 100, observation), variant), preset, 0)
+def test_scenes_are_moved_where_the_recipe_and_the_task_allow_it():
+    def run(task, variant="ikp", observation="pixels", chosen="standard"):
+        return resolve(Cell(Setting(task, 100, observation), variant), chosen, 0)
 
-    for method in METHODS:
-        assert run("insertion", method).train.moves_scenes
+    for method in PAPER_METHODS:
+        assert run("insertion", method).train.moved_scenes
         still = run("insertion", f"{method}-still")
-        assert not still.train.moves_scenes
+        assert not still.train.moved_scenes
         assert still.name == run("insertion", method).name.replace(method, f"{method}-still")
     assert run("insertion", "ikp-image").train == run("insertion").train
-    assert run("insertion", "ikp-turned").train.scene_turn == run("insertion").train.scene_turn > 0
-    assert run("insertion", "ikp-turned").train.scene_shift == 0
     assert run("insertion", observation="state").train == run("insertion").train
     assert not any(
-        run(task).train.moves_scenes for task in ("sweeping", "sweeping-miscalibrated", "flipping")
+        run(task).train.moved_scenes for task in ("sweeping", "sweeping-miscalibrated", "flipping")
     )
-    assert run("insertion", "ikp-still", preset="paper").name == run("insertion", preset="paper").name
+    assert run("insertion", "ikp-still", chosen="paper").name == run("insertion", chosen="paper").name
 
 
 def test_other_demonstrations_are_a_data_set_of_their_own():
-    column = TABLES["recipe"].columns[0]
-    abrupt, plain = (resolve(Cell(column, row), "standard", 0) for row in ("ikp-bang-bang", "ikp"))
+    setting = TABLES["recipe"].settings[0]
+    abrupt, plain = (resolve(Cell(setting, row), "standard", 0) for row in ("ikp-bang-bang", "ikp"))
     assert abrupt.data_name == f"{plain.data_name}-bang-bang"
     assert abrupt.name != plain.name
     assert abrupt.settings() == {**plain.settings(), "expert": {"profile": "bang-bang"}}
 
 
 def test_a_rough_camera_is_two_centimetres_off():
-    task = resolve(Cell(TABLES["image"].columns[0], "ikp-image-rough"), "standard", 0).task
+    task = resolve(Cell(TABLES["image"].settings[0], "ikp-image-rough"), "standard", 0).task
     (right,), (rough,) = task.cameras().values(), rough_cameras(task).values()
     moved = (rough.pose() - right.pose())[:3, 3].norm().item()
     assert moved == pytest.approx(sum(x * x for x in ROUGH_METRES) ** 0.5)
 
 
-def test_unknown_targets_and_presets_are_refused():
+def test_unknown_targets_and_recipes_are_refused():
     assert [check_target(name) for name in TARGETS] == list(TARGETS)
     with pytest.raises(ValueError, match="target is 'table3': choose one of table1, table2"):
         check_target("table3")
     with pytest.raises(ValueError, match="choose one of quick"):
-        resolve(Cell(Column("insertion", 100), "ikp"), "huge", 0)
+        resolve(Cell(Setting("insertion", 100), "ikp"), "huge", 0)
 
 
 @pytest.mark.parametrize("variant", TABLES["ablations"].variants)
 def test_every_ablation_makes_a_policy_that_can_train(variant, tiny, demonstrations):
-    run = resolve(Cell(Column("insertion", 4, "state"), variant), "tiny", 0)
+    run = resolve(Cell(Setting("insertion", 4, "state"), variant), "tiny", 0)
     data = load_dataset(demonstrations, episodes=4)
     task = task_of_data(demonstrations)
     policy = make_policy(task.robot(), data.spec, run.policy)
@@ -196,13 +214,12 @@ def test_every_ablation_makes_a_policy_that_can_train(variant, tiny, demonstrati
     has_residual = any("residual" in name for name, _ in policy.named_parameters())
     assert has_residual == (variant != "ikp-residual-none")
     assert policy.config.observes_poses == (variant != "ikp-no-observed-poses")
-    shown = [len(policy.poses.mask), int(policy.poses.mask.sum())]
-    assert shown == ([6, 1] if variant == "ikp-tip-only" else [6, 6])
+    assert policy.config.ablation.links == ("tip" if variant == "ikp-tip-only" else "all")
 
 
-@pytest.mark.parametrize("variant", dict.fromkeys(TABLES["recipe"].variants + TABLES["moved"].variants))
+@pytest.mark.parametrize("variant", dict.fromkeys(runnable(TABLES["recipe"]) + runnable(TABLES["moved"])))
 def test_every_row_of_the_recipe_trains(variant, tiny, pixel_demonstrations, tmp_path):
-    run = resolve(Cell(Column("insertion", 4), variant), "tiny", 0)
+    run = resolve(Cell(Setting("insertion", 4), variant), "tiny", 0)
     data = load_dataset(pixel_demonstrations)
     policy = make_policy(task_of_data(pixel_demonstrations).robot(), data.spec, run.policy)
     trained = replace(run.train, steps=1, held_out=0.34, validate_every=1)
@@ -211,8 +228,8 @@ def test_every_row_of_the_recipe_trains(variant, tiny, pixel_demonstrations, tmp
 
 @pytest.mark.parametrize("variant", TABLES["state"].variants)
 def test_every_row_from_object_poses_trains(variant, tiny, demonstrations, tmp_path):
-    run = resolve(Cell(Column("insertion", 4, "state"), variant), "tiny", 0)
-    assert run.train.moves_scenes != variant.endswith("-still")
+    run = resolve(Cell(Setting("insertion", 4, "state"), variant), "tiny", 0)
+    assert run.train.moved_scenes != variant.endswith("-still")
     trained = replace(run.train, steps=1, held_out=0.34, validate_every=1)
     result = runs.train_policy(
         demonstrations,

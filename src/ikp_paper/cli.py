@@ -1,22 +1,22 @@
-"""`ikp reproduce`: the paper's tables and figures by one command that can be stopped and run again."""
+"""The command `ikp-paper`: train, evaluate and report the tables and figures of the paper."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import tyro
 from tyro.conf import Positional, arg
 
-from ikp.recipes import PRESETS, preset
-from ikp_paper.matrix import FIGURES, TABLES, TARGETS, check_target
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ikp_paper.executors import Executor
-    from ikp_paper.run import Places, Run
+from ikp.cli import run_command
+from ikp.recipes import RECIPES, recipe
+from ikp_paper.queue.executor import Executor
+from ikp_paper.run import Places, Run, plan
+from ikp_paper.tables import FIGURES, TABLES, TARGETS, check_target
 
 EXECUTORS = ("local", "ray")
 RUNS_PER_GPU = 4
@@ -24,44 +24,45 @@ RUNS_PER_GPU = 4
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Train and evaluate what a table or figure of the paper needs, and write a report that opens offline.
+    """Train and evaluate the runs of a table or figure of the paper, and write a report that opens offline.
 
-    Every finished run is a small JSON file in RESULTS/reproduce/PRESET; run again, the command skips those and
-    continues what was interrupted, even by a kill. Several of these commands may work on the same folders.
+    Every finished run is a small JSON file in RESULTS/reproduce/RECIPE. The command can be stopped at any moment: run
+    again, it skips finished runs and continues interrupted ones. Several of these commands may share the folders.
+
     Targets: table1 and table2 (the paper's), figure4 and figure5 (its expert trajectories), state (insertion from
-    object poses at equal steps and at equal time), sweeping (after 20 minutes of training), recipe (what each of its
-    choices buys), rates (learning rates at three budgets), budget (three numbers of steps), image (what the image plane
-    buys), moved (what moved scenes buy), time (equal time), ablations (of the kinematics), demonstrations (25 to 1000
+    object poses at equal steps and at equal time), sweeping (after 20 minutes of training), recipe (its choices one at
+    a time), rates (learning rates at three budgets), budget (three numbers of steps), image (with the image plane),
+    moved (with and without moved scenes), time (equal time), ablations (of the kinematics), demonstrations (25 to 1000
     of them).
 
-    A run whose file lies in RESULTS already, as those that come with the repository, is not made again: name another
-    folder with --results to make your own.
+    A run whose file is already in RESULTS, such as those of this repository, is not repeated: choose another folder
+    with --results to train your own.
 
     For example:
-      ikp reproduce table2 --preset quick --dry-run
-      ikp reproduce table2 --preset quick --results my-results
-      ikp reproduce table2 --jobs 2 --only insertion
-      ikp reproduce state --seeds 1
-      ikp reproduce table1 --preset paper --executor ray
-      ikp reproduce table2 --preset quick --report-only
+      ikp-paper table2 --recipe quick --dry-run
+      ikp-paper table2 --recipe quick --results my-results
+      ikp-paper table2 --jobs 2 --only insertion
+      ikp-paper state --seeds 1
+      ikp-paper table1 --recipe paper --executor ray
+      ikp-paper table2 --recipe quick --report-only
 
     Attributes:
-        target: what to reproduce.
-        preset: the recipe of all methods: quick (minutes a run on 2 cores), standard, or paper (a GPU).
-        seeds: trainings of every cell, from seed 0 on; the preset's if not given.
+        target: table or figure.
+        recipe: recipe of all methods: quick (minutes a run on 2 cores), standard, or paper (a GPU).
+        seeds: trainings of every cell, from seed 0 on; the recipe's number if not given.
         only: words; only runs whose name contains one of them.
         jobs: runs at a time; if not given, one for each core, or 4 for each GPU, as far as they fit into memory.
         executor: local processes, or a Ray cluster whose machines share the folders (needs ikp[ray]).
         results: folder of the finished runs' files; commit it.
         out: folder of demonstrations, checkpoints, logs and the report.
-        episodes: unseen episodes of an evaluation; the preset's if not given.
+        episodes: unseen episodes of an evaluation; the recipe's number if not given.
         workers: processes that collect demonstrations; all cores if not given.
-        dry_run: only list the runs with their state and the time they are expected to take.
+        dry_run: only list the runs with their progress and expected time.
         report_only: only rebuild the report from RESULTS.
     """
 
     target: Positional[Annotated[str, arg(metavar="{" + ",".join(TARGETS) + "}")]]
-    preset: Annotated[str, arg(metavar="{" + ",".join(PRESETS) + "}")] = "standard"
+    recipe: Annotated[str, arg(metavar="{" + ",".join(RECIPES) + "}")] = "standard"
     seeds: int | None = None
     only: tuple[str, ...] = ()
     jobs: int | None = None
@@ -74,7 +75,7 @@ class Reproduce:
     report_only: bool = False
 
     def run(self) -> None:
-        """Do it.
+        """Run the command.
 
         Raises:
             ValueError: an unusable option, or results of other settings.
@@ -92,12 +93,12 @@ class Reproduce:
             first = next(iter(failed))
             raise RuntimeError(
                 f"{len(failed)} runs failed, the first one is {first}: {failed[first]}. The logs are in "
-                f"{self.out / 'runs' / self.preset}; the same command tries them again"
+                f"{self.out / 'runs' / self.recipe}; the same command tries them again"
             )
 
     def _check(self) -> None:
         check_target(self.target)
-        preset(self.preset)
+        recipe(self.recipe)
         if self.executor not in EXECUTORS:
             raise ValueError(f"executor is {self.executor!r}: choose one of {', '.join(EXECUTORS)}")
         for name in ("seeds", "jobs", "episodes", "workers"):
@@ -106,21 +107,19 @@ class Reproduce:
                 raise ValueError(f"{name} is {value}: it must be at least 1")
 
     def _table(self) -> dict[str, str]:
-        from ikp_paper.queue import Runner, listing
-        from ikp_paper.run import plan
+        from ikp_paper.queue.runner import Runner, listing
 
-        table = TABLES[self.target]
-        seeds = range(preset(self.preset).seeds if self.seeds is None else self.seeds)
-        every = plan(table, self.preset, seeds, self.episodes)
+        seeds = range(recipe(self.recipe).seeds if self.seeds is None else self.seeds)
+        every = plan(TABLES[self.target], self.recipe, seeds, self.episodes)
         planned = [run for run in every if not self.only or any(word in run.name for word in self.only)]
-        if every and not planned:
+        if not planned:
             raise ValueError(
                 f"--only {' '.join(self.only)} is in no run's name: they are like {every[0].name}"
             )
         jobs = self.jobs or default_jobs(planned)
         if self.dry_run:
             print(listing(planned, self._places, jobs, self.workers or usable_cores()))
-        if self.dry_run or self.report_only or not planned:
+        if self.dry_run or self.report_only:
             return {}
         if jobs > 1 and any(run.train.minutes for run in planned):
             print("runs with a time budget share the machine here: --jobs 1 gives each all of it", flush=True)
@@ -128,12 +127,11 @@ class Reproduce:
 
     @property
     def _places(self) -> Places:
-        from ikp_paper.run import Places
-
         return Places(self.results.absolute(), self.out.absolute())
 
     def _executor(self, jobs: int) -> Executor:
-        from ikp_paper.executors import LocalExecutor, RayExecutor
+        from ikp_paper.queue.cluster import RayExecutor
+        from ikp_paper.queue.local import LocalExecutor
 
         threads = max(1, usable_cores() // jobs)
         if self.executor == "ray":
@@ -141,7 +139,7 @@ class Reproduce:
         return LocalExecutor(self._places, jobs, threads)
 
     def _figure(self) -> None:
-        from ikp_paper.trajectories import record_trajectories
+        from ikp_paper.figures.trajectories import record_trajectories
 
         for task in FIGURES[self.target][1]:
             print(f"recording the expert of {task}", flush=True)
@@ -149,11 +147,11 @@ class Reproduce:
 
     def _report(self) -> None:
         from ikp_paper.report import write_reproduction
-        from ikp_paper.tables import reproduction_tables
+        from ikp_paper.rows import reproduction_tables
 
         if self.target in TABLES:
-            print(reproduction_tables(self.results, self.preset, [self.target]))
-        print(f"report: {write_reproduction(self.out / 'report' / self.preset, self.results, self.preset)}")
+            print(reproduction_tables(self.results, self.recipe, [self.target]))
+        print(f"report: {write_reproduction(self.out / 'report' / self.recipe, self.results, self.recipe)}")
 
 
 def usable_cores() -> int:
@@ -165,8 +163,22 @@ def default_jobs(planned: Sequence[Run]) -> int:
     """Runs at a time: four for each GPU, otherwise one for each core, as far as this machine's memory allows."""
     import torch
 
-    from ikp_paper.estimates import fitting
+    from ikp_paper.queue.estimates import fitting
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return min(RUNS_PER_GPU * gpus or usable_cores(), fitting(planned, memory))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status: 0, 1 for an error, 2 for wrong arguments, 130 for Ctrl-C."""
+    options = (tyro.conf.FlagCreatePairsOff,)
+    return run_command(
+        lambda: tyro.cli(Reproduce, prog="ikp-paper", args=arguments, config=options).run(),
+        "ikp-paper",
+        "run the same again to continue",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
