@@ -59,12 +59,13 @@ class Task:
             env.close()
 
 
-def task_of_data(root: Path | str, name: str | None = None) -> Task | None:
+def task_of_data(root: Path | str, name: str | None = None, observation: str = "pixels") -> Task | None:
     """The simulated task in which a data set was collected; None for data from elsewhere.
 
     Args:
         root: folder of the data set.
         name: name or id that replaces the one in the data set; "module:id" imports the module that registers the task.
+        observation: `pixels` or `state`, for data from elsewhere whose task is named here.
 
     Raises:
         ValueError: the task is not registered.
@@ -74,7 +75,7 @@ def task_of_data(root: Path | str, name: str | None = None) -> Task | None:
     if not collection and name is None:
         return None
     env_id = check_stored_id(collection.get("env_id"), path) if name is None else task_entry(name).env_id
-    return Task(env_id, dict(collection.get("env_kwargs", {})))
+    return Task(env_id, dict(collection.get("env_kwargs", {"observation": observation})))
 
 
 def train_policy(
@@ -117,13 +118,8 @@ def train_policy(
             f"{out} holds a run already: continue it with --resume, or choose another folder"
         )
     demonstrations = load_dataset(data, episodes=episodes)
-    simulated = task_of_data(data, task)
     spec = demonstrations.spec
-    if (
-        simulated is not None and "observation" not in simulated.env_kwargs
-    ):  # `task` names the task of other data
-        observation = "pixels" if spec.camera_names else "state"
-        simulated = Task(simulated.env_id, {**simulated.env_kwargs, "observation": observation})
+    simulated = task_of_data(data, task, "pixels" if spec.camera_names else "state")
     needs_cameras = bool(spec.camera_names) and (policy.image_plane is not None or train_config.moved_scenes)
     if needs_cameras and simulated is not None and not spec.cameras:  # the data set describes none
         spec = replace(spec, cameras=simulated.cameras(spec.camera_names))
