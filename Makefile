@@ -46,4 +46,4 @@ bench:
 	@for file in benchmarks/bench_*.py; do \
 	  echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; \
 	done
-	.venv/bin/python -m ikp_paper.readme
+	.venv/bin/python tools/tables.py

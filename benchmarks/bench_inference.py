@@ -2,7 +2,7 @@
 
 .venv/bin/python benchmarks/bench_inference.py   writes results/bench/inference.json
 
-At the standard preset, for 6, 7 and 14 dimensions, one environment and sixteen at once, from state features alone
+With the recipe standard, for 6, 7 and 14 dimensions, one environment and sixteen at once, from state features alone
 and from 96x96 pixels. The straightforward form searches the same grids to the same resolution, which each row holds
 in degrees, or one even grid of the resolution that a task needs; it stops at the action variables, ours goes on to
 the command. DI-engine's search gets the features and
@@ -23,7 +23,7 @@ from common import Row, measure, not_run, write_rows
 from diengine_peer import NAME, diengine
 from ikp.kinematics import iiwa14, iiwa14_dual, ur5e
 from ikp.policies import ImplicitPolicy, make_policy
-from ikp.recipes import policy_for, preset
+from ikp.recipes import recipe
 from ikp.training.memory import reuse_freed_memory
 from policy_cases import NO_GPU, Case, candidates, resolution
 from straightforward import Straightforward
@@ -39,7 +39,8 @@ def with_even_grid(policy: ImplicitPolicy) -> ImplicitPolicy:
     """The policy with a search that knows no refinement: one grid of `NEEDED_DEG` over the widest bounds."""
     count = math.ceil(resolution(policy)["bounds"] / NEEDED_DEG) + 1
     changed = copy.deepcopy(policy)
-    changed.config = replace(policy.config, grid=count, refinements=0, window=0.0)
+    coarse = replace(policy.config.search, grid=count, refinements=0, window=0.0)
+    changed.config = replace(policy.config, search=coarse)
     return changed
 
 
@@ -51,9 +52,7 @@ def row_of(case: Case, environments: int, device: str = "cpu") -> Row:
         return not_run(name, size, NO_GPU)
     demonstrations = case.demonstrations(256)
     policy = case.policy(demonstrations).eval()
-    explicit = make_policy(
-        case.robot(), case.spec(), policy_for("explicit", preset("standard").policy)
-    ).eval()
+    explicit = make_policy(case.robot(), case.spec(), recipe("standard").policy_for("explicit")).eval()
     explicit.fit_scales(demonstrations.state, demonstrations.action, demonstrations.environment_state)
     plain = Straightforward(policy).eval().to(device)
     even = Straightforward(with_even_grid(policy)).eval().to(device)
@@ -69,7 +68,7 @@ def row_of(case: Case, environments: int, device: str = "cpu") -> Row:
         if not case.pixels and device == "cpu":
             contenders[NAME] = stack.enter_context(diengine("infer", policy, rows=environments))
         row = measure(name, size, contenders, device=device)
-    return row | {"resolution_deg": resolution(policy), "candidates": candidates(policy.config)}
+    return row | {"resolution_deg": resolution(policy), "candidates": candidates(policy.config.search)}
 
 
 def main() -> None:

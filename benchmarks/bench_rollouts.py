@@ -23,7 +23,7 @@ import ikp.tasks  # noqa: F401  (registers the environments)
 from common import Row, measure, write_rows
 from ikp.data import load_dataset
 from ikp.policies import Policy, make_policy
-from ikp.recipes import policy_for, preset
+from ikp.recipes import recipe
 from ikp.rollouts.collect import collect
 from ikp.rollouts.evaluate import evaluate
 from ikp.training.memory import reuse_freed_memory
@@ -147,14 +147,14 @@ def evaluation_row(observation: str) -> Row:
 
 
 def untrained_policy(observation: str) -> Policy:
-    """An IKP of the standard preset whose scales fit the task."""
+    """An IKP of the recipe standard whose scales fit the task."""
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "demonstrations"
         kwargs = {"observation": observation}
         collect(TASK, folder, SHORT, env_kwargs=kwargs, workers=1, progress=False)
         demonstrations = load_dataset(folder)
     env = gymnasium.make(TASK, observation="state")
-    config = policy_for("ikp", preset("standard").policy)
+    config = recipe("standard").policy_for("ikp")
     policy = make_policy(env.get_wrapper_attr("robot"), demonstrations.spec, config)
     policy.fit_scales(demonstrations.state, demonstrations.action, demonstrations.environment_state)
     return policy.eval()

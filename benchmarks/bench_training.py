@@ -24,7 +24,7 @@ from diengine_peer import NAME, diengine
 from ikp.kinematics import iiwa14_dual, ur5e
 from ikp.policies import ImplicitPolicy
 from ikp.policies.policy import batch_to
-from ikp.recipes import preset
+from ikp.recipes import recipe
 from ikp.training.memory import reuse_freed_memory
 from ikp.training.optimizer import MovingAverage, make_optimizers
 from policy_cases import NO_GPU, Case
@@ -46,7 +46,7 @@ class Step:
     """
 
     def __init__(self, case: Case, *, straightforward: bool = False, device: str = "cpu") -> None:
-        self.config = preset("standard").train
+        self.config = recipe("standard").train
         self.demonstrations = case.demonstrations()
         self.policy = case.policy(self.demonstrations).to(device)
         self.device = torch.device(device)

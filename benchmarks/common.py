@@ -1,4 +1,4 @@
-"""What every benchmark shares: interleaved rounds of ours and its peers in one process, and one file of rows.
+"""Parts that all benchmarks share: interleaved rounds of ours and its peers in one process, and one file of rows.
 
 A case is one thing measured at one size by several contenders; ours comes first. After a warm-up each round
 times every contender once, so that whatever slows the machine for a while slows all of them, and what is
@@ -109,10 +109,10 @@ def keep_freed_memory() -> None:
 
 
 def write_rows(benchmark: str, title: str, rows: Sequence[Row]) -> None:
-    """Print the rows and write results/bench/<benchmark>.json with their origin."""
+    """Print the rows and write results/bench/<benchmark>.json with their provenance."""
     for row in rows:
         print(describe(row))
-    values = {"title": title, "rows": list(rows), "origin": provenance()}
+    values = {"title": title, "rows": list(rows), "provenance": provenance()}
     print(write_json(f"results/bench/{benchmark}.json", values))
 
 

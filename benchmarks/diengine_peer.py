@@ -47,7 +47,7 @@ def diengine(command: str, policy: ImplicitPolicy, *, batch: int = 1, rows: int 
         "layers": LAYERS,
         "batch": batch,
         "negatives": config.negatives,
-        "candidates": round(candidates(config) / ITERATIONS),
+        "candidates": round(candidates(config.search) / ITERATIONS),
         "iterations": ITERATIONS,
         "rows": rows,
         "threads": torch.get_num_threads(),

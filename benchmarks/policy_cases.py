@@ -13,8 +13,10 @@ import torch
 
 from ikp.data import Demonstrations
 from ikp.kinematics import Robot
-from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
-from ikp.recipes import policy_for, preset
+from ikp.policies import ImplicitPolicy, make_policy
+from ikp.policies.config import SearchConfig
+from ikp.recipes import recipe
+from ikp.spec import DataSpec
 
 ENVIRONMENT_STATE = 9
 """Numbers that stand for the objects where a policy sees no images, as in the insertion task."""
@@ -84,16 +86,15 @@ class Case:
         )
 
     def policy(self, demonstrations: Demonstrations) -> ImplicitPolicy:
-        """An untrained IKP of the standard preset with the scales of the demonstrations."""
+        """An untrained IKP of the recipe standard with the scales of the demonstrations."""
         torch.manual_seed(0)
-        config = policy_for("ikp", preset("standard").policy)
-        policy = make_policy(self.robot(), self.spec(), config)
+        policy = make_policy(self.robot(), self.spec(), recipe("standard").policy_for("ikp"))
         assert isinstance(policy, ImplicitPolicy)
         policy.fit_scales(demonstrations.state, demonstrations.action, demonstrations.environment_state)
         return policy
 
 
-def candidates(config: PolicyConfig) -> int:
+def candidates(config: SearchConfig) -> int:
     """Candidates per dimension that one decision scores."""
     return config.grid + config.refinements * config.fine_points
 
@@ -104,7 +105,7 @@ def resolution(policy: ImplicitPolicy) -> dict[str, float]:
     `point` is the distance of neighbouring candidates in the last refinement of a search for the point of least
     energy, `window` that of a search by probability; the latter's answer is a mean, finer than its candidates.
     """
-    config = policy.config
+    config = policy.config.search
     widest = math.degrees(float((policy.bounds.high - policy.bounds.low).max()))
     steps = config.fine_points - 1
     return {

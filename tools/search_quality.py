@@ -1,11 +1,11 @@
-"""What the search loses against an exhaustive one, on a trained policy: in single decisions and in success.
+"""Compare the search of a trained policy with an exhaustive one: single decisions, and success.
 
-.venv/bin/python scripts/search_quality.py outputs/demo/runs/ikp/policy outputs/demo/data
+python tools/search_quality.py outputs/demo/runs/ikp/policy outputs/demo/data
 
-Writes results/search_quality.json. The exhaustive search looks at 2001 points of every dimension by the policy's own
-rule. On held-out demonstrations: how far apart both decide [deg], and how many candidates each scores. On the same
-unseen episodes: how often each succeeds. For the plain rule (the very point of least energy) also how much more energy
-the search's decision has than the best of the 2001 points given the same prefix [nats].
+Writes results/search_quality.json. The exhaustive search scores 2001 points of every dimension by the policy's own
+rule. Both are compared on held-out demonstrations (distance of the decisions [deg], number of candidates) and on the
+same unseen episodes (success). For the rule without a window, the point of least energy, the file also has the energy
+by which the search's decision lies above the best of the 2001 points given the same prefix [nats].
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from ikp.policies.inference import search
 from torch import Tensor
 
 import ikp
@@ -32,7 +31,12 @@ FRAMES, POINTS, HELD_OUT, EPISODES = 300, 2001, 0.05, 100
 
 def exhaustive(policy: ImplicitPolicy) -> ImplicitPolicy:
     """Make the policy score `POINTS` values of every dimension, and return it."""
-    policy.config = replace(policy.config, grid=POINTS)
+    return with_search(policy, grid=POINTS)
+
+
+def with_search(policy: ImplicitPolicy, **changes: Any) -> ImplicitPolicy:
+    """Change options of the policy's search, and return it."""
+    policy.config = replace(policy.config, search=replace(policy.config.search, **changes))
     return policy
 
 
@@ -43,21 +47,18 @@ def decisions(folder: str, data: str) -> dict[str, Any]:
     first = round(len(dataset) * (1 - HELD_OUT))
     frames = torch.linspace(first, len(dataset) - 1, FRAMES).long()
     batch = dataset.batch(frames, policy.config.history)
-    context = policy.context(batch)
-    joints = policy.measured_joints(batch) if policy.config.has_kinematics else None
-    config = policy.config
-    found = search(policy, context, joints)
-    apart = (found - search(exhaustive(policy), context, joints)).abs().rad2deg().flatten()
-    policy.config = replace(config, window=0.0)
-    plain = search(policy, context, joints)
+    context, settings = policy.encode(batch), policy.config.search
+    found = policy.choose(context)
+    apart = (found - exhaustive(policy).choose(context)).abs().rad2deg().flatten()
+    plain = with_search(policy, grid=settings.grid, window=0.0).choose(context)
     unit = torch.linspace(0, 1, POINTS)
     grid = policy.bounds.low[:, None] + unit * (policy.bounds.high - policy.bounds.low)[:, None]
-    energies = policy.given(context, joints, plain)
+    energies = policy.given(context, plain)
     lost = energies(plain[..., None])[..., 0] - energies(grid.expand(FRAMES, -1, -1)).amin(-1)
     return {
         "decisions": apart.numel(),
-        "candidates": config.grid + config.refinements * config.fine_points,
-        "exhaustive_candidates": POINTS + config.refinements * max(POINTS // 3, 3),
+        "candidates": settings.grid + settings.refinements * settings.fine_points,
+        "exhaustive_candidates": POINTS + settings.refinements * replace(settings, grid=POINTS).fine_points,
         "apart_deg": {
             "median": float(apart.median()),
             "q99": _quantile(apart, 0.99),
@@ -95,7 +96,7 @@ def _quantile(values: Tensor, share: float) -> float:
 
 
 def main(folder: str, data: str) -> None:
-    """Compare and write; `folder` is a policy's, `data` that of its demonstrations."""
+    """Compare and write; `folder` holds the policy, `data` its demonstrations."""
     result = {**decisions(folder, data), "episodes": EPISODES, **successes(folder), "policy": folder}
     print(result)
     print(write_json("results/search_quality.json", {**result, "provenance": provenance()}))

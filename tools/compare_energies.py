@@ -1,9 +1,9 @@
-"""Energies of two or more policies on the same frame of an unseen episode, and where an image plane sees the goal.
+"""Draw energies of two or more policies on the same frame of an unseen episode, and the goal in the image plane.
 
-.venv/bin/python scripts/compare_energies.py RUN RUN ... [--seed 1000001] [--step 2] [--out FILE.png]
+python tools/compare_energies.py RUN RUN ... [--seed 1000001] [--step 2] [--out FILE.png]
 
-The scripted expert moves the arm to the frame; its own next step is drawn beside the policies' energies. Of an energy
-its probability density over the joint's targets is shown, given the policy's own choice of the joints before.
+The scripted expert moves the arm to the frame; its own next step is drawn beside the policies' energies. Each energy is
+shown as a probability density over the joint's targets, given the policy's own choice of the joints before.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from ikp.demo.decision_plots import EXPERT
 from matplotlib.figure import Figure
 
-from ikp.demo.plots import COLORS, figure, save_figure, styled
+from ikp.demo.plots import COLORS, EXPERT, figure, save_figure, styled
 from ikp.policies import ImplicitPolicy, load_policy
 from ikp.policies.actions import JointTargets
-from ikp.rollouts.evaluate import FIRST_SEED, stack_observations
+from ikp.policies.frames import observation_from_frames
+from ikp.rollouts.evaluate import FIRST_SEED
 from ikp.runs import policy_provenance
 from ikp.tasks import check_stored_id, task_entry
 from ikp_paper.variants import VARIANTS
 
 POINTS = 400
 SHOWN = 1e-3
-"""Part of the largest density below which a joint's range is cut off."""
+"""Share of the largest density below which a joint's range is cut off."""
 
 
 def frame(task: dict[str, Any], seed: int, step: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -46,7 +46,7 @@ def frame(task: dict[str, Any], seed: int, step: int) -> tuple[dict[str, np.ndar
 
 def densities(policy: ImplicitPolicy, observation: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Turn of every joint from where it is [deg], and its probability density [1/deg], both (joints, n)."""
-    batch = stack_observations([[observation] * policy.config.history], policy)
+    batch = observation_from_frames([[observation] * policy.config.history], policy.spec)
     values, energies, _ = policy.energy_slices(batch, POINTS)
     joints, dof = policy.measured_joints(batch), len(policy.spec.joint_dims)
     if policy.config.targets == "absolute":
@@ -59,8 +59,8 @@ def densities(policy: ImplicitPolicy, observation: dict[str, np.ndarray]) -> tup
 @torch.no_grad()
 def goal_seen(policy: ImplicitPolicy, observation: dict[str, np.ndarray]) -> np.ndarray | None:
     """Probability over the cells of the feature map that the motion leads there; None without an image plane."""
-    batch = stack_observations([[observation] * policy.config.history], policy)
-    goal = policy.observe(batch)[1]
+    batch = observation_from_frames([[observation] * policy.config.history], policy.spec)
+    goal = policy.encode(batch).goal
     if goal is None:
         return None
     return torch.softmax(goal.logits.flatten(), 0).reshape(goal.logits.shape[1:]).numpy()
@@ -122,8 +122,8 @@ def main() -> None:
     for run in given.runs:
         policy = load_policy(run)
         if not isinstance(policy, ImplicitPolicy) or not isinstance(policy.actions, JointTargets):
-            parser.error(f"{run} is no implicit policy over joints: choose runs of implicit-joint or ikp")
-        name = policy_provenance(run)["method"] + ("-image" if policy.config.has_image_plane else "")
+            parser.error(f"{run} is not an implicit policy over joints: choose runs of implicit-joint or ikp")
+        name = policy_provenance(run)["method"] + ("-image" if policy.config.image_plane else "")
         if name in policies:
             parser.error(f"{run} is a second run of {name}: give one of each, their lines go by that name")
         policies[name] = policy

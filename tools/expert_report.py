@@ -1,16 +1,14 @@
-"""How well a task's scripted expert does, beside random actions, none, and a demonstration played again.
+"""Measure a task's scripted expert, beside random actions, no action and a replayed demonstration.
 
-python scripts/expert_report.py TASK [--episodes 100] [--baseline-episodes 20] [--demonstrations 3]
+python tools/expert_report.py TASK [--episodes 100] [--baseline-episodes 20] [--demonstrations 3]
     [--out results/experts/TASK.json]
-python scripts/expert_report.py --table
 
-Either rebuilds the table in docs/tasks.md from all results.
+The table of all results is rebuilt by tools/tables.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +19,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
+from expert_table import WHO
 from ikp.files import write_json
 from ikp.provenance import provenance
 from ikp.rollouts.evaluate import FIRST_SEED
@@ -33,14 +32,7 @@ Policy = Callable[[int, dict], np.ndarray]
 TASK_NAMES = [entry.name for entry in registered_tasks()]
 STARTS = 400  # of which one half predicts the other's objects from the joints
 CAMERA_FRAMES, PHYSICS_SECONDS = 200, 3.0
-PAGE, RESULTS = Path("docs/tasks.md"), Path("results/experts")
-BEGIN, END = "<!-- experts:begin -->", "<!-- experts:end -->"
-WHO = {
-    "expert": "expert",
-    "replayed_demonstrations": "replayed",
-    "random": "random",
-    "do_nothing": "nothing",
-}
+RESULTS = Path("results/experts")
 RANDOM_STEP = 0.1  # standard deviation of random targets around the measured state [rad]
 
 
@@ -111,7 +103,7 @@ def replays_of(env: gymnasium.Env, demonstrations: list[dict], seeds: range) -> 
 
 
 def told_by_joints(env: gymnasium.Env, seeds: range) -> dict[str, Any]:
-    """What the joints at the start of an episode tell about the objects, so without an image.
+    """Predict the objects from the joints at the start of an episode, without an image.
 
     A linear prediction from the state of the first half of the starts, as its R^2 on the second half: 1 tells
     all, 0 or less is no better than the mean.
@@ -194,72 +186,27 @@ def report(task: str, episodes: int, baseline_episodes: int, demonstrations: int
         "do_nothing": described(episodes_of(env, few, idle)),
         "told_by_joints": told_by_joints(env, range(FIRST_SEED, FIRST_SEED + STARTS)),
         "speed": speeds(env_id, kwargs, FIRST_SEED),
-        "origin": here,
+        "provenance": here,
     }
-
-
-def table(results: Path) -> str:
-    """All stored reports as a Markdown table."""
-    rows = [
-        [
-            "task",
-            *WHO.values(),
-            "balance",
-            "steps",
-            "core seconds per episode, with images",
-            "physics, × real time",
-        ]
-    ]
-    rows.append(["---"] * len(rows[0]))
-    for task in TASK_NAMES:
-        path = results / f"{task}.json"
-        if not path.exists():
-            continue
-        result = json.loads(path.read_text())
-        summaries = [result[who]["summary"] for who in WHO]
-        scores = [summary.get("scores", {}).get("score", summary["success"]) for summary in summaries]
-        cells = [
-            f"{percent(score)}, {summary['episodes']} episodes"
-            for score, summary in zip(scores, summaries, strict=True)
-        ]
-        balance = summaries[0].get("scores", {}).get("balance")
-        speed = result["speed"]
-        rows.append([
-            task, *cells, f"{balance['mean']:.2f}" if balance else "", f"{result['expert']['steps']['mean']:.0f}",
-            f"{speed['core_seconds_per_episode_with_images']:.1f}", f"{speed['physics_times_real_time']:.0f}",
-        ])  # fmt: skip
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def update_page(page: Path, results: Path) -> None:
-    """Puts the table between the page's markers."""
-    before, _, rest = page.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n\n{table(results)}\n\n{END}{after}")
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("task", choices=TASK_NAMES, nargs="?")
-    parser.add_argument("--table", action="store_true")
+    parser.add_argument("task", choices=TASK_NAMES)
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--baseline-episodes", type=int, default=20)
-    parser.add_argument("--demonstrations", type=int, default=3, help="how many are played again")
+    parser.add_argument(
+        "--demonstrations", type=int, default=3, help="number of demonstrations that are replayed"
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    if not arguments.table and not arguments.task:
-        parser.error(f"give a task of {', '.join(TASK_NAMES)}, or --table")
-    if arguments.task:
-        result = report(
-            arguments.task, arguments.episodes, arguments.baseline_episodes, arguments.demonstrations
-        )
-        for who in WHO:
-            print(f"\n{who}\n{summary_table(result[who]['summary'])}")
-            print(f"below one half: {percent(result[who]['below_half'])}")
-        print(f"\n{result['speed']}")
-        print(f"wrote {write_json(arguments.out or RESULTS / f'{arguments.task}.json', result)}")
-    update_page(PAGE, RESULTS)
+    result = report(arguments.task, arguments.episodes, arguments.baseline_episodes, arguments.demonstrations)
+    for who in WHO:
+        print(f"\n{who}\n{summary_table(result[who]['summary'])}")
+        print(f"below one half: {percent(result[who]['below_half'])}")
+    print(f"\n{result['speed']}")
+    print(f"wrote {write_json(arguments.out or RESULTS / f'{arguments.task}.json', result)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Pictures of one episode of a task's scripted expert: the scene above, what the policy sees below.
+"""Draw one episode of a task's scripted expert: the scene above, the observed image below.
 
-python scripts/film_strip.py TASK [--seed 0] [--steps 0 14 23 ...] [--out docs/images/TASK.png]
+python tools/film_strip.py TASK [--seed 0] [--steps 0 14 23 ...] [--out docs/images/TASK.png]
 """
 
 from __future__ import annotations
