@@ -40,7 +40,7 @@ def project_files() -> list[Path]:
             and not name.startswith(".venv")
             and not name.endswith(("_cache", ".egg-info", ".hypothesis"))
         ]
-        found += [Path(folder) / name for name in names if Path(name).suffix not in binary]
+        found += [Path(folder) / name for name in names if Path(name).suffix not in binary and name != ".git"]
     return sorted(found)
 
 
