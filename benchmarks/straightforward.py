@@ -169,7 +169,7 @@ class Straightforward(nn.Module):
         if self.chain is None or policy.poses is None:
             return features, None
         joints = policy.measured_joints(observation)
-        poses = self.chain(policy.poses.residual(joints), policy.poses.residual.link)
+        poses = self.chain(policy.poses.residual(joints), policy.poses.residual.link_residual)
         if self.config.observes_poses:
             seen = (poses - policy.poses.center)[:, self.shown_joints()]
             features = torch.cat([features, seen.flatten(1)], -1)
@@ -213,7 +213,7 @@ class Straightforward(nn.Module):
         residual = policy.poses.residual
         is_delta = isinstance(policy.actions, JointTargets) and policy.actions.delta
         target = measured.joints + values if is_delta else values
-        pose = self.chain(residual(target), residual.link)
+        pose = self.chain(residual(target), residual.link_residual)
         link = torch.cat([pose - policy.poses.center, CHANGE_SCALE * (pose - measured.poses)], -1)
         hidden = [j for j in range(self.dims) if j not in self.shown_joints()]
         return torch.cat(
@@ -331,10 +331,10 @@ def dense_layers(values: Mapping[str, Tensor], policy: ImplicitPolicy, j: int) -
         policy: its structure.
         j: dimension.
     """
-    own = values["energies.first.own"][j]
-    before = values["energies.first.prefix"][j, : j * len(own)]
-    first = torch.cat([values["energies.first.context"][j], before, own])
-    layers = [(first.T.contiguous(), values["energies.first.bias"][j, 0])]
+    own = values["energies.first_layer.own"][j]
+    before = values["energies.first_layer.prefix"][j, : j * len(own)]
+    first = torch.cat([values["energies.first_layer.context"][j], before, own])
+    layers = [(first.T.contiguous(), values["energies.first_layer.bias"][j, 0])]
     names = [f"blocks.{b}.layers.{k}" for b in range(policy.config.blocks) for k in range(3)]
     for name in (*names, "head"):
         weight, bias = values[f"energies.stack.{name}.weight"][j], values[f"energies.stack.{name}.bias"][j, 0]

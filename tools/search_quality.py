@@ -53,7 +53,7 @@ def decisions(folder: str, data: str) -> dict[str, Any]:
     plain = with_search(policy, grid=settings.grid, window=0.0).choose(context)
     unit = torch.linspace(0, 1, POINTS)
     grid = policy.bounds.low[:, None] + unit * (policy.bounds.high - policy.bounds.low)[:, None]
-    energies = policy.given(context, plain)
+    energies = policy.conditional_energies(context, plain)
     lost = energies(plain[..., None])[..., 0] - energies(grid.expand(FRAMES, -1, -1)).amin(-1)
     return {
         "decisions": apart.numel(),

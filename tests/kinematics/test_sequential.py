@@ -132,7 +132,7 @@ def test_beam_keeps_and_repeats_entries():
     prefix = PrefixPose(robot, (3,), torch.float64)
     for j in range(3):
         prefix.commit(j, q[:, j])
-    prefix.select(torch.tensor([2, 0, 2, 1]))
+    prefix.keep(torch.tensor([2, 0, 2, 1]))
     q = q[[2, 0, 2, 1]]
     prefix.commit(3, q[:, 3])
     torch.testing.assert_close(prefix.arc(4).constant, joint_arcs(robot, q).joint(4).constant)

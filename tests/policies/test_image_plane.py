@@ -55,7 +55,7 @@ def test_tip_features_are_those_of_forward_kinematics(robot):
         poses.residual.offset.value.add_(0.02 * torch.randn(6))
         context, joints = policy.encode(batch), policy.measured_joints(batch)
         targets = joints + 0.1 * torch.randn_like(joints)
-        terms = policy.inputs(context).links.terms(targets)
+        terms = policy.conditioning(context).link_inputs.terms(targets)
         turn = torch.linspace(-0.3, 0.3, 5)
         basis = torch.stack([turn.cos() - 1, turn.sin()], -1)
         found = terms.base[:, :, None] + torch.einsum("nk,bjkf->bjnf", basis, terms.slopes)

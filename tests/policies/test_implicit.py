@@ -20,7 +20,7 @@ from .conftest import assert_walk_equals_all_at_once, fitted, searched
 
 def log_density(policy: ImplicitPolicy, context, variables: torch.Tensor) -> torch.Tensor:
     """log p(variables | context) up to a constant."""
-    return joint_log_density(policy.given(context, variables), policy.bounds, variables)
+    return joint_log_density(policy.conditional_energies(context, variables), policy.bounds, variables)
 
 
 @pytest.mark.parametrize("links", LINKS)
@@ -36,9 +36,9 @@ def test_only_the_tips_energy_sees_a_pose_where_only_the_tip_is_shown(robot):
     candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
     context = policy.encode(batch)
     with torch.no_grad():
-        before = policy.given(context, expert)(candidates)
+        before = policy.conditional_energies(context, expert)(candidates)
         policy.poses.residual.offset.value[0] = 0.3  # turns the whole arm about its base
-        after = policy.given(context, expert)(candidates)
+        after = policy.conditional_energies(context, expert)(candidates)
     assert torch.equal(after[:, :5], before[:, :5])
     assert (after[:, 5] - before[:, 5]).abs().min() > 0
 
@@ -48,10 +48,10 @@ def test_energies_of_a_dimension_ignore_later_dimensions(robot):
     expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
     candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
     context = policy.encode(batch)
-    before = policy.given(context, expert)(candidates)
+    before = policy.conditional_energies(context, expert)(candidates)
     changed = expert.clone()
     changed[:, 3] += 0.1
-    after = policy.given(context, changed)(candidates)
+    after = policy.conditional_energies(context, changed)(candidates)
     torch.testing.assert_close(after[:, :4], before[:, :4])
     assert (after[:, 4:] - before[:, 4:]).abs().min(-1).values.max() > 0
 
@@ -115,7 +115,7 @@ def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):
     unit = torch.linspace(0, 1, 20_001)
     grid = policy.bounds.low[:, None] + unit * (policy.bounds.high - policy.bounds.low)[:, None]
     with torch.no_grad():
-        energies = policy.given(context, chosen)
+        energies = policy.conditional_energies(context, chosen)
         least = energies(grid.expand(len(chosen), -1, -1)).amin(-1)
         found = energies(chosen[..., None])[..., 0]
     assert (found - least).max() < 1e-4
@@ -196,7 +196,7 @@ def test_energies_recover_known_conditional_densities(proposal):
     grid = (low[:, None] + unit * (high - low)[:, None])[None]
     prefix = torch.tensor([[1.0, 0.0]])
     with torch.no_grad():
-        energy = policy.given(context, prefix)(grid)[0]
+        energy = policy.conditional_energies(context, prefix)(grid)[0]
     cell = (high - low) / 399
     found = torch.softmax(-energy, -1) / cell[:, None]
     known = torch.stack(
@@ -241,7 +241,7 @@ def test_the_window_finds_a_peak_between_grid_points(robot):
             return lambda x: 0.5 * ((x.expand(12, -1) - peak[j]) / (0.004 * (high[j] - low[j]))) ** 2
 
     with torch.no_grad():
-        walk = Known(policy.energies, policy.inputs(policy.encode(batch)))
+        walk = Known(policy.energies, policy.conditioning(policy.encode(batch)))
         found = search(walk, low.tolist(), high.tolist(), policy.config.search)
     assert ((found - peak) / (high - low)).abs().max() < 5e-4  # a twentieth of a cell of the grid
 
@@ -253,7 +253,7 @@ def test_search_and_langevin_find_the_mode_of_a_known_density():
     torch.testing.assert_close(searched(policy, context), expected, atol=0.15, rtol=0)
     torch.manual_seed(0)
     tiled = context.rows(torch.arange(3).repeat_interleave(8))
-    found = langevin(lambda prefix: policy.given(tiled, prefix), policy.bounds, searched(policy, context))
+    found = langevin(lambda prefix: policy.conditional_energies(tiled, prefix), policy.bounds, searched(policy, context))
     torch.testing.assert_close(found, expected, atol=0.15, rtol=0)
     with torch.no_grad():
         assert (

@@ -20,7 +20,7 @@ from .test_image_plane import imaged
 
 def numpy_searched(policy, context) -> torch.Tensor:
     """The action variables that the search finds in NumPy, whatever the number of rows."""
-    walk = NumpyWalk(policy.energies, policy.inputs(context))
+    walk = NumpyWalk(policy.energies, policy.conditioning(context))
     low, high = policy.bounds.low.tolist(), policy.bounds.high.tolist()
     return torch.from_numpy(search(walk, low, high, policy.config.search))
 
@@ -42,7 +42,7 @@ def decisions(policy, batch) -> tuple[torch.Tensor, torch.Tensor]:
             parameter.add_(0.03 * torch.randn(parameter.shape, generator=generator))
         context = in_double(policy.encode(batch))
         policy = policy.double()
-        assert is_quick(policy.inputs(context.rows(torch.tensor([0]))))
+        assert is_quick(policy.conditioning(context.rows(torch.tensor([0]))))
         plain = searched(policy, context)
         assert plain.std() > 0.01, "the decisions differ from one observation to the next"
         return plain, numpy_searched(policy, context)
@@ -118,7 +118,7 @@ def test_robots_that_slide_or_mimic_are_left_to_torch(tmp_path):
 @pytest.mark.parametrize("changes", [{"residual": ("dense",)}, {"residual": ("link",)}])
 def test_what_it_does_not_cover_is_left_to_torch(robot, changes):
     policy, batch = fitted(robot, "ikp", **changes)
-    assert not is_quick(policy.inputs(policy.encode(batch).rows(torch.tensor([0]))))
+    assert not is_quick(policy.conditioning(policy.encode(batch).rows(torch.tensor([0]))))
 
 
 @pytest.mark.parametrize("robot", [ur5e(), iiwa14(), iiwa14_dual()], ids=lambda robot: robot.name)

@@ -125,8 +125,8 @@ def assert_equal_gradients(policy: ImplicitPolicy, reference: torch.nn.Module, *
         ):
             torch.testing.assert_close(weight, linear.weight.grad, **tolerance)
             torch.testing.assert_close(bias, linear.bias.grad, **tolerance)
-        own = policy.energies.first.own.shape[1]
-        assert (policy.energies.first.prefix.grad[j, j * own :] == 0).all()  # what a dimension must not see
+        own = policy.energies.first_layer.own.shape[1]
+        assert (policy.energies.first_layer.prefix.grad[j, j * own :] == 0).all()  # what a dimension must not see
 
 
 @pytest.mark.parametrize("proposal", ["uniform", "learned"])
@@ -189,7 +189,7 @@ def test_energies_and_context_in_single_precision_equal_the_straightforward_form
     unit = torch.rand(*expert.shape, 9)
     low, high = policy.bounds.low[:, None], policy.bounds.high[:, None]
     candidates = low + unit * (high - low)
-    fast = policy.given(policy.encode(batch), expert)(candidates)
+    fast = policy.conditional_energies(policy.encode(batch), expert)(candidates)
     plain = reference.energies(context, measured, expert, candidates)
     assert plain.std(-1).mean() > 0.1
     torch.testing.assert_close(fast, plain, **tolerance)
@@ -261,7 +261,7 @@ def test_the_search_finds_what_an_exhaustive_one_finds():
         chosen = searched(policy, context)
         low, high = policy.bounds.low[:, None], policy.bounds.high[:, None]
         fine = (low + torch.linspace(0, 1, 4001) * (high - low)).expand(len(chosen), -1, -1)
-        energies = policy.given(context, chosen)
+        energies = policy.conditional_energies(context, chosen)
         exhaustive, at = energies(fine).min(-1, keepdim=True)
         best, cell = fine.gather(-1, at), final_cell(policy.config.search) * (high - low)
         beside = torch.cat([best - cell, best + cell], -1).clamp(low, high)

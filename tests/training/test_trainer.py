@@ -201,8 +201,8 @@ def test_muon_takes_the_matrices_and_no_residual():
     by_muon = {id(p) for group in taken.param_groups for p in group["params"]}
     names = {name for name, p in policy.named_parameters() if id(p) in by_muon}
     assert {
-        "energies.first.context",
-        "energies.first.own",
+        "energies.first_layer.context",
+        "energies.first_layer.own",
         "energies.stack.blocks.0.layers.0.weight",
     } <= names
     assert {"encoder.images.front.head.weight", "proposal.network.0.weight"} <= names

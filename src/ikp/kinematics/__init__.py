@@ -1,19 +1,17 @@
-"""Kinematics: robots, the poses of their links, and learned corrections of both. Needs torch alone.
+"""Kinematics: robot models, the poses of their links, and pinhole cameras.
 
-- `robot`: the model, a validated tree; its parts are in `links`. It round-trips through a JSON-ready
-  dictionary.
-- `builtin`: ur5e, iiwa14, two iiwa14 as one tree; fixed tool frames.
-- `loading`: robots by name or from URDF (`urdf`) and MJCF (`mjcf`) files.
-- `rotations`: matrices, quaternions, rotation vectors, 6D, roll-pitch-yaw, rigid transforms.
-- `forward`: poses of all links, batched and differentiable; `plan` prepares a robot, `columns` computes a
-  batch, `single` one configuration.
-- `incremental`: poses of a link's far end over its own joint (`arcs`), for policies that choose joint by
-  joint.
+- `robot`: the model, a validated tree of the parts in `links`; it converts to JSON values and back.
+- `builtin`: ur5e, iiwa14 and two iiwa14 as one tree; fixed tool frames.
+- `loading`: robots by name, or from URDF (`urdf`) and MJCF (`mjcf`) files.
+- `rotations`: matrices, quaternions, rotation vectors, the 6D form, roll-pitch-yaw, rigid transforms.
+- `forward`: poses of all links, batched and differentiable. `_plan` prepares a robot, `_columns` computes a batch,
+  `_single` one configuration.
+- `sequential`: child-frame poses as functions of one joint each (`_arcs`), for policies that choose joint by joint;
+  `_numpy_arcs` is the same in NumPy for small batches.
 - `jacobian`, `inverse`: the geometric Jacobian; batched inverse kinematics for one or several tips.
-- `camera`: a pinhole camera in the base frame, pixels to a plane and back.
-- `residual`: learned joint offsets, dense joint residuals and link corrections.
+- `camera`: a pinhole camera in the base frame: points to pixels, and pixels to a plane.
 
-Poses are ``T_base_link``, joint positions `q` in rad or m, limits and all inputs in the robot's joint order.
+Poses are ``T_base_link``. Joint positions `q` are in rad or m, in the robot's joint order.
 """
 
 from ikp.kinematics._arcs import JointArcs

@@ -1,9 +1,9 @@
-"""How a link moves with its own joint alone: an arc, linear in the cosine and sine of the joint.
+"""The child-frame pose of a joint as a function of that joint alone: an arc, linear in its cosine and sine.
 
-The far end of a link that a joint moves is the next joint's origin down the chain, with the orientation of
-the link; for the last joint it is the tip frame. (A frame at the joint's own origin does not move in position
-when the joint turns.) Where a link branches, the way to the first tip below it is taken, else the first
-child. A mimic joint counts as a joint of its own: it ends the link before it, and it has no far end.
+The child frame, or far end, of a joint has the orientation of the link that the joint moves and the origin of the next
+joint down the chain; for the last joint it is the tip frame. (The joint's own frame would not change its position
+when the joint turns.) Where a link branches, the chain to the first tip below is followed, or else to the first child.
+A mimic joint ends the link before it and has no child frame of its own.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ikp.kinematics.rotations import compose, product, skew
 
 @dataclass(frozen=True, eq=False)
 class JointArcs:
-    """Far-end poses T_base_farend as functions of one joint position each.
+    """Child-frame poses T_base_farend as functions of one joint position each.
 
-    Tensors (..., 3, 4), upper rows of poses: ``constant + cos * cos(theta) + sin * sin(theta) + slope *
-    theta``. `slope` is zero for revolute joints, `cos` and `sin` are zero for prismatic ones.
+    The upper rows (..., 3, 4) of a pose are ``constant + cos * cos(theta) + sin * sin(theta) + slope * theta``. `slope`
+    is zero for revolute joints, `cos` and `sin` are zero for prismatic ones.
     """
 
     constant: Tensor
@@ -39,8 +39,8 @@ class JointArcs:
     def at(self, theta: Tensor) -> Tensor:
         """Poses (..., *candidates, 3, 4) at `theta` (..., *candidates), rad or m.
 
-        The leading dimensions of `theta` are those of the arcs (or broadcast with them); all further ones are
-        candidates, which are innermost in the memory of the result.
+        The leading dimensions of `theta` are those of the arcs, or broadcast with them; the remaining ones are
+        candidates and come innermost in the memory of the result. ValueError if there are fewer dimensions.
         """
         lead = self.constant.ndim - 2
         if theta.ndim < lead:
@@ -64,7 +64,7 @@ class JointArcs:
         return poses.add_(spread(self.constant)).movedim((lead, lead + 1), (-2, -1))
 
     def joint(self, j: int) -> JointArcs:
-        """The arc of joint j alone (..., 3, 4), out of those of all joints (..., dof, 3, 4)."""
+        """The arc of joint j (..., 3, 4), selected from those of all joints (..., dof, 3, 4)."""
         constant, cos, sin, slope = (
             part[..., j, :, :] for part in (self.constant, self.cos, self.sin, self.slope)
         )
@@ -73,12 +73,14 @@ class JointArcs:
 
 @dataclass(frozen=True, eq=False)
 class ArcConstants:
-    """What the arcs of a robot need, in one dtype and on one device."""
+    """Constants from which the arcs of a robot are computed, in one dtype and on one device."""
 
     ends: Tensor  # (dof, 4, 4) T_link_farend
-    arcs: Tensor  # (4, dof, 4, 4) constant, cos, sin, slope of the far ends in the joints' parent links
-    links: Tensor  # (4, link, 4, 4) the same of the links' own frames; a fixed link has a constant alone
-    both: Tensor  # (4, dof, 2, 4, 4) of the links that joints move: own frame, then far end
+    arcs: Tensor  # (4, dof, 4, 4) constant, cos, sin and slope parts of each child frame, in the parent link
+    link_frames: (
+        Tensor  # (4, link, 4, 4) the same parts of each link's own frame; a fixed link has only the constant
+    )
+    both: Tensor  # (4, dof, 2, 4, 4) parts of each moved link's own frame, then of its child frame
     base: Tensor  # (4, 3, 1) columns of the identity
 
 
@@ -95,17 +97,16 @@ def arc_constants(robot: Robot, origins: Tensor) -> ArcConstants:
 
 @lru_cache(maxsize=256)
 def nominal_arc_constants(robot: Robot, dtype: torch.dtype, device: torch.device) -> ArcConstants:
-    """:func:`arc_constants` of a robot without residuals, worked out in float64 on first use."""
+    """:func:`arc_constants` of a robot without residuals, computed in float64 on first use."""
     exact = arc_constants(robot, plan_of(robot).origins)
-    parts = (exact.ends, exact.arcs, exact.links, exact.both, exact.base)
+    parts = (exact.ends, exact.arcs, exact.link_frames, exact.both, exact.base)
     return ArcConstants(*(part.to(device, dtype) for part in parts))
 
 
 def place(parents: Tensor, constants: Tensor, lead: Sequence[int]) -> Tensor:
-    """Constants (part, m, 4, 4) carried into the base frame: (part, *lead, m, 3, 4).
+    """Transform constants (part, m, 4, 4) from their parent frames to the base frame: (part, *lead, m, 3, 4).
 
-    `parents` (m, 4, 3, n) are columns of the frames that the constants are given in; n is the product of
-    `lead`.
+    `parents` (m, 4, 3, n) are the columns of the parent frames; n is the product of `lead`.
     """
     frames = parents[None, ..., None, :].unbind(2)
     rows = constants[..., None, :, None].unbind(2)
@@ -130,7 +131,7 @@ def _kinds(robot: Robot) -> tuple[bool, bool]:
 
 
 def _motion_parts(robot: Robot, links: Sequence[int], origins: Tensor, ends: Tensor) -> Tensor:
-    """(4, m, 4, 4) constant, cos, sin and slope of T_parent_end of each link, by Rodrigues' formula."""
+    """Constant, cos, sin and slope parts (4, m, 4, 4) of T_parent_end of each link, by Rodrigues' formula."""
     joints = [robot.links[i].joint for i in links]
     axis = origins.new_tensor([joint.axis if joint else (0, 0, 1) for joint in joints])
     anchor = origins.new_tensor([joint.anchor if joint else (0, 0, 0) for joint in joints])[..., None]
@@ -148,10 +149,8 @@ def _motion_parts(robot: Robot, links: Sequence[int], origins: Tensor, ends: Ten
     constant = torch.where(turning[:, None, None], turned, compose(origin, ends[:, :3]))
     slope = _position(product(R, axis[..., None])) * sliding[:, None, None]
     upper = torch.stack([constant, *(parts[1:] * turning[:, None, None]), slope])
-    last = origins.new_tensor([[0.0, 0.0, 0.0, 1.0], *[[0.0] * 4] * 3])[
-        :, None, None
-    ]  # of the constant alone
-    return torch.cat([upper, last.expand(4, len(links), 1, 4)], dim=2)
+    last = origins.new_tensor([[0.0, 0.0, 0.0, 1.0], *[[0.0] * 4] * 3])  # only the constant part has a 1
+    return torch.cat([upper, last[:, None, None].expand(4, len(links), 1, 4)], dim=2)
 
 
 def _position(p: Tensor) -> Tensor:
@@ -176,7 +175,7 @@ def _far_ends(robot: Robot, origins: Tensor) -> Tensor:
 
 
 def _far_end_path(robot: Robot, link: int) -> tuple[list[int], Vector | None]:
-    """Links to walk to the far end; then the next joint's anchor, or None at the end of the chain."""
+    """The links on the way to the child frame, and the next joint's anchor, or None at the end of the chain."""
     tip = next((tip for tip in robot.tip_indices if robot.descends(tip, link)), None)
     path: list[int] = []
     while link != tip and robot.children(link):

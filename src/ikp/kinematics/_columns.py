@@ -1,9 +1,9 @@
-"""The arithmetic of forward kinematics and of its gradient, as a struct of arrays.
+"""Forward kinematics of a batch and its gradient, on a struct of arrays.
 
-Frames are stored (node, column, row, configuration): columns x, y, z, p of T_base_node. A turning joint mixes
-two columns of its parent's frame by cos and sin; the others are sums of the parent's with constant factors,
-most of them 0, 1 or -1, so nothing is a 4x4 product. All operations are elementwise: no autocast or TF32
-setting can round them.
+Frames are stored as (node, column, row, configuration), with the columns x, y, z and p of T_base_node. A revolute
+joint mixes two columns of its parent's frame by cos and sin. The other columns are sums of the parent's columns with
+constant factors, most of them 0, 1 or -1, so no 4x4 product is needed. All operations are elementwise, which autocast
+and TF32 settings cannot round.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ikp.kinematics.rotations import cross
 def frame_columns(theta: Tensor, plan: Plan, terms: Sequence[Sequence[Terms]]) -> Tensor:
     """Frames of all nodes (node, 4, 4, n) from joint positions (n, dof).
 
-    `terms` are the nodes' constant frames as :func:`column_terms` gives them.
+    `terms` are the nodes' constant frames, from :func:`column_terms`.
     """
     nodes, n = len(plan.nodes), theta.shape[0]
     out = theta.new_empty(nodes, 4, 4, n)
@@ -48,7 +48,7 @@ def frame_columns(theta: Tensor, plan: Plan, terms: Sequence[Sequence[Terms]]) -
 
 
 def _node_positions(theta: Tensor, plan: Plan) -> Tensor:
-    """(moving node, n): how far each moving node is turned about (moved along) its column."""
+    """Angle or displacement (moving node, n) of each moving node about or along its axis."""
     dofs = [plan.nodes[i].dof for i in plan.moving]
     factors = [plan.nodes[i].multiplier for i in plan.moving]
     transposed = theta.t().contiguous() if dofs == list(range(theta.shape[1])) else theta.t()[dofs]
@@ -98,11 +98,11 @@ def _scaled(row: Tensor, factor: float) -> Tensor:
 
 
 def subtree_wrenches(columns: Tensor, grad: Tensor, plan: Plan, first: int) -> Tensor:
-    """Wrench (6, node, n) with which a gradient acts on each node from `first` on and all below it.
+    """Wrench (6, node, n) of a gradient on each node from `first` on, summed over the node's subtree.
 
-    `grad` (node, 4, 4, n) is the loss gradient with respect to `columns`. It pulls at the origin of a frame
-    and at the tips of its axes; the moment, about the base origin, is the sum of column x gradient over all
-    four columns. Force first, then moment.
+    `grad` (node, 4, 4, n) is the gradient of the loss with respect to `columns`. It acts as a force on the origin of
+    each frame and on the ends of its axes. The wrench is force, then moment about the base origin; the moment is the
+    sum of column x gradient over the four columns.
     """
     x, y, z = (rows.unbind(1) for rows in columns[first:, :, :3].unbind(2))
     gx, gy, gz = (rows.unbind(1) for rows in grad[first:, :, :3].unbind(2))
@@ -119,7 +119,7 @@ def subtree_wrenches(columns: Tensor, grad: Tensor, plan: Plan, first: int) -> T
 def _cross_sum(
     a: Sequence[Tensor], b: Sequence[Tensor], ga: Sequence[Tensor], gb: Sequence[Tensor]
 ) -> Tensor:
-    """Sum over the columns of a * gb - b * ga: one component of a cross product, in one buffer."""
+    """Sum over the columns of a * gb - b * ga, one component of a cross product, in one buffer."""
     total = (a[0] * gb[0]).addcmul_(b[0], ga[0], value=-1.0)
     for k in range(1, len(a)):
         total.addcmul_(a[k], gb[k]).addcmul_(b[k], ga[k], value=-1.0)
@@ -127,9 +127,9 @@ def _cross_sum(
 
 
 def joint_gradient(columns: Tensor, wrench: Tensor, plan: Plan, first: int) -> Tensor:
-    """Gradient (n, dof) for the joints: the work of the wrench below a joint on the joint's motion.
+    """Gradient (n, dof) with respect to the joints: the power of the subtree's wrench along the joint's motion.
 
-    `wrench` is that of the nodes from `first` on.
+    `wrench` holds the nodes from `first` on.
     """
     nodes = [plan.nodes[i] for i in plan.moving]
     fx, fy, fz, mx, my, mz = wrench[:, _rows(plan.moving, first)].unbind(0)
@@ -163,7 +163,7 @@ def _axes(columns: Tensor, plan: Plan) -> Tensor:
 
 
 def _rows(indices: Sequence[int], first: int = 0) -> slice | list[int]:
-    """The rows, counted from `first`; a slice, which copies nothing, where they follow each other."""
+    """Rows counted from `first`; consecutive ones as a slice, which makes no copy."""
     start = indices[0] - first
     if list(indices) == list(range(indices[0], indices[0] + len(indices))):
         return slice(start, start + len(indices))
@@ -171,10 +171,9 @@ def _rows(indices: Sequence[int], first: int = 0) -> slice | list[int]:
 
 
 def frame_gradient(columns: Tensor, frames: Tensor, wrench: Tensor, plan: Plan) -> Tensor:
-    """Gradient (node, 4, 4) for the constant frames, summed over configurations.
+    """Gradient (node, 4, 4) with respect to the constant frames, summed over configurations.
 
-    `wrench` is that of all nodes. The gradient is right for every change that keeps the frames rigid, which
-    is all that a residual can do.
+    `wrench` holds all nodes. The gradient is correct for changes that keep the frames rigid, as residuals do.
     """
     force, moment = wrench[:3].transpose(0, 1), wrench[3:].transpose(0, 1)
     parent = torch.cat([columns, plan.base(columns).expand(1, 4, 4, columns.shape[-1])])

@@ -1,7 +1,7 @@
 """`PrefixPose` in NumPy, for small batches on a CPU, where per-call overhead exceeds the arithmetic.
 
-A frame is kept columns first, (4, 3): the directions of x, y and z, then the origin. The fixed links between two
-joints are folded into the constants of the second one, so a joint costs one product.
+A frame is stored as its columns (4, 3): the directions of x, y and z, then the position. The fixed links between two
+joints are folded into the constants of the second joint, so each joint costs one product.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ikp.kinematics.robot import Robot
 
 
 class ArcWalk:
-    """Commit joints from base to tip, ask for the arc of the next one; without residuals on the links.
+    """Arcs of one joint after another from base to tip, given the joints committed before; without link residuals.
 
     Args:
         robot: without prismatic and mimic joints (`covers`).
@@ -32,26 +32,26 @@ class ArcWalk:
 
     @staticmethod
     def covers(robot: Robot) -> bool:
-        """Whether a robot's joints all turn, each by its own position."""
+        """Whether all joints of a robot are revolute or continuous and none is a mimic joint."""
         joints = [link.joint for link in robot.links if link.joint is not None]
         return all(joint.kind != "prismatic" and joint.mimic is None for joint in joints)
 
     def arc(self, j: int) -> np.ndarray:
-        """The far end of joint j's link, (count, 3, 4, 3): what is constant, times cos and times sin of the joint."""
+        """Child-frame pose of joint j as (count, 3, 4, 3): the constant part, that times cos and that times sin."""
         return self._place(j)[:, 1]
 
     def commit(self, j: int, cos: np.ndarray, sin: np.ndarray) -> None:
-        """Fix joint j by its cosine and sine (count, 1, 1); the joints before it in its chain are fixed already."""
+        """Fix joint j at its cosine and sine (count, 1, 1), after the joints before it in its chain."""
         constant, by_cos, by_sin = self._place(j)[:, 0].swapaxes(0, 1)
         self._frames[j] = constant + by_cos * cos + by_sin * sin
 
     def keep(self, rows: np.ndarray) -> None:
-        """Go on with these configurations; one may be repeated."""
+        """Select configurations by index; an index may repeat."""
         self._frames = {j: frame[rows] for j, frame in self._frames.items()}
         self._arcs.clear()
 
     def _place(self, j: int) -> np.ndarray:
-        """(count, 2, 3, 4, 3) of own frame and far end."""
+        """Parts (count, 2, 3, 4, 3) of the joint's own frame and of its child frame."""
         if j not in self._arcs:
             parent = self._frames[self._before[j]]
             self._arcs[j] = (self._parts[j] @ parent).reshape(len(parent), 2, 3, 4, 3)
@@ -60,9 +60,9 @@ class ArcWalk:
 
 @lru_cache(maxsize=64)
 def _folded(robot: Robot, dtype: np.dtype) -> tuple[tuple[int, ...], tuple[np.ndarray, ...]]:
-    """For each joint the one before it in its chain (-1: the base), and its parts (2 * 3 * 4, 4) in that one's link."""
+    """Of each joint, the joint before it in its chain (-1 for the base) and its parts (2 * 3 * 4, 4) in that frame."""
     constants = nominal_arc_constants(robot, torch.float64, torch.device("cpu"))
-    links, both = constants.links[0].numpy(), constants.both[:3].numpy()
+    links, both = constants.link_frames[0].numpy(), constants.both[:3].numpy()
     before, parts = [], []
     for j, link in enumerate(robot.joint_links):
         fixed, parent = np.eye(4), robot.parents[link]

@@ -1,9 +1,9 @@
-"""What forward kinematics needs of a robot, worked out once.
+"""Prepares a robot for forward kinematics, once per robot.
 
-The tree becomes a list of nodes. A node's frame is its parent's times a constant frame, then turned about or
-moved along one of its own axes. A joint whose axis is not one of its link's axes, or does not pass through
-the link's origin, gets a node of its own whose z is the joint's axis; its link then hangs on it by a
-constant. The first nodes are the links, the others follow.
+The tree becomes a list of nodes. The frame of a node is its parent's frame times a constant frame, then turned about
+or moved along one of its own axes. A joint whose axis is not an axis of its link's frame, or does not pass through the
+link's origin, gets an extra node whose z axis is the joint's axis; the link follows it at a constant transform. The
+nodes of the links come first, then the extra ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ikp.kinematics.links import Joint
 from ikp.kinematics.robot import Robot
 from ikp.kinematics.rotations import compose, exp_rotation, inverse_pose
 
-# Entries of a constant rotation below these cannot change a result of that dtype (6e-17 for cos(pi/2)).
+# Rotation entries below these values, such as 6e-17 for cos(pi/2), cannot change a result of that dtype.
 _NEGLIGIBLE = {torch.float32: 1e-9, torch.float64: 2e-16}
 _ALIGNED = 1e-12
 
@@ -29,8 +29,8 @@ Terms = tuple[tuple[int, float], ...]
 class Node:
     """One frame: ``T_node = T_parent @ K @ motion``, with K from :meth:`Plan.frames`.
 
-    `dof` is -1 for a frame that does not move; else it moves by ``multiplier * q[dof]`` (which includes the
-    sign of its axis) about or along its own `column` (0 x, 1 y, 2 z).
+    A fixed frame has `dof` -1. Any other turns about or moves along its own axis `column` (0 x, 1 y, 2 z) by
+    ``multiplier * q[dof]``; `multiplier` includes the sign of the axis.
     """
 
     parent: int
@@ -42,13 +42,15 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The nodes of a robot, the order to visit them, and how their constant frames follow from the links'."""
+    """The nodes of a robot, the order to visit them in, and their constant frames as functions of the links'."""
 
     nodes: tuple[Node, ...]
     order: tuple[int, ...]
     origins: Tensor  # (link, 4, 4) T_parent_joint of every link
-    origin_of: tuple[int, ...]  # for each node the link whose origin its frame starts with, or -1
-    after: Tensor  # (node, 4, 4) what follows that origin
+    origin_of: tuple[
+        int, ...
+    ]  # for each node the link whose T_parent_joint its constant frame starts with, or -1
+    after: Tensor  # (node, 4, 4) the rest of the constant frame
     _base: dict[tuple[torch.dtype, torch.device], Tensor] = field(default_factory=dict, repr=False)
 
     def frames(self, origins: Tensor) -> Tensor:
@@ -59,7 +61,7 @@ class Plan:
 
     @cached_property
     def position_row(self) -> tuple[int, ...]:
-        """For each node its place among the moving ones, -1 for the others."""
+        """Index of each node in `moving`, -1 for fixed nodes."""
         row = {i: place for place, i in enumerate(self.moving)}
         return tuple(row.get(i, -1) for i in range(len(self.nodes)))
 
@@ -70,7 +72,7 @@ class Plan:
 
     @cached_property
     def first_moved(self) -> int:
-        """All nodes before this one stand still: no joint moves them or anything above them."""
+        """Index of the first node that any joint moves; all nodes before it are fixed in the base frame."""
         moved: set[int] = set()
         for i in self.order:
             if self.nodes[i].dof >= 0 or self.nodes[i].parent in moved:
@@ -78,7 +80,7 @@ class Plan:
         return min(moved)
 
     def base(self, like: Tensor) -> Tensor:
-        """The columns (4, 4, 1) of the identity, in the dtype and on the device of `like`; cached."""
+        """Columns (4, 4, 1) of the identity in the dtype and on the device of `like`, cached."""
         key = (like.dtype, like.device)
         if key not in self._base:
             self._base[key] = torch.eye(4, dtype=like.dtype, device=like.device)[..., None]
@@ -86,9 +88,9 @@ class Plan:
 
 
 def column_terms(frames: Tensor, dtype: torch.dtype) -> tuple[tuple[Terms, ...], ...]:
-    """For each node the four columns of K as sums over its parent's: (parent's column, factor) pairs.
+    """The four columns of K of each node as sums over its parent's columns: (parent column, factor) pairs.
 
-    The last column leaves out the parent's own position, whose factor is one.
+    The position column leaves out the parent's position, whose factor is always one.
     """
     tiny = _NEGLIGIBLE[dtype]
     nodes = []
@@ -108,7 +110,7 @@ def nominal_terms(robot: Robot, dtype: torch.dtype) -> tuple[tuple[Terms, ...], 
 
 @lru_cache(maxsize=256)
 def plan_of(robot: Robot) -> Plan:
-    """The plan of a robot, worked out on first use."""
+    """The plan of a robot, computed on first use."""
     rows: list[tuple[Node, int, Tensor]] = []
     pivots: list[tuple[Node, int, Tensor]] = []
     order: list[int] = []
@@ -130,7 +132,7 @@ def plan_of(robot: Robot) -> Plan:
 
 
 def _moving_node(parent: int, dof: int, joint: Joint) -> tuple[Node, Tensor]:
-    """The node that a joint moves, and the constant between the link's origin and the motion."""
+    """The node that a joint moves, and the constant transform between T_parent_joint and the joint's motion."""
     multiplier, offset = (joint.mimic.multiplier, joint.mimic.offset) if joint.mimic else (1.0, 0.0)
     own = _own_axis(joint)
     column, sign = (2, 1.0) if own is None else own

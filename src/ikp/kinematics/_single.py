@@ -1,8 +1,7 @@
-"""Frames of one configuration, in Python's own numbers.
+"""Forward kinematics of one configuration in Python floats.
 
-A control loop asks for one configuration at a time. A tensor operation on three numbers costs as much as
-thirty products of Python floats, so this is several times faster than :mod:`ikp.kinematics._columns`, whose
-recurrence it follows.
+A control loop asks for one configuration at a time. A tensor operation on three numbers costs as much as thirty
+products of Python floats, so this is several times faster than the same recurrence in `ikp.kinematics._columns`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _BASE: tuple[Column, ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), 
 
 
 def single_frame_columns(theta: Tensor, plan: Plan, terms: Sequence[Sequence[Terms]]) -> Tensor:
-    """Frames of all nodes (node, 4, 4, 1) from joint positions (1, dof) on the CPU, worked out in float64."""
+    """Frames of all nodes (node, 4, 4, 1) from joint positions (1, dof) on the CPU, computed in float64."""
     q = theta.tolist()[0]
     frames: list[Sequence[Column]] = [()] * len(plan.nodes)
     for i in plan.order:

@@ -26,7 +26,7 @@ _UR5E_LINKS = ("shoulder", "upper_arm", "forearm", "wrist_1", "wrist_2", "wrist_
 _UR5E_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")
 
 # KUKA, LBR iiwa 14 R820 data sheet: shoulder at 0.36 m, elbow 0.42 m and wrist 0.40 m further, flange 0.126 m
-# from there. The origin of every joint sits in its housing:
+# from there. The origin of every joint lies in its housing:
 # (distance along the previous axis in m, distance along its own axis in m, alpha in quarter turns)
 _IIWA14_JOINTS = (
     (0.0, 0.1575, 0),
@@ -51,7 +51,7 @@ def ur5e() -> Robot:
     links = [Link("base", -1)]
     a, alpha = 0.0, 0
     for link, joint, (next_a, d, next_alpha) in zip(_UR5E_LINKS, _UR5E_JOINTS, _UR5E_DH, strict=True):
-        # standard DH with the joint's own d moved before its rotation, so that the link frame has it as z
+        # standard DH, with the translation d before the joint's rotation, so that the joint turns about the link's z
         T_parent_joint = _pose(alpha, translation=(a, 0.0, 0.0), along_axis=d)
         moving = Joint(f"{joint}_joint", "revolute", (0.0, 0.0, 1.0), -2 * math.pi, 2 * math.pi, math.pi)
         links.append(Link(link, len(links) - 1, T_parent_joint, moving))
@@ -94,16 +94,16 @@ BUILTIN = {"ur5e": ur5e, "iiwa14": iiwa14, "iiwa14_dual": iiwa14_dual}
 
 
 def with_tool(robot: Robot, tip: str, T_tip_tool: Tensor, name: str = "tool") -> Robot:
-    """Attach a fixed tool frame to a link; it takes the link's place among the tips, or joins them.
+    """Attach a fixed tool frame to a link; it replaces the link among the tips, or is added to them.
 
     Args:
         robot: the robot without the tool.
         tip: the link that carries the tool.
-        T_tip_tool: (4, 4) pose of the tool frame in the link's.
-        name: of the new link.
+        T_tip_tool: (4, 4) pose of the tool frame in the link's frame.
+        name: name of the new link.
 
     Raises:
-        ValueError: for an unknown `tip`, a taken `name` or a transform that is not rigid.
+        ValueError: `tip` is unknown, `name` is taken or the transform is not rigid.
     """
     links = (*robot.links, Link(name, robot.link_index(tip), T_tip_tool))
     tips = tuple(name if existing == tip else existing for existing in robot.tip_names)
@@ -122,7 +122,7 @@ def _iiwa14_links(prefix: str, first: int) -> tuple[Link, ...]:
 
 
 def _pose(quarter_turns: int, translation: Sequence[float], along_axis: float = 0.0) -> Tensor:
-    """Trans(translation) @ Rot_x(quarter_turns * pi/2) @ Trans_z(along_axis), exact in its zeros and ones."""
+    """Trans(translation) @ Rot_x(quarter_turns * pi/2) @ Trans_z(along_axis), with exact zeros and ones."""
     c, s = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[quarter_turns % 4]
     x, y, z = translation
     rows = [[1, 0, 0, x], [0, c, -s, y - s * along_axis], [0, s, c, z + c * along_axis], [0, 0, 0, 1]]

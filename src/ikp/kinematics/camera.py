@@ -1,6 +1,6 @@
 """A pinhole camera in the robot's base frame: points to pixels, and pixels back to a horizontal plane.
 
-Pixels are (u, v), u to the right and v down, the centres of pixels at half-integers; the camera's frame has x to
+Pixels are (u, v) with u to the right and v down; the centre of a pixel is at half-integers. The camera frame has x to
 the right, y down and z forwards (OpenCV's convention).
 """
 
@@ -20,18 +20,18 @@ from ikp.files import read_json
 from ikp.kinematics.rotations import exp_rotation, inverse_pose
 
 NEAREST = 1e-3
-"""Depth at which points closer to the camera, or behind it, are projected [m]."""
+"""Smallest depth used in a projection [m]; points closer to the camera or behind it are projected at this depth."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Intrinsics and pose of a camera that does not move.
+    """Intrinsics and pose of a fixed camera.
 
     Attributes:
-        width, height: of the image [pixel].
+        width, height: size of the image [pixel].
         fx, fy: focal lengths [pixel].
         cx, cy: principal point [pixel].
-        T_base_camera: pose of the camera in the robot's base frame, four rows of four [m].
+        T_base_camera: pose of the camera in the robot's base frame, as four rows of four [m].
 
     Raises:
         ValueError: a size is not positive, a number not finite or the pose is not rigid.
@@ -70,15 +70,15 @@ class Camera:
     def look_at(
         position: Sequence[float], target: Sequence[float], *, fovy: float, width: int, height: int
     ) -> Camera:
-        """A camera at `position` whose image's middle shows `target`, image up along the base's z.
+        """A camera at `position` that looks at `target`, with the base's z axis upwards in the image.
 
         Args:
-            position, target: in the base frame [m].
+            position, target: points in the base frame [m].
             fovy: vertical field of view [deg].
-            width, height: of the image [pixel].
+            width, height: size of the image [pixel].
 
         Raises:
-            ValueError: position and target lie above each other or fovy is not between 0 and 180.
+            ValueError: one point lies above the other, or fovy is not between 0 and 180.
         """
         if not 0 < fovy < 180:
             raise ValueError(f"fovy is {fovy}: it must lie between 0 and 180 degrees")
@@ -98,7 +98,7 @@ class Camera:
         return Camera(width, height, focal, focal, width / 2, height / 2, _rows(T))
 
     def resized(self, height: int, width: int) -> Camera:
-        """The camera of the same images, resized."""
+        """The camera of the same images after resizing them to `height` x `width` [pixel]."""
         x, y = width / self.width, height / self.height
         return replace(
             self, width=width, height=height, fx=self.fx * x, cx=self.cx * x, fy=self.fy * y, cy=self.cy * y
@@ -121,7 +121,7 @@ class Camera:
         return torch.tensor(self.T_base_camera, dtype=torch.float64)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """The camera as plain JSON values."""
         return {**asdict(self), "T_base_camera": [list(row) for row in self.T_base_camera]}
 
     @staticmethod
@@ -154,7 +154,7 @@ def project(
 ) -> Float[Tensor, "*batch 2"]:
     """Pixels (u, v) of points in the base frame [m]; differentiable in all arguments.
 
-    What lies nearer than `NEAREST` or behind the camera is projected as if at that depth.
+    Points nearer than `NEAREST`, and points behind the camera, are projected at that depth.
     """
     M = K @ inverse_pose(T_base_camera)[:3]
     homogeneous = points @ M[:, :3].T + M[:, 3]
@@ -164,7 +164,7 @@ def project(
 def plane_homography(
     K: Float[Tensor, "3 3"], T_base_camera: Float[Tensor, "4 4"], height: Float[Tensor, ""] | float
 ) -> Float[Tensor, "3 3"]:
-    """H of the plane z = `height` of the base frame [m]: [u, v, 1] ~ H [x, y, 1]."""
+    """Homography H from the plane z = `height` of the base frame [m] to pixels: [u, v, 1] ~ H [x, y, 1]."""
     P = K @ inverse_pose(T_base_camera)[:3]
     return torch.stack([P[:, 0], P[:, 1], P[:, 2] * height + P[:, 3]], 1)
 
@@ -175,10 +175,10 @@ def back_project(
     pixels: Float[Tensor, "*batch 2"],
     height: Float[Tensor, ""] | float,
 ) -> Float[Tensor, "*batch 2"]:
-    """Where the rays through pixels (u, v) meet the plane z = `height` of the base frame: x, y [m].
+    """Points (x, y) [m] at which the rays through pixels (u, v) meet the plane z = `height` of the base frame.
 
-    Exact inverse of `project` on that plane; above the horizon the result lies behind the camera. The plane must
-    not contain the camera.
+    This is the exact inverse of `project` on the plane. Pixels above the horizon give points behind the camera. The
+    plane must not contain the camera.
     """
     H = plane_homography(K, T_base_camera, height)
     ray = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1) @ torch.linalg.inv(H).T

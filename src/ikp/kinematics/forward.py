@@ -1,7 +1,7 @@
 """Forward kinematics of every link, batched and differentiable.
 
-The backward pass needs the poses alone: the gradient with respect to a joint is the moment (or force) that
-the gradients of all frames below it exert about (along) its axis.
+The backward pass needs only the poses: the gradient with respect to a joint is the moment about (or the force along)
+its axis that the gradients of all frames below it exert.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def joint_positions(robot: Robot, q: Tensor, q_offset: Tensor | None = None) -> 
 def link_columns(
     robot: Robot, theta: Float[Tensor, "... dof"], *, link_residual: Tensor | None = None
 ) -> Float[Tensor, "link 4 4 n"]:
-    """The poses as a struct of arrays (link, column, row, n), leading dimensions flattened."""
+    """The poses as a struct of arrays (link, column, row, n), with the leading dimensions flattened to n."""
     theta = theta if theta.ndim == 2 else theta.reshape(-1, robot.dof)
     plan = plan_of(robot)
     frames, terms = None, nominal_terms(robot, theta.dtype)
@@ -96,7 +96,7 @@ def residual_origins(robot: Robot, link_residual: Float[Tensor, "link 6"]) -> Fl
 
 
 def _frames(theta: Tensor, plan: Plan, terms: Sequence[Sequence[Terms]]) -> Tensor:
-    """Frames of all nodes (node, 4, 4, n) from joint positions (n, dof), the faster way."""
+    """Frames of all nodes (node, 4, 4, n) from joint positions (n, dof), by the faster of two implementations."""
     if theta.shape[0] == 1 and theta.device.type == "cpu" and not torch.compiler.is_compiling():
         return single_frame_columns(theta, plan, terms)
     return frame_columns(theta, plan, terms)
@@ -116,7 +116,7 @@ class _Kinematics(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         columns, frames = ctx.saved_tensors
         grad = grad if grad.stride(-1) == 1 else grad.contiguous()
-        # what no joint moves matters to the gradient of the constant frames alone
+        # frames that no joint moves affect only the gradient of the constant frames
         first = 0 if ctx.needs_input_grad[1] else ctx.plan.first_moved
         wrench = subtree_wrenches(columns, grad, ctx.plan, first)
         d_theta = d_frames = None

@@ -14,14 +14,14 @@ from ikp.kinematics.jacobian import jacobian_columns
 from ikp.kinematics.robot import Robot
 from ikp.kinematics.rotations import log_rotation, product
 
-_ROTATION_WEIGHT = 0.3  # m per rad: about the lever of a hand, so that both parts of an error count alike
+_ROTATION_WEIGHT = 0.3  # m per rad: about the length of a hand, so that both parts of an error count alike
 _DAMPING = 1e-6
 _LARGEST_STEP = 1.0  # rad or m
 
 
 @dataclass(frozen=True, eq=False)
 class IKSolution:
-    """Joint positions within the limits, and what is left of the error, the worst tip's."""
+    """Joint positions within the limits, and the remaining error of the worst tip."""
 
     q: Float[Tensor, "... dof"]
     position_error: Float[Tensor, "..."]  # m
@@ -44,25 +44,25 @@ def inverse_kinematics(
 ) -> IKSolution:
     """Joint positions that bring every tip of `robot.tip_names` to its target.
 
-    Levenberg-Marquardt with a damping that follows the error (Sugihara 2011, "Solvability-unconcerned inverse
-    kinematics by the Levenberg-Marquardt method"), so it is quick near a solution and steady far from one. A
-    joint that would leave its limits rests on them. What does not converge from `q_start` is tried again from
-    random positions, all at once; of several solutions the one nearest to `q_start` is taken, of none the
-    smallest error.
+    The method is Levenberg-Marquardt with a damping proportional to the error (Sugihara 2011, "Solvability-unconcerned
+    inverse kinematics by the Levenberg-Marquardt method"), which is fast near a solution and stable far from one. A
+    joint that would leave its limits stays on them. Targets that do not converge from `q_start` are tried again from
+    random positions in one batch; the solution nearest to `q_start` is returned, or the smallest error if none
+    converges.
 
     Args:
         T_base_tip: targets (..., tips, 4, 4), in the order of the robot's tips.
-        q_start: (..., dof) where to start, clamped to the limits.
-        q_offset: (..., dof) q_true - q_measured: the result is measured positions, the targets are reached by
-            ``q + q_offset``. The limits hold for `q`.
+        q_start: (..., dof) start of the iteration, clamped to the limits.
+        q_offset: (..., dof) q_true - q_measured: the result is measured positions, and ``q + q_offset`` reaches the
+            targets. The limits hold for `q`.
         iterations: steps per start.
         restarts: random starts for each target that fails.
-        position_tolerance: m, at the worst tip.
-        rotation_tolerance: rad, at the worst tip.
-        generator: of the random starts (on the CPU); seeded with 0 by default.
+        position_tolerance: largest position error of the worst tip [m].
+        rotation_tolerance: largest rotation error of the worst tip [rad].
+        generator: draws the random starts, on the CPU; seeded with 0 by default.
 
     Raises:
-        ValueError: for targets that are not finite or whose shape does not fit.
+        ValueError: a target is not finite, or a shape does not fit.
     """
     _check(robot, T_base_tip, q_start)
     lead = q_start.shape[:-1]
@@ -91,7 +91,7 @@ def _restart(
     iterations: int,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
-    """The best of the failed targets' first results and of random starts."""
+    """Best positions and errors of the failed targets, among their first results and random starts."""
     generator = generator or torch.Generator().manual_seed(0)
     random = problem.robot.random_q((len(failed), restarts), generator=generator).to(q).flatten(0, 1)
     again, again_errors = problem.descend(random, failed.repeat_interleave(restarts), iterations)
@@ -99,7 +99,7 @@ def _restart(
     q_all = torch.cat([q[failed, None], again], dim=1)
     errors_all = torch.cat([errors[failed, None], again_errors.unflatten(0, (-1, restarts))], dim=1)
     distance = (q_all - start[failed, None]).norm(dim=-1)
-    # far beyond any distance between joint positions, so that only failures are ranked by their error
+    # failures rank behind all solutions: 1e6 exceeds any distance between joint positions
     rank = torch.where(problem.within(errors_all), distance, 1e6 * (1 + problem.cost(errors_all)))
     best = rank.argmin(1)
     rows = torch.arange(len(failed), device=q.device)
@@ -107,7 +107,7 @@ def _restart(
 
 
 class _Problem:
-    """The targets of a batch, flattened, and the descent towards them."""
+    """The flattened targets of a batch, and the descent towards them."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class _Problem:
         tolerance: tuple[float, float],
     ) -> None:
         self.robot = robot
-        # (tip, 3, 4, n): the struct of arrays that forward kinematics works in
+        # (tip, 3, 4, n), the struct of arrays of forward kinematics
         self.target = T.to(q_start).reshape(-1, *T.shape[-3:])[..., :3, :].permute(1, 2, 3, 0).contiguous()
         offset = torch.zeros_like(q_start) if q_offset is None else q_offset.to(q_start).expand_as(q_start)
         self.offset = offset.reshape(-1, robot.dof)
@@ -147,21 +147,20 @@ class _Problem:
         return best_q, best
 
     def _residual(self, columns: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        """(tip, 6, n) position error (m) and rotation error (weighted), and the worst tip's errors (n, 2)."""
+        """Position error [m] and weighted rotation error (tip, 6, n), and the worst tip's errors (n, 2)."""
         tips = columns[list(self.robot.tip_indices), :, :3]
         target = self.target[..., which]
         position = target[:, :, 3] - tips[:, 3]
-        # R_target @ R^T: rows of the target times columns of the transpose, which are the frame's own rows
+        # R_target @ R^T; the columns of R^T are the rows of R
         R_error = (target[:, :, None, :3] * tips[:, None, :3].transpose(2, 3)).sum(3)
         rotation = log_rotation(R_error.movedim(-1, 1)).movedim(1, -1)
         errors = torch.stack([part.norm(dim=1).amax(0) for part in (position, rotation)], dim=-1)
         return torch.cat([position, _ROTATION_WEIGHT * rotation], dim=1), errors
 
     def _step(self, q: Tensor, J: Tensor, residual: Tensor) -> Tensor:
-        """One damped step (n, dof), joints on their limits held there when the step would push them out."""
-        J = (
-            torch.cat([J[:, :3], _ROTATION_WEIGHT * J[:, 3:]], dim=1).flatten(0, 1).movedim(-1, 0)
-        )  # (n, 6 tips, dof)
+        """One damped step (n, dof); a joint on its limit stays there if the step would push it out."""
+        J = torch.cat([J[:, :3], _ROTATION_WEIGHT * J[:, 3:]], dim=1)
+        J = J.flatten(0, 1).movedim(-1, 0)  # (n, 6 tips, dof)
         e = residual.flatten(0, 1).movedim(-1, 0)[..., None]
         pull = product(J.mT, e)[..., 0]
         held = ((q <= self.lower) & (pull < 0)) | ((q >= self.upper) & (pull > 0))
@@ -182,10 +181,9 @@ class _Problem:
         return errors[..., 0] + _ROTATION_WEIGHT * errors[..., 1]
 
     def unwind(self, q: Tensor, near: Tensor) -> Tensor:
-        """The same pose with every turning joint within half a turn of `near`, where the limits allow it."""
-        turned = q - torch.round((q - near) / self.turn).nan_to_num() * torch.where(
-            self.turn.isinf(), 0.0, self.turn
-        )
+        """The same pose with every revolute joint within half a turn of `near`, where the limits allow it."""
+        turn = torch.where(self.turn.isinf(), 0.0, self.turn)
+        turned = q - torch.round((q - near) / self.turn).nan_to_num() * turn
         return torch.where((turned >= self.lower) & (turned <= self.upper), turned, q)
 
 

@@ -21,7 +21,9 @@ def jacobian(
     *,
     q_offset: Float[Tensor, "... dof"] | None = None,
 ) -> Float[Tensor, "... chosen 6 dof"]:
-    """J in the base frame at each link's origin: ``J @ qd`` is linear (m/s), then angular velocity (rad/s).
+    """Geometric Jacobian at the origin of each link, in the base frame.
+
+    ``J @ qd`` is the linear velocity (m/s), then the angular velocity (rad/s).
 
     Args:
         robot: the robot.
@@ -30,7 +32,7 @@ def jacobian(
         q_offset: as in forward_kinematics.
 
     Raises:
-        ValueError: for an unknown link, or when the shape or dtype of `q` does not fit the robot.
+        ValueError: a link is unknown, or the shape or dtype of `q` does not fit the robot.
     """
     chosen = robot.tip_indices if links is None else tuple(robot.link_index(name) for name in links)
     theta = joint_positions(robot, q, q_offset)
@@ -43,7 +45,7 @@ def jacobian_columns(
 ) -> Float[Tensor, "chosen 6 dof n"]:
     """:func:`jacobian` from the struct of arrays of :func:`link_columns`."""
     motion = _motion(robot, chosen, columns.dtype, columns.device)
-    frames = columns[motion.links, :, :3]
+    frames = columns[motion.moving, :, :3]
     axis = (frames[:, :3] * motion.axis).sum(1)
     anchor = frames[:, 3] + (frames[:, :3] * motion.anchor).sum(1)
     arm = columns[list(chosen), None, 3, :3] - anchor
@@ -55,24 +57,20 @@ def jacobian_columns(
 
 
 class _Motion:
-    """What each moving link contributes; tensors broadcast against (chosen, moving, 3, n)."""
+    """Constants of all moving links for :func:`jacobian_columns`; tensors broadcast to (chosen, moving, 3, n)."""
 
     def __init__(self, robot: Robot, chosen: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
-        moving = [(i, link.joint) for i, link in enumerate(robot.links) if link.joint is not None]
-        self.links = [i for i, _ in moving]
-        joints = [joint for _, joint in moving]
+        joints = {i: link.joint for i, link in enumerate(robot.links) if link.joint is not None}
+        self.moving = list(joints)
         kind = {"dtype": dtype, "device": device}
-        self.dofs = torch.tensor([robot.link_dofs[i] for i in self.links], device=device)
-        self.axis = torch.tensor([joint.axis for joint in joints], **kind)[..., None, None]
-        self.anchor = torch.tensor([joint.anchor for joint in joints], **kind)[..., None, None]
-        self.prismatic = torch.tensor([joint.kind == "prismatic" for joint in joints], device=device)[
-            :, None, None
-        ]
-        moves = [[float(robot.descends(tip, i)) for i in self.links] for tip in chosen]
-        multiplier = torch.tensor(
-            [joint.mimic.multiplier if joint.mimic else 1.0 for joint in joints], **kind
-        )
-        self.factor = (torch.tensor(moves, **kind) * multiplier)[..., None, None]
+        prismatic = [joint.kind == "prismatic" for joint in joints.values()]
+        multiplier = [joint.mimic.multiplier if joint.mimic else 1.0 for joint in joints.values()]
+        moves = [[float(robot.descends(tip, i)) for i in joints] for tip in chosen]
+        self.dofs = torch.tensor([robot.link_dofs[i] for i in joints], device=device)
+        self.axis = torch.tensor([joint.axis for joint in joints.values()], **kind)[..., None, None]
+        self.anchor = torch.tensor([joint.anchor for joint in joints.values()], **kind)[..., None, None]
+        self.prismatic = torch.tensor(prismatic, device=device)[:, None, None]
+        self.factor = (torch.tensor(moves, **kind) * torch.tensor(multiplier, **kind))[..., None, None]
 
 
 _motion = lru_cache(maxsize=256)(_Motion)

@@ -31,9 +31,12 @@ class Mimic:
 class Joint:
     """One moving joint.
 
-    `axis` (unit after construction) and `anchor` (a point on the axis, m) are in the frame of the link that
-    the joint moves. URDF joints have their anchor at the origin; MJCF joints may not. Limits are in rad or m,
-    infinite when there is none; `velocity` is in rad/s or m/s, infinite when unknown.
+    `axis` (normalised on construction) and `anchor` (a point on the axis, m) are in the frame of the link that the
+    joint moves. URDF joints have their anchor at the origin; MJCF joints may not. Limits are in rad or m, infinite
+    without a limit; `velocity` is the speed limit in rad/s or m/s, infinite when unknown.
+
+    Raises:
+        ValueError: an unknown kind, a zero or non-finite axis or anchor, or limits that are reversed or NaN.
     """
 
     name: str
@@ -101,7 +104,7 @@ class Joint:
             mimic=Mimic(*data["mimic"]) if data["mimic"] else None,
             **{key: none if data[key] is None else data[key] for key, none in missing.items()},
         )
-        # normalising once more could change the last bit
+        # normalising again could change the last bit
         object.__setattr__(joint, "axis", (x, y, z))
         return joint
 
@@ -110,9 +113,8 @@ class Joint:
 class Link:
     """A rigid body or a fixed frame.
 
-    Its frame is that of its joint after the joint's motion: ``T_parent_link = T_parent_joint @ motion(q)``,
-    or `T_parent_joint` (4, 4) alone without a joint. `parent` is an index into the robot's links, -1 for the
-    root.
+    Its pose is ``T_parent_link = T_parent_joint @ motion(q)``, or `T_parent_joint` (4, 4) without a joint. `parent` is
+    an index into the robot's links, -1 for the root. ValueError if `T_parent_joint` is not a rigid transform.
     """
 
     name: str
@@ -135,10 +137,10 @@ class Link:
 
 
 def resolve_mimics(links: Sequence[Link]) -> tuple[Link, ...]:
-    """The links with every mimic joint following an actuated joint directly, where a file chains them.
+    """Make every mimic joint follow an actuated joint directly, where a file chains mimic joints.
 
     Raises:
-        ValueError: when mimic joints follow each other in a ring, or follow a joint that is not there.
+        ValueError: mimic joints form a cycle, or follow a joint that does not exist.
     """
     joints = {link.joint.name: link.joint for link in links if link.joint is not None}
     return tuple(

@@ -16,7 +16,7 @@ from ikp.kinematics.urdf import robot_from_urdf
 def load_robot(name_or_path: str | Path, *, tips: Sequence[str] | None = None) -> Robot:
     """Load a built-in robot or a URDF or MJCF file.
 
-    Meshes are not read and may be missing. Links and joints come depth-first, children in the order of the
+    Meshes are not read and may be missing. Links and joints are in depth-first order, children in the order of the
     file.
 
     Args:
@@ -24,9 +24,9 @@ def load_robot(name_or_path: str | Path, *, tips: Sequence[str] | None = None) -
         tips: names of the tip links (in MJCF also of sites). By default every leaf that a joint moves.
 
     Raises:
-        FileNotFoundError: when there is neither such a built-in robot nor such a file.
-        ValueError: when the file is malformed or holds what kinematics does not know, or a tip is unknown;
-            the message names file, element and fix.
+        FileNotFoundError: there is neither a built-in robot nor a file of this name.
+        ValueError: the file is malformed, a joint type is not supported, or a tip is unknown; the message names the
+            file, the element and the fix.
     """
     if str(name_or_path) in BUILTIN:
         robot = BUILTIN[str(name_or_path)]()
@@ -55,9 +55,9 @@ def _load_file(path: Path, tips: Sequence[str] | None) -> Robot:
 
 
 def _parse(data: bytes) -> Element:
-    """The document's tree. Refuses what is no XML, and document types: with them come entities.
+    """Parse an XML document; ValueError if it is malformed or has a DOCTYPE, which could define entities.
 
-    A prefix counts as part of a name: robot files carry extensions whose namespace is declared nowhere.
+    Namespace prefixes are kept as part of the names, because robot files use extensions with undeclared namespaces.
     """
 
     def refuse(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""MJCF files, compiled by MuJoCo with everything but bodies, joints and sites taken out."""
+"""MJCF files, compiled by MuJoCo after removing everything but bodies, joints and sites."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ikp.kinematics.links import Joint, Link, Mimic, resolve_mimics
 from ikp.kinematics.robot import Robot
 from ikp.kinematics.rotations import compose, exp_rotation, quat_wxyz_to_matrix
 
-# All that could need a mesh or texture file, and all that refers to what is taken out.
-_TAKEN_OUT = (
+# Elements that may need a mesh or texture file, and elements that refer to them.
+_REMOVED = (
     *("keys", "sensors", "actuators", "tendons", "excludes", "pairs", "skins", "flexes", "tuples", "texts"),
     *("numerics", "plugins", "geoms", "cameras", "lights", "meshes", "hfields", "materials", "textures"),
 )
 
 
 def robot_from_mjcf(path: Path, sites: Sequence[str] = ()) -> Robot:
-    """The robot of an MJCF file; its root link is `world`. Raises ValueError as load_robot says.
+    """Read the robot of an MJCF file; its root link is `world`. Raises ValueError as `load_robot` describes.
 
-    Links have the frames of MuJoCo's bodies. Of several joints in one body all but the last get links of
-    their own, named body/joint. A body with a free joint stays where the file puts it. Equality constraints
-    between joints become mimic joints; other closed loops are left open, with a warning.
+    Links have the frames of MuJoCo's bodies. If a body has several joints, each but the last gets a link of its own,
+    named body/joint. A body with a free joint stays at the pose in the file. Equality constraints between joints
+    become mimic joints; other closed loops are left open, with a warning.
 
     Args:
         path: the file.
-        sites: sites that become fixed links; other names in it are ignored.
+        sites: names of sites that become fixed links; names that are not sites are ignored.
     """
     model = _compile(path)
     bound = _bound_joints(model)
@@ -53,7 +53,7 @@ def _compile(path: Path) -> Any:
     import mujoco
 
     spec = mujoco.MjSpec.from_file(str(path))
-    for kind in _TAKEN_OUT:
+    for kind in _REMOVED:
         for element in list(getattr(spec, kind)):
             spec.delete(element)
     for equality in list(spec.equalities):
@@ -64,16 +64,16 @@ def _compile(path: Path) -> Any:
             spec.delete(equality)
     spec.compiler.fusestatic = False
     spec.compiler.balanceinertia = True
-    # without geoms a body may have no mass, and MuJoCo wants some where something moves
+    # a body without geoms may have no mass, and MuJoCo requires mass in moving bodies
     spec.compiler.boundmass = spec.compiler.boundinertia = 1e-3
-    spec.compiler.settotalmass = -1  # that is: leave the masses alone
+    spec.compiler.settotalmass = -1  # do not rescale the masses
     return spec.compile()
 
 
 def _body_links(
-    model: Any, body: int, parent: int, first: int, bound: dict[int, Mimic | float]
+    model: Any, body: int, parent: int, next_index: int, bound: dict[int, Mimic | float]
 ) -> list[Link]:
-    """The link of a body after one for each joint but its last; the first of them gets the index `first`."""
+    """One link per joint of a body, the last one being the body's own; the first gets the index `next_index`."""
     name = _name(model, "body", body)
     T = _pose(model.body_pos[body], model.body_quat[body])
     start = int(model.body_jntadr[body])
@@ -86,7 +86,7 @@ def _body_links(
         if isinstance(held, float):
             T = compose(T, _moved(joint, held))
         own = name if j == moving[-1] else f"{name}/{joint.name}"
-        link_parent = first + len(links) - 1 if links else parent
+        link_parent = next_index + len(links) - 1 if links else parent
         links.append(Link(own, link_parent, T, None if isinstance(held, float) else joint))
         T = torch.eye(4, dtype=torch.float64)
     return links or [Link(name, parent, T)]
@@ -116,7 +116,7 @@ def _joint(model: Any, j: int, bound: Mimic | float | None) -> Joint:
 
 
 def _bound_joints(model: Any) -> dict[int, Mimic | float]:
-    """Joints bound by an equality constraint: what they follow, or where they are held."""
+    """Joints with an equality constraint: the joint that each follows, or the position at which it is held."""
     bound: dict[int, Mimic | float] = {}
     for e in range(model.neq):
         if not model.eq_active0[e]:
@@ -137,7 +137,7 @@ def _bound_joints(model: Any) -> dict[int, Mimic | float]:
 
 
 def _moved(joint: Joint, position: float) -> Tensor:
-    """(4, 4) motion of the joint by `position` in the frame of its link."""
+    """Motion (4, 4) of the joint by `position`, in the frame of its link."""
     T = torch.eye(4, dtype=torch.float64)
     axis = torch.tensor(joint.axis, dtype=torch.float64)
     if joint.kind == "prismatic":

@@ -19,12 +19,12 @@ from ikp.kinematics.links import Joint, Link
 class Robot:
     """A kinematic tree with named links, actuated joints (the order of `q`) and tips.
 
-    Links are in topological order, the root first. A mimic joint takes no entry of `q`. Tensors are float64
-    on the CPU. Without `tip_names` every leaf that a joint moves is a tip.
+    Links are in topological order, the root first. A mimic joint has no entry in `q`. Tensors are float64 on the CPU.
+    Without `tip_names`, every leaf that a joint moves is a tip.
 
     Raises:
-        ValueError: for an empty or disconnected tree, names that are unknown or not unique, no actuated
-            joint, a mimic joint that follows no actuated joint.
+        ValueError: the tree is empty or disconnected, a name is unknown or not unique, no joint is actuated, or a mimic
+            joint follows no actuated joint.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Robot:
 
     @cached_property
     def link_dofs(self) -> tuple[int, ...]:
-        """For each link the entry of `q` that moves it against its parent, itself or by mimicry, or -1."""
+        """Entry of `q` that moves each link relative to its parent, directly or through a mimic joint, or -1."""
         dof = {name: i for i, name in enumerate(self.joint_names)}
         joints = [link.joint for link in self.links]
         return tuple(-1 if j is None else dof[j.mimic.joint if j.mimic else j.name] for j in joints)
@@ -87,10 +87,7 @@ class Robot:
 
     @cached_property
     def tip_joints(self) -> tuple[int, ...]:
-        """The last joint of every chain, as entries of `q`: for each tip the first actuated joint above it, once.
-
-        Empty where no joint moves a tip.
-        """
+        """Entries of `q` of the last actuated joint above each tip, without duplicates; empty if no joint moves one."""
         found: dict[int, None] = {}
         for link in self.tip_indices:
             while link >= 0 and link not in self.joint_links:
@@ -101,12 +98,12 @@ class Robot:
 
     @cached_property
     def lower(self) -> Float[Tensor, " dof"]:
-        """Lower limits, rad or m, -inf when there is none."""
+        """Lower limits, rad or m, -inf without a limit."""
         return torch.tensor([joint.lower for joint in self.joints], dtype=torch.float64)
 
     @cached_property
     def upper(self) -> Float[Tensor, " dof"]:
-        """Upper limits, rad or m, inf when there is none."""
+        """Upper limits, rad or m, inf without a limit."""
         return torch.tensor([joint.upper for joint in self.joints], dtype=torch.float64)
 
     @cached_property
@@ -131,7 +128,7 @@ class Robot:
         return tuple(i for i, parent in enumerate(self.parents) if parent == link)
 
     def descends(self, link: int, ancestor: int) -> bool:
-        """Whether `link` is `ancestor` or hangs below it."""
+        """Whether `link` is `ancestor` or lies below it in the tree."""
         while link > ancestor:
             link = self.parents[link]
         return link == ancestor
@@ -143,7 +140,7 @@ class Robot:
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> Float[Tensor, "... dof"]:
-        """Uniform joint positions (*shape, dof) within the limits; +-pi rad or +-1 m where there is none."""
+        """Uniform joint positions (*shape, dof) within the limits; within +-pi rad or +-1 m without a limit."""
         reach = [1.0 if kind == "prismatic" else math.pi for kind in self.joint_types]
         bound = torch.tensor(reach, dtype=torch.float64)
         lower = torch.where(self.lower.isfinite(), self.lower, torch.minimum(-bound, self.upper - bound))
@@ -195,7 +192,7 @@ def _moved_leaves(links: Sequence[Link]) -> tuple[str, ...]:
 
 
 def _check_tree(robot: Robot) -> None:
-    """Raise one clear error for the first fault of the tree."""
+    """Raise ValueError for the first fault of the tree."""
     links = robot.links
     if not links or links[0].parent != -1 or links[0].joint is not None:
         raise ValueError(f"robot {robot.name!r} needs a root link first: parent -1 and no joint")

@@ -1,11 +1,11 @@
 """Rotations and rigid transforms as tensors.
 
-A rotation is a matrix (..., 3, 3) that turns vectors, a unit quaternion `quat_wxyz` (..., 4), a rotation
-vector (..., 3) (axis times angle, rad), a 6D rotation (..., 6) (the first two columns of the matrix; Zhou et
-al. 2019, arXiv 1812.07035) or roll, pitch, yaw (..., 3) (about the fixed x, then y, then z, as in URDF). A
-pose `T_a_b` is (..., 4, 4) or its upper rows (..., 3, 4). Everything is differentiable, with finite gradients
-at the identity and at half turns. Sums are written out where a matrix product could be rounded to bfloat16 or
-TF32 by the caller's settings: an absolute angle does not survive that.
+A rotation is a matrix (..., 3, 3), a unit quaternion `quat_wxyz` (..., 4), a rotation vector (..., 3) (axis times
+angle, rad), a 6D rotation (..., 6) (the first two columns of the matrix; Zhou et al. 2019, arXiv 1812.07035) or roll,
+pitch and yaw (..., 3) (about the fixed x, then y, then z, as in URDF). A pose `T_a_b` is (..., 4, 4) or its upper rows
+(..., 3, 4). Everything is differentiable, with finite gradients at the identity and at half turns. Small products are
+written as sums, because the caller's autocast or TF32 settings could round a matrix product too coarsely for absolute
+angles.
 """
 
 from __future__ import annotations
@@ -57,14 +57,8 @@ def log_rotation(R: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3"]:
     return v * torch.where(small, series, 2 * torch.atan2(sine, w) / sine)
 
 
-def rotation_angle(R: Float[Tensor, "... 3 3"]) -> Float[Tensor, "..."]:
-    """Angle of the rotation in [0, pi], rad, precise at both ends."""
-    q = matrix_to_quat_wxyz(R)
-    return 2 * torch.atan2(torch.linalg.vector_norm(q[..., 1:], dim=-1), q[..., 0])
-
-
 def quat_wxyz_to_matrix(q: Float[Tensor, "... 4"]) -> Float[Tensor, "... 3 3"]:
-    """Matrix of a quaternion of any length but zero."""
+    """Rotation matrix of a quaternion of any non-zero length."""
     w, x, y, z = q.unbind(-1)
     s = 2 / (q * q).sum(-1)
     rows = (
@@ -78,7 +72,7 @@ def quat_wxyz_to_matrix(q: Float[Tensor, "... 4"]) -> Float[Tensor, "... 3 3"]:
 def matrix_to_quat_wxyz(R: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 4"]:
     """Unit quaternion with w >= 0 (Shepperd 1978: read from the largest component)."""
     (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in R.unbind(-2))
-    # rows of 4 q q^T: each a multiple of the quaternion, best conditioned where the diagonal is largest
+    # rows of 4 q q^T: each is a multiple of the quaternion, and the one with the largest diagonal is best conditioned
     rows = (
         (1 + a + e + i, h - f, c - g, d - b),
         (h - f, 1 + a - e - i, b + d, c + g),
@@ -93,12 +87,12 @@ def matrix_to_quat_wxyz(R: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 4"]:
 
 
 def matrix_to_rotation_6d(R: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 6"]:
-    """The first column, then the second."""
+    """The first two columns of the matrix, one after the other."""
     return torch.cat([R[..., :, 0], R[..., :, 1]], dim=-1)
 
 
 def rotation_6d_to_matrix(columns: Float[Tensor, "... 6"]) -> Float[Tensor, "... 3 3"]:
-    """The nearest frame by Gram-Schmidt: the first three numbers give x, the others the xy plane."""
+    """Rotation matrix by Gram-Schmidt: the first three numbers give the x axis, the others the xy plane."""
     x = _unit(columns[..., :3])
     y = columns[..., 3:]
     y = _unit(y - (x * y).sum(-1, keepdim=True) * x)
@@ -117,19 +111,19 @@ def rpy_to_matrix(rpy: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3 3"]:
 
 
 def matrix_to_rpy(R: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3"]:
-    """Roll, pitch in [-pi/2, pi/2] and yaw; at a pitch of a quarter turn, not unique, the yaw is 0."""
+    """Roll, pitch in [-pi/2, pi/2] and yaw, rad; at a pitch of +-pi/2, where they are not unique, yaw is 0."""
     (a, b, c), (d, e, f), (g, _, _) = (row.unbind(-1) for row in R.unbind(-2))
     locked = a * a + d * d < _TINY**2
     yaw = torch.atan2(torch.where(locked, torch.zeros_like(d), d), torch.where(locked, torch.ones_like(a), a))
     sy, cy = yaw.sin(), yaw.cos()
-    # what is left when the yaw is taken off, so that its error near the quarter turn is made good by the roll
+    # computed after removing the yaw, so that the roll compensates the error of the yaw near a pitch of +-pi/2
     pitch = torch.atan2(-g, cy * a + sy * d)
     roll = torch.atan2(sy * c - cy * f, cy * e - sy * b)
     return torch.stack([roll, pitch, yaw], dim=-1)
 
 
 def skew(v: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3 3"]:
-    """The matrix whose product with u is v x u."""
+    """Matrix [v]x with [v]x u = v x u."""
     x, y, z = v.unbind(-1)
     zero = torch.zeros_like(x)
     rows = ((zero, -z, y), (z, zero, -x), (-y, x, zero))

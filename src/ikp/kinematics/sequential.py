@@ -1,8 +1,8 @@
-"""The incremental form, for policies that choose one joint after another.
+"""Sequential forward kinematics, for policies that choose one joint after another (autoregressive decoding).
 
-Such a policy asks, for many candidates of joint j, for the pose of the far end (see `arcs`) of the link that
-j moves. The pose is linear in the cosine and sine of the joint, so a candidate costs one multiply-add once
-the joints before it are known.
+Such a policy needs the child-frame pose (`ikp.kinematics._arcs`) of joint j for many candidate positions of that joint.
+The pose is linear in the cosine and sine of the joint, so once the joints before it are known, a candidate costs one
+multiply-add.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def far_end_poses(
     q_offset: Float[Tensor, "... dof"] | None = None,
     link_residual: Float[Tensor, "link 6"] | None = None,
 ) -> Float[Tensor, "... dof 3 4"]:
-    """Pose T_base_farend of the link that each joint moves; arguments as in forward_kinematics.
+    """Child-frame pose T_base_farend of every joint; arguments as in forward_kinematics.
 
     Returns:
-        (..., dof, 3, 4), upper rows of poses, the configurations innermost in memory.
+        The upper rows (..., dof, 3, 4) of the poses, with the configurations innermost in memory.
 
     Raises:
-        ValueError: when the shape or dtype of an input does not fit the robot.
+        ValueError: the shape or dtype of an input does not fit the robot.
     """
     theta = joint_positions(robot, q, q_offset)
     columns = link_columns(robot, theta, link_residual=link_residual)
@@ -43,14 +43,14 @@ def far_end_poses(
 def joint_arcs(
     robot: Robot, q: Float[Tensor, "... dof"], *, link_residual: Float[Tensor, "link 6"] | None = None
 ) -> JointArcs:
-    """The arc of every joint, the joints before it at `q`; tensors (..., dof, 3, 4), differentiable.
+    """The arc of every joint with the joints before it at `q`, as tensors (..., dof, 3, 4); differentiable.
 
-    `q` and the positions given to :meth:`JointArcs.at` are true joint positions: add an offset before. The
-    arc of a joint moves its own link only, not a link that mimics it. In a tree each joint belongs to its own
-    chain.
+    `q` and the positions given to :meth:`JointArcs.at` are true joint positions: add any offset first. The arc of a
+    joint moves only its own link, not a link that mimics it. In a tree, only the joints of its own chain precede a
+    joint.
 
     Raises:
-        ValueError: when the shape or dtype of an input does not fit the robot.
+        ValueError: the shape or dtype of an input does not fit the robot.
     """
     columns = link_columns(robot, joint_positions(robot, q), link_residual=link_residual)
     parents = columns[[robot.parents[link] for link in robot.joint_links], :, :3]
@@ -64,13 +64,13 @@ def _constants(robot: Robot, like: Tensor, link_residual: Tensor | None) -> ArcC
 
 
 class PrefixPose:
-    """The sequential form for inference: commit joints from base to tip, ask for the arc of the next one.
+    """Arcs during inference: commit the joints from base to tip and get the arc of the next one.
 
     Args:
         robot: the robot.
-        batch_shape: dimensions of every position to be committed.
+        batch_shape: shape of the positions of one joint.
         dtype: float32 or float64.
-        device: where the positions will be.
+        device: device of the positions.
         link_residual: (link, 6) as in forward_kinematics.
     """
 
@@ -94,7 +94,7 @@ class PrefixPose:
         """The arc of joint j, tensors (*batch, 3, 4).
 
         Raises:
-            ValueError: when a joint on the way to j is not committed yet.
+            ValueError: a joint before j in its chain is not committed yet.
         """
         parent = self.robot.parents[self.robot.joint_links[j]]
         if parent not in self._poses:
@@ -106,7 +106,7 @@ class PrefixPose:
         return as_arcs(self.robot, self._place(j, self._poses[parent])[..., 1, :, :])
 
     def commit(self, j: int, theta: Float[Tensor, "*batch"]) -> None:
-        """Fix joint j at `theta` (*batch), rad or m; a joint may be committed again."""
+        """Fix joint j at `theta` (*batch), rad or m; a joint may be committed again. ValueError for a wrong shape."""
         if theta.shape != self.batch_shape:
             raise ValueError(
                 f"theta has the shape {tuple(theta.shape)}; this prefix is for {self.batch_shape}"
@@ -117,16 +117,17 @@ class PrefixPose:
         self._theta[j] = theta.reshape(-1)
         self._advance()
 
-    def select(self, index: Int[Tensor, " kept"]) -> None:
-        """Keep (or repeat) entries of the first batch dimension, as a beam search does."""
-        rows = torch.arange(math.prod(self.batch_shape), device=index.device).reshape(self.batch_shape)[index]
-        self.batch_shape = tuple(rows.shape)
-        self._theta = {j: theta[rows.flatten()] for j, theta in self._theta.items()}
-        self._poses = {i: columns[..., rows.flatten()] for i, columns in self._poses.items()}
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Select entries of the first batch dimension, as a beam search does; an index may repeat."""
+        count = math.prod(self.batch_shape)
+        kept = torch.arange(count, device=rows.device).reshape(self.batch_shape)[rows]
+        self.batch_shape = tuple(kept.shape)
+        self._theta = {j: theta[kept.flatten()] for j, theta in self._theta.items()}
+        self._poses = {i: columns[..., kept.flatten()] for i, columns in self._poses.items()}
         self._placed.clear()
 
     def _advance(self) -> None:
-        """Place every link whose joints are all committed."""
+        """Compute the pose of every link whose joints are all committed."""
         for i, (parent, dof) in enumerate(zip(self.robot.parents, self.robot.link_dofs, strict=True)):
             ready = (parent < 0 or parent in self._poses) and (dof < 0 or dof in self._theta)
             if ready and i not in self._poses:
@@ -137,17 +138,19 @@ class PrefixPose:
         frame = self._constants.base.expand(4, 3, n) if parent < 0 else self._poses[parent]
         joint = self.robot.links[i].joint
         if joint is None:
-            return place(frame[None], self._constants.links[:1, i : i + 1], (n,))[0, :, 0].permute(2, 1, 0)
+            return place(frame[None], self._constants.link_frames[:1, i : i + 1], (n,))[0, :, 0].permute(
+                2, 1, 0
+            )
         theta = self._theta[dof]
         if joint.mimic is None:
             parts = self._place(dof, frame)[..., 0, :, :].reshape(4, n, 3, 4)
         else:
             theta = joint.mimic.multiplier * theta + joint.mimic.offset
-            parts = place(frame[None], self._constants.links[:, i : i + 1], (n,))[:, :, 0]
+            parts = place(frame[None], self._constants.link_frames[:, i : i + 1], (n,))[:, :, 0]
         return as_arcs(self.robot, parts).at(theta).permute(2, 1, 0)
 
     def _place(self, j: int, parent: Tensor) -> Tensor:
-        """Own frame and far end of the link that joint j moves, as parts (4, *batch, 2, 3, 4) in the base."""
+        """Own frame and child frame of joint j as parts (4, *batch, 2, 3, 4) in the base frame."""
         if j not in self._placed:
             self._placed[j] = place(
                 parent.expand(2, -1, -1, -1), self._constants.both[:, j], self.batch_shape

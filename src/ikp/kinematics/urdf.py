@@ -1,7 +1,6 @@
-"""URDF files (ROS wiki, "urdf/XML/joint"), read for their kinematics alone.
+"""Kinematics of URDF files (ROS wiki, "urdf/XML/joint").
 
-Read here and not by MuJoCo, whose import drops mimic joints and wants masses; MuJoCo is what the tests
-compare with.
+MuJoCo's URDF import is not used, because it drops mimic joints and requires masses; the tests compare with it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _MOVING = ("revolute", "continuous", "prismatic")
 
 
 def robot_from_urdf(root: Element, name: str) -> Robot:
-    """The robot of a <robot> element, `name` where it has none. Raises ValueError as load_robot says."""
+    """Read a <robot> element; `name` is used if it has none. Raises ValueError as `load_robot` describes."""
     link_names = [_attribute(link, "name") for link in root.findall("link")]
     if not link_names:
         raise ValueError("there is no <link>; if this is a xacro file, expand it first")
@@ -77,7 +76,7 @@ def _link(element: Element, name: str, parent: int) -> Link:
 def _joint(element: Element, kind: str, where: str) -> Joint:
     axis = element.find("axis")
     if axis is None:
-        message = f'{where} has no axis; by the URDF standard it is x, write <axis xyz="1 0 0"/> to say so'
+        message = f'{where} has no axis; the URDF default is x: add <axis xyz="1 0 0"/> to confirm it'
         warnings.warn(message, stacklevel=2)
     x, y, z = _numbers("1 0 0" if axis is None else axis.get("xyz", "1 0 0"), 3, f"the axis of {where}")
     lower, upper, velocity = -math.inf, math.inf, math.inf
@@ -86,7 +85,7 @@ def _joint(element: Element, kind: str, where: str) -> Joint:
         if kind != "continuous":
             lower = _number(limit, "lower", 0.0, where)
             upper = _number(limit, "upper", 0.0, where)
-        # some exporters write 0 for a velocity that they do not know
+        # some exporters write 0 for an unknown velocity
         velocity = _number(limit, "velocity", 0.0, where) or math.inf
     return Joint(
         name=_attribute(element, "name"),

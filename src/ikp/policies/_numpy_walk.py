@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 from ikp.kinematics._numpy_arcs import ArcWalk
-from ikp.policies.energy import ActionEnergies, Given
+from ikp.policies.energy import ActionEnergies, Conditioning
 from ikp.policies.link_features import LinkInputs
 
 MOST_ROWS = 2
 """Observations up to which this is the faster form."""
 
 
-def is_quick(given: Given) -> bool:
+def is_quick(conditioning: Conditioning) -> bool:
     """Whether this form covers a batch and is the faster one for it."""
-    features, links = given.features, given.links
+    features, links = conditioning.features, conditioning.link_inputs
     is_numpy = features.device.type == "cpu" and features.dtype in (torch.float32, torch.float64)
     if not is_numpy or len(features) > MOST_ROWS or links is None:
         return is_numpy and len(features) <= MOST_ROWS
     residual = links.poses.residual
-    return residual.constant is not None and residual.link is None and ArcWalk.covers(links.poses.robot)
+    return residual.constant_offset is not None and residual.link_residual is None and ArcWalk.covers(links.poses.robot)
 
 
 class NumpyWalk:
@@ -40,31 +40,31 @@ class NumpyWalk:
 
     xp = np
 
-    def __init__(self, energies: ActionEnergies, given: Given) -> None:
-        first = energies.first
-        self.mean, self.std = given.scale.mean.tolist(), given.scale.std.tolist()
+    def __init__(self, energies: ActionEnergies, conditioning: Conditioning) -> None:
+        first = energies.first_layer
+        self.mean, self.std = conditioning.scale.mean.tolist(), conditioning.scale.std.tolist()
         self.layers = [_array(p) for p in energies.stack.stored()]
         self.own, self.prefix = _array(first.own), _array(first.prefix)
-        self.base, self.shift = _array(first.observe(given.features)), _array(given.shift)
+        self.base, self.shift = _array(first.observation_term(conditioning.features)), _array(conditioning.shift)
         self.chosen = np.zeros_like(self.shift)
-        self.history = np.zeros((*self.chosen.shape, 1 + first.links), self.chosen.dtype)
-        self.links = None
-        if given.links is not None:
-            constant = given.links.poses.residual.constant
+        self.history = np.zeros((*self.chosen.shape, 1 + first.link_features), self.chosen.dtype)
+        self.link_walk = None
+        if conditioning.link_inputs is not None:
+            constant = conditioning.link_inputs.poses.residual.constant_offset
             assert constant is not None
-            self.links, self.constant = _NumpyLinks(given.links, self.own), _array(constant)
-            self.base = self.base + self.links.shared
-            self.turn = self.shift + self.constant - _array(given.links.q)
+            self.link_walk, self.constant_offset = _NumpyLinks(conditioning.link_inputs, self.own), _array(constant)
+            self.base = self.base + self.link_walk.shared
+            self.turn = self.shift + self.constant_offset - _array(conditioning.link_inputs.q)
 
     def energies(self, j: int) -> Callable[[np.ndarray], np.ndarray]:
         """E_j of candidates (rows or 1, n) given the variables committed so far."""
         rows, before = len(self.chosen), self.history[:, :j].reshape(len(self.chosen), -1)
-        entry = np.empty((rows, 2 if self.links is None else 4, self.base.shape[-1]), self.chosen.dtype)
+        entry = np.empty((rows, 2 if self.link_walk is None else 4, self.base.shape[-1]), self.chosen.dtype)
         np.matmul(before, self.prefix[j, : before.shape[1]], out=entry[:, 0])
         entry[:, 0] += self.base[j]
         entry[:, 1] = self.own[j, 0]
-        if self.links is not None:
-            terms = self.links.terms(j)
+        if self.link_walk is not None:
+            terms = self.link_walk.terms(j)
             entry[:, 0] += terms[:, 0]
             entry[:, 2:] = terms[:, 1:]
         return lambda candidates: self._energies(j, entry, candidates)
@@ -74,7 +74,7 @@ class NumpyWalk:
         basis = np.empty((rows, n, entry.shape[1]), entry.dtype)
         basis[..., 0] = 1
         basis[..., 1] = (candidates - self.mean[j]) / self.std[j]
-        if self.links is not None:
+        if self.link_walk is not None:
             turned = candidates + self.turn[:, j, None]
             np.subtract(np.cos(turned), 1, out=basis[..., 2])
             np.sin(turned, out=basis[..., 3])
@@ -97,16 +97,16 @@ class NumpyWalk:
         """Fix variable j at (rows,)."""
         self.chosen[:, j] = values
         self.history[:, j, 0] = (values - self.mean[j]) / self.std[j]
-        if self.links is not None:
-            self.history[:, j, 1:] = self.links.commit(j, values + self.shift[:, j] + self.constant[j])
+        if self.link_walk is not None:
+            self.history[:, j, 1:] = self.link_walk.commit(j, values + self.shift[:, j] + self.constant_offset[j])
 
     def keep(self, rows: np.ndarray) -> None:
         """Go on with these rows; a row may be repeated."""
         self.base = self.base[:, rows]
         self.chosen, self.shift, self.history = self.chosen[rows], self.shift[rows], self.history[rows]
-        if self.links is not None:
+        if self.link_walk is not None:
             self.turn = self.turn[rows]
-            self.links.keep(rows)
+            self.link_walk.keep(rows)
 
 
 class _NumpyLinks:

@@ -23,38 +23,38 @@ Energies = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Given:
+class Conditioning:
     """What the energies are given of a batch of observations.
 
     Attributes:
         features: of the observation.
         scale: mean and spread of the action variables.
         shift: added to the variables it gives the joint targets; zero where variables are no differences.
-        links: the links' part; None without kinematics.
+        link_inputs: the links' part; None without kinematics.
     """
 
     features: Float[Tensor, "batch context"]
     scale: Standardizer
     shift: Float[Tensor, "batch dims"]
-    links: LinkInputs | None
+    link_inputs: LinkInputs | None
 
 
-class CandidateLayer(nn.Module):
+class FirstLayer(nn.Module):
     """The first layer of the energies.
 
     Args:
         dims: action variables D.
         context: size of the observation's features.
         width: outputs per dimension.
-        links: features per dimension of the link poses, 0 without kinematics.
+        link_features: inputs per dimension from its link's pose, 0 without kinematics.
     """
 
     before: Tensor
 
-    def __init__(self, dims: int, context: int, width: int, *, links: int = 0) -> None:
+    def __init__(self, dims: int, context: int, width: int, *, link_features: int = 0) -> None:
         super().__init__()
-        self.dims, self.width, self.links = dims, width, links
-        own = 1 + links
+        self.dims, self.width, self.link_features = dims, width, link_features
+        own = 1 + link_features
         bound = 1 / math.sqrt(context + dims * own)
         self.context = nn.Parameter(torch.empty(dims, context, width).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(dims, 1, width))
@@ -63,7 +63,7 @@ class CandidateLayer(nn.Module):
         before = torch.ones(dims, dims).tril(-1).repeat_interleave(own, 1)[..., None]
         self.register_buffer("before", before, persistent=False)  # dimension j sees those before it only
 
-    def observe(self, context: Float[Tensor, "batch context"]) -> Float[Tensor, "dims batch width"]:
+    def observation_term(self, context: Float[Tensor, "batch context"]) -> Float[Tensor, "dims batch width"]:
         """The observation's share of the layer, with the bias."""
         return torch.matmul(context, self.context) + self.bias
 
@@ -82,7 +82,7 @@ class CandidateLayer(nn.Module):
         """
         batch = len(context)
         history = prefix[..., None] if terms is None else torch.cat([prefix[..., None], terms.prefix], -1)
-        base = self.observe(context) + torch.matmul(history.flatten(1), self.prefix * self.before)
+        base = self.observation_term(context) + torch.matmul(history.flatten(1), self.prefix * self.before)
         slopes = self.own[:, None, :1].expand(-1, batch, -1, -1)
         if terms is None:
             return base, slopes
@@ -114,32 +114,32 @@ class ActionEnergies(nn.Module):
     Args:
         dims: action variables.
         context: size of the observation's features.
-        links: features per dimension of the link poses, 0 without kinematics.
+        link_features: inputs per dimension from its link's pose, 0 without kinematics.
         width, blocks: of the dense residual networks.
     """
 
-    def __init__(self, dims: int, context: int, *, links: int, width: int, blocks: int) -> None:
+    def __init__(self, dims: int, context: int, *, link_features: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.first = CandidateLayer(dims, context, width, links=links)
+        self.first_layer = FirstLayer(dims, context, width, link_features=link_features)
         self.stack = StackedEnergies(dims, width=width, blocks=blocks)
 
-    def given(
-        self, given: Given, prefix: Float[Tensor, "batch dims"], *, dtype: torch.dtype | None = None
+    def conditional(
+        self, conditioning: Conditioning, prefix: Float[Tensor, "batch dims"], *, dtype: torch.dtype | None = None
     ) -> Energies:
         """E_j of any candidates given the prefix's dimensions before j; the shared part is computed here, once.
 
         Args:
-            given: the observations.
+            conditioning: the observations.
             prefix: action variables; dimension j uses 0..j-1 of them.
             dtype: precision of the inner layers, that of the inputs if not given.
 
         Returns:
             A function of candidates (batch, dims, n).
         """
-        links, scale, shift = given.links, given.scale, given.shift
+        links, scale, shift = conditioning.link_inputs, conditioning.scale, conditioning.shift
         targets = prefix + shift
         terms = None if links is None else links.terms(targets)
-        base, slopes = self.first(given.features, scale(prefix), terms)
+        base, slopes = self.first_layer(conditioning.features, scale(prefix), terms)
 
         def energies(candidates: Tensor) -> Tensor:
             standard = (candidates - scale.mean[:, None]) / scale.std[:, None]
@@ -153,13 +153,13 @@ class ActionEnergies(nn.Module):
 
         return energies
 
-    def walk(self, given: Given) -> EnergyWalk:
+    def walk(self, conditioning: Conditioning) -> EnergyWalk:
         """The energies of one variable after another, for `ikp.policies.search`."""
-        return EnergyWalk(self, given)
+        return EnergyWalk(self, conditioning)
 
 
 class EnergyWalk:
-    """`ActionEnergies.given` for a search that commits one variable after another (`ikp.policies.search.Walk`).
+    """`ActionEnergies.conditional` for a search that commits one variable after another (`ikp.policies.search.Walk`).
 
     The observation's share is computed once for all variables, and a variable that is committed costs its own link
     and its own row of the first layer, no more. Rows are observations, or their prefixes in a beam search.
@@ -167,32 +167,32 @@ class EnergyWalk:
 
     xp = torch
 
-    def __init__(self, energies: ActionEnergies, given: Given) -> None:
-        self.first, self.singles = energies.first, energies.stack.unstacked()
-        self.mean, self.std = given.scale.mean.tolist(), given.scale.std.tolist()
-        self.observed, self.shift = self.first.observe(given.features), given.shift
-        self.chosen = torch.zeros_like(given.shift)
-        self.links, self.poses, self.constant = None, None, None
-        if given.links is not None:
-            self.links, self.poses = LinkWalk(given.links), given.links.poses
-            self.constant = self.poses.residual.constant
-        self.history = self.chosen.new_zeros(*self.chosen.shape, 1 + self.first.links)
+    def __init__(self, energies: ActionEnergies, conditioning: Conditioning) -> None:
+        self.first_layer, self.singles = energies.first_layer, energies.stack.unstacked()
+        self.mean, self.std = conditioning.scale.mean.tolist(), conditioning.scale.std.tolist()
+        self.observation_term, self.shift = self.first_layer.observation_term(conditioning.features), conditioning.shift
+        self.chosen = torch.zeros_like(conditioning.shift)
+        self.link_walk, self.poses, self.constant_offset = None, None, None
+        if conditioning.link_inputs is not None:
+            self.link_walk, self.poses = LinkWalk(conditioning.link_inputs), conditioning.link_inputs.poses
+            self.constant_offset = self.poses.residual.constant_offset
+        self.history = self.chosen.new_zeros(*self.chosen.shape, 1 + self.first_layer.link_features)
 
     def energies(self, j: int) -> Energies:
         """E_j of candidates (rows or 1, n) given the variables committed so far."""
-        link = None if self.links is None else self.links.terms(j)
-        base, slopes = self.first.single(j, self.observed[j], self.history[:, :j], link)
+        link = None if self.link_walk is None else self.link_walk.terms(j)
+        base, slopes = self.first_layer.single(j, self.observation_term[j], self.history[:, :j], link)
         energy, turn = self.singles[j], None
-        if self.links is not None and self.constant is not None:  # from a candidate to its turn, once for all
-            turn = (self.shift[:, j] + self.constant[j] - self.links.q[:, j])[:, None]
+        if self.link_walk is not None and self.constant_offset is not None:  # from a candidate to its turn, once for all
+            turn = (self.shift[:, j] + self.constant_offset[j] - self.link_walk.q[:, j])[:, None]
 
         def energies(candidates: Tensor) -> Tensor:
             candidates = candidates.expand(len(base), -1)
             standard = (candidates - self.mean[j]) / self.std[j]
-            if self.poses is None or self.links is None:
+            if self.poses is None or self.link_walk is None:
                 return energy(base, standard[..., None], slopes)
             r = (
-                self._corrected(j, candidates) - self.links.q[:, j, None]
+                self._corrected(j, candidates) - self.link_walk.q[:, j, None]
                 if turn is None
                 else candidates + turn
             )
@@ -204,21 +204,21 @@ class EnergyWalk:
         """Fix variable j; those before it are fixed already."""
         self.chosen[:, j] = values
         self.history[:, j, 0] = (values - self.mean[j]) / self.std[j]
-        if self.links is not None:
-            self.history[:, j, 1:] = self.links.commit(j, self._corrected(j, values[:, None])[:, 0])
+        if self.link_walk is not None:
+            self.history[:, j, 1:] = self.link_walk.commit(j, self._corrected(j, values[:, None])[:, 0])
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Go on with these rows; a row may be repeated."""
-        self.observed = self.observed[:, rows]
+        self.observation_term = self.observation_term[:, rows]
         self.chosen, self.shift, self.history = self.chosen[rows], self.shift[rows], self.history[rows]
-        if self.links is not None:
-            self.links.keep(rows)
+        if self.link_walk is not None:
+            self.link_walk.keep(rows)
 
     def _corrected(self, j: int, candidates: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
         """Joint targets of candidates, with the residual."""
         assert self.poses is not None
         targets = candidates + self.shift[:, j, None]
-        if self.constant is not None:
-            return targets + self.constant[j]
+        if self.constant_offset is not None:
+            return targets + self.constant_offset[j]
         prefix = self.chosen + self.shift
         return self.poses.residual.candidates(prefix, targets[:, None], slice(j, j + 1))[:, 0]

@@ -200,7 +200,7 @@ class ImagePlane(nn.Module):
             "goal_heading": heading_loss(goal.profile, heading),
         }
 
-    def observe(self, goal: Goal, tip: Float[Tensor, "batch 3 4"]) -> Float[Tensor, "batch features"]:
+    def observation_features(self, goal: Goal, tip: Float[Tensor, "batch 3 4"]) -> Float[Tensor, "batch features"]:
         """The goal, and the way to it from the measured tip, coarse and fine; no gradient flows into the goal."""
         place, heading = goal.position.detach(), goal.heading.detach()
         way = place - tip[:, :2, 3]
@@ -232,9 +232,9 @@ class ImagePlane(nn.Module):
         heading = axis[..., None, :, None] * torch.stack([along, across], -1)[:, None, :, None]
         weight = torch.cat([position, heading], -1).flatten(2, 3)
         at_goal = torch.cat([place, self.height.expand(len(place), 1)], -1) / ERROR_SCALE
-        origin = torch.cat([at_goal, place.new_tensor([1.0, 0.0]).expand_as(place)], -1)
+        goal_terms = torch.cat([at_goal, place.new_tensor([1.0, 0.0]).expand_as(place)], -1)
         gain = LINK_GAIN * self.on_chain
-        return AffineFeatures(gain[..., None] * weight, -gain * origin[:, None])
+        return AffineFeatures(gain[..., None] * weight, -gain * goal_terms[:, None])
 
 
 def _camera_of(spec: DataSpec) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ikp.kinematics import Robot
 from ikp.policies._numpy_walk import NumpyWalk, is_quick
 from ikp.policies.config import PolicyConfig
-from ikp.policies.energy import ActionEnergies, Energies, Given
+from ikp.policies.energy import ActionEnergies, Energies, Conditioning
 from ikp.policies.image_plane import TIP_FEATURES
 from ikp.policies.langevin import CHAINS, langevin
 from ikp.policies.link_features import LINK_FEATURES, LinkInputs
@@ -32,10 +32,10 @@ class ImplicitPolicy(Policy):
 
     def __init__(self, robot: Robot | None, spec: DataSpec, config: PolicyConfig) -> None:
         super().__init__(robot, spec, config)
-        links = LINK_FEATURES if config.has_kinematics else 0
-        links += TIP_FEATURES if config.sees_candidates_from_goal else 0
+        link_features = LINK_FEATURES if config.has_kinematics else 0
+        link_features += TIP_FEATURES if config.sees_candidates_from_goal else 0
         self.energies = ActionEnergies(
-            self.dims, self.context_size, links=links, width=config.width, blocks=config.blocks
+            self.dims, self.context_size, link_features=link_features, width=config.width, blocks=config.blocks
         )
         self.proposal = None
         if config.proposal == "learned":
@@ -59,7 +59,7 @@ class ImplicitPolicy(Policy):
             regression = self.proposal.loss(near, positive)
         standard = torch.cat([positive[..., None], negatives], -1)
         candidates = standard * self.scale.std[:, None] + self.scale.mean[:, None]
-        logits = -self.given(context, prefix)(candidates)
+        logits = -self.conditional_energies(context, prefix)(candidates)
         if self.proposal is not None and near is not None:
             logits = logits - self.proposal.log_density(near, standard, count, low, high)
         per_dim = (torch.logsumexp(logits, -1) - logits[..., 0]).mean(0)
@@ -69,7 +69,7 @@ class ImplicitPolicy(Policy):
         total = sum(hindsight.values(), per_dim.sum() + gripper + regression)
         return total, {name: value.detach() for name, value in parts.items()}
 
-    def given(self, context: Context, prefix: Float[Tensor, "batch dims"]) -> Energies:
+    def conditional_energies(self, context: Context, prefix: Float[Tensor, "batch dims"]) -> Energies:
         """E_j of any candidates given the prefix's dimensions before j; the shared part is computed here, once.
 
         Args:
@@ -81,11 +81,11 @@ class ImplicitPolicy(Policy):
             is good.
         """
         low = torch.bfloat16 if self.config.bfloat16 and self.training else None
-        return self.energies.given(self.inputs(context), prefix, dtype=low)
+        return self.energies.conditional(self.conditioning(context), prefix, dtype=low)
 
-    def inputs(self, context: Context) -> Given:
+    def conditioning(self, context: Context) -> Conditioning:
         """The part of the energies' input that all candidates share."""
-        return Given(
+        return Conditioning(
             context.features, self.scale, self.actions.shift(context.state), self._link_inputs(context)
         )
 
@@ -102,14 +102,14 @@ class ImplicitPolicy(Policy):
     @torch.no_grad()
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
         """The variables of least energy, by grid search or by Langevin dynamics."""
-        given, settings = self.inputs(context), self.config.search
-        walk = NumpyWalk(self.energies, given) if is_quick(given) else self.energies.walk(given)
+        conditioning, settings = self.conditioning(context), self.config.search
+        walk = NumpyWalk(self.energies, conditioning) if is_quick(conditioning) else self.energies.walk(conditioning)
         found = search(walk, self.bounds.low.tolist(), self.bounds.high.tolist(), settings)
         chosen = torch.as_tensor(found, dtype=context.features.dtype, device=context.features.device)
         if settings.method == "grid":
             return chosen
         tiled = context.rows(torch.arange(len(chosen), device=chosen.device).repeat_interleave(CHAINS))
-        return langevin(lambda prefix: self.given(tiled, prefix), self.bounds, chosen)
+        return langevin(lambda prefix: self.conditional_energies(tiled, prefix), self.bounds, chosen)
 
     @torch.no_grad()
     def energy_slices(
@@ -129,4 +129,4 @@ class ImplicitPolicy(Policy):
         unit = torch.linspace(0, 1, points, device=chosen.device)
         values = self.bounds.low[:, None] + unit * (self.bounds.high - self.bounds.low)[:, None]
         values = values.expand(len(chosen), -1, -1)
-        return values, self.given(context, chosen)(values), chosen
+        return values, self.conditional_energies(context, chosen)(values), chosen

@@ -162,17 +162,17 @@ class LinkPoses(nn.Module):
 
     def far_ends(self, q: Float[Tensor, "batch dof"]) -> Float[Tensor, "batch dof 3 4"]:
         """T_base_farend of every joint at corrected joints `q`."""
-        return far_end_poses(self.robot, q, link_residual=self.residual.link)
+        return far_end_poses(self.robot, q, link_residual=self.residual.link_residual)
 
     def arcs(self, q: Float[Tensor, "batch dof"]) -> JointArcs:
         """Arcs of all joints at corrected joints `q`."""
-        return joint_arcs(self.robot, q, link_residual=self.residual.link)
+        return joint_arcs(self.robot, q, link_residual=self.residual.link_residual)
 
     def features(self, far_ends: Float[Tensor, "batch dof 3 4"]) -> Float[Tensor, "batch dof 9"]:
         """Pose features of far ends, not centred."""
         return far_ends.flatten(-2) @ pose_matrix(far_ends.dtype, far_ends.device)
 
-    def observe(self, far_ends: Float[Tensor, "batch dof 3 4"]) -> Float[Tensor, "batch features"]:
+    def observation_features(self, far_ends: Float[Tensor, "batch dof 3 4"]) -> Float[Tensor, "batch features"]:
         """Centred pose features that are shown of the measured joints (paper, FK(o))."""
         return (self.features(far_ends) - self.center)[:, self.shown].flatten(1)
 
@@ -258,7 +258,7 @@ class LinkWalk:
 
     def __init__(self, inputs: LinkInputs) -> None:
         self.q, self.features = inputs.q, inputs.features
-        link = inputs.poses.residual.link
+        link = inputs.poses.residual.link_residual
         self.prefix = PrefixPose(inputs.poses.robot, (len(self.q),), self.q.dtype, self.q.device, link)
         self.reached: tuple[int, FeatureArcs] | None = None
 
@@ -280,4 +280,4 @@ class LinkWalk:
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Go on with these rows, as a beam search does."""
         self.q, self.features, self.reached = self.q[rows], self.features.keep(rows), None
-        self.prefix.select(rows)
+        self.prefix.keep(rows)

@@ -137,9 +137,9 @@ class Policy(nn.Module, ABC):
         far_ends = self.poses.far_ends(q)
         parts = [features]
         if self.config.observes_poses:
-            parts.append(self.poses.observe(far_ends))
+            parts.append(self.poses.observation_features(far_ends))
         if self.plane is not None and goal is not None:
-            parts.append(self.plane.observe(goal, self.plane.tip(far_ends)))
+            parts.append(self.plane.observation_features(goal, self.plane.tip(far_ends)))
         return Context(state, torch.cat(parts, -1), q, far_ends, goal)
 
     def measured_joints(self, observation: Observation) -> Float[Tensor, "batch joints"]:

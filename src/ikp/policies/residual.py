@@ -34,13 +34,13 @@ class KinematicResidual(nn.Module):
         super().__init__()
         self.offset = JointOffset(robot.dof) if "offset" in kinds else None
         self.dense = DenseJointResidual(robot.dof) if "dense" in kinds else None
-        self.links = LinkResidual(robot) if "link" in kinds else None
+        self.link = LinkResidual(robot) if "link" in kinds else None
         self.register_buffer("zero", torch.zeros(robot.dof), persistent=False)
 
     @property
-    def link(self) -> Tensor | None:
+    def link_residual(self) -> Tensor | None:
         """Corrections of the fixed link transforms, (link, 6) [m, rad], or None."""
-        return None if self.links is None else self.links.value
+        return None if self.link is None else self.link.value
 
     def forward(self, q: Float[Tensor, "batch dof"]) -> Float[Tensor, "batch dof"]:
         """Corrected joints q + Delta(q) [rad or m]."""
@@ -48,7 +48,7 @@ class KinematicResidual(nn.Module):
         return corrected if self.offset is None else self.offset(corrected)
 
     @property
-    def constant(self) -> Tensor | None:
+    def constant_offset(self) -> Tensor | None:
         """What is added to every candidate, (dof,) [rad or m]; None where the other joints have a say in it."""
         if self.dense is not None:
             return None

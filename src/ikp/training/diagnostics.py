@@ -33,8 +33,8 @@ def input_scales(policy: Policy, batch: Batch) -> dict[str, float]:
     expert = policy.actions.encode(context.state, batch["action"])
     parts["action"] = policy.scale(expert)
     if policy.poses is not None and context.far_ends is not None and policy.config.observes_poses:
-        parts["observed poses"] = policy.poses.observe(context.far_ends)
-    if isinstance(policy, ImplicitPolicy) and (links := policy.inputs(context).links) is not None:
+        parts["observed poses"] = policy.poses.observation_features(context.far_ends)
+    if isinstance(policy, ImplicitPolicy) and (links := policy.conditioning(context).link_inputs) is not None:
         targets = expert + policy.actions.shift(context.state)
         parts["link poses"] = links.terms(targets).prefix[:, links.poses.shown]
     if policy.plane is not None:
