@@ -33,9 +33,9 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def _commit() -> str | None:
-    """The commit of this source tree, with `-dirty` where it has changes; None outside a checkout.
+    """The commit of this source tree, with `-dirty` if files have changed; None outside a checkout.
 
-    What lies in `results` is made by this source and does not count: a benchmark's file leaves the next one clean.
+    Changes in `results` do not count, because this source writes them.
     """
     try:
         commit = _git("describe", "--always", "--abbrev=12", "--exclude=*")

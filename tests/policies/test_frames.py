@@ -129,7 +129,7 @@ def test_two_cameras_do_not_share_an_unnamed_image():
 
 def test_wrong_windows_are_refused():
     for windows in ([], [[]], [[FRAME], [FRAME, FRAME]]):
-        with pytest.raises(ValueError, match=r"give at least one window and one frame, all alike"):
+        with pytest.raises(ValueError, match=r"give at least one window, all with the same number"):
             observation_from_frames(windows, SPEC)
     # Annotations are checked in tests only; without the check the message tells what to give.
     with pytest.raises((ValueError, TypeError), match=r"\[\[frame\]\] for a single one|windows"):

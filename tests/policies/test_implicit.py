@@ -253,7 +253,9 @@ def test_search_and_langevin_find_the_mode_of_a_known_density():
     torch.testing.assert_close(searched(policy, context), expected, atol=0.15, rtol=0)
     torch.manual_seed(0)
     tiled = context.rows(torch.arange(3).repeat_interleave(8))
-    found = langevin(lambda prefix: policy.conditional_energies(tiled, prefix), policy.bounds, searched(policy, context))
+    found = langevin(
+        lambda prefix: policy.conditional_energies(tiled, prefix), policy.bounds, searched(policy, context)
+    )
     torch.testing.assert_close(found, expected, atol=0.15, rtol=0)
     with torch.no_grad():
         assert (

@@ -147,7 +147,7 @@ def test_history_is_part_of_the_observation(robot):
 def test_configurations_refuse_what_does_not_fit(robot):
     with pytest.raises(ValueError, match="choose one of"):
         method_config("ikpp")
-    with pytest.raises(ValueError, match="shows none"):
+    with pytest.raises(ValueError, match="uses none"):
         PolicyConfig(action_space="joint", residual=("offset",))
     with pytest.raises(ValueError, match="links is 'tips': choose one of all, tip"):
         small_config(links="tips")

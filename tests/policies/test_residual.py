@@ -23,7 +23,7 @@ def test_all_start_as_no_correction():
     assert torch.equal(JointOffset(6)(q), q)
     assert torch.equal(DenseJointResidual(6)(q), q)
     torch.testing.assert_close(
-        forward_kinematics(robot, q, link_residual=LinkResidual(robot)()), forward_kinematics(robot, q)
+        forward_kinematics(robot, q, link_residual=LinkResidual(robot).value), forward_kinematics(robot, q)
     )
 
 
@@ -66,8 +66,8 @@ def test_every_parameter_takes_a_gradient_together():
     robot = load_robot("iiwa14")
     offset, dense, links = JointOffset(7), trained_like(DenseJointResidual(7, blocks=2)), LinkResidual(robot)
     q = robot.random_q((16,), dtype=torch.float32)
-    poses = forward_kinematics(robot, offset(dense(q)), link_residual=links())
-    ends = far_end_poses(robot, offset(dense(q)), link_residual=links())
+    poses = forward_kinematics(robot, offset(dense(q)), link_residual=links.value)
+    ends = far_end_poses(robot, offset(dense(q)), link_residual=links.value)
     (poses[..., :3, 3].square().sum() + ends[..., 0, 0].sum()).backward()
     for module in (offset, dense, links):
         for name, parameter in module.named_parameters():
@@ -76,7 +76,7 @@ def test_every_parameter_takes_a_gradient_together():
 
 
 def test_width_must_divide_by_four():
-    with pytest.raises(ValueError, match="width is 10; it must be a positive multiple of 4"):
+    with pytest.raises(ValueError, match="width is 10: it must be a positive multiple of 4"):
         DenseJointResidual(6, width=10)
 
 
@@ -111,7 +111,7 @@ def test_dense_residual_and_link_residual_reduce_a_planted_error():
 
     before = loss(q, None).item()
     links, dense = LinkResidual(robot), DenseJointResidual(6, width=32)
-    assert fit([links], lambda: loss(q, links()), 300, 1e-3) < 1e-3 * before
+    assert fit([links], lambda: loss(q, links.value), 300, 1e-3) < 1e-3 * before
     assert fit([dense], lambda: loss(dense(q), None), 300, 1e-3) < 0.5 * before
 
 

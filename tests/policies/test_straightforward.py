@@ -126,7 +126,9 @@ def assert_equal_gradients(policy: ImplicitPolicy, reference: torch.nn.Module, *
             torch.testing.assert_close(weight, linear.weight.grad, **tolerance)
             torch.testing.assert_close(bias, linear.bias.grad, **tolerance)
         own = policy.energies.first_layer.own.shape[1]
-        assert (policy.energies.first_layer.prefix.grad[j, j * own :] == 0).all()  # what a dimension must not see
+        assert (
+            policy.energies.first_layer.prefix.grad[j, j * own :] == 0
+        ).all()  # what a dimension must not see
 
 
 @pytest.mark.parametrize("proposal", ["uniform", "learned"])

@@ -187,7 +187,9 @@ def _energies_and_poses(policy: ImplicitPolicy, observation: Observation) -> dic
     corrected = policy.poses.residual.candidates(target, candidates, slice(None))
     q, q_target = policy.poses.residual(measured), policy.poses.residual(target)
     arcs = policy.poses.arcs(q_target)
-    joint_frames = forward_kinematics(policy.robot, q_target, link_residual=policy.poses.residual.link_residual)[0]
+    joint_frames = forward_kinematics(
+        policy.robot, q_target, link_residual=policy.poses.residual.link_residual
+    )[0]
     axes, anchors = [], []
     for link, joint in zip(policy.robot.joint_links, policy.robot.joints, strict=True):
         T = joint_frames[link]

@@ -1,9 +1,9 @@
-"""Networks: image encoders, dense residual networks, and the stack of per-dimension energies.
+"""Networks: image encoders, dense residual networks, and stacked energies.
 
-- `encoders`: uint8 camera frames to a feature vector at unit scale.
+- `encoders`: uint8 images to a feature vector at unit scale.
 - `dense`: the dense residual network of the explicit policies.
-- `goal`: where in the image a motion leads: a heatmap, a polar patch around it, a profile over headings.
-- `energies`: one energy network per action dimension, multiplied as one batched product.
+- `goal`: estimates the goal of a motion in the image: a heatmap, and a profile over headings from a polar patch.
+- `energies`: one energy network per action dimension; `fused` has its elementwise steps.
 """
 
 from ikp.nets.dense import DenseResNet

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class DenseBlock(nn.Module):
-    """Pre-activation bottleneck: ReLU, width/4; ReLU, width/4; ReLU, width; plus the input."""
+    """Pre-activation bottleneck with a skip connection: ReLU, width/4; ReLU, width/4; ReLU, width."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class DenseResNet(nn.Sequential):
 
 
 def check_width(width: int, blocks: int) -> None:
-    """Raise ValueError unless the width can be split by 4 and there is no negative number of blocks."""
+    """Raise ValueError unless the width is a positive multiple of 4 and the number of blocks is not negative."""
     if width < 4 or width % 4:
         raise ValueError(f"width is {width}: it must be a positive multiple of 4")
     if blocks < 0:

@@ -1,7 +1,8 @@
 """Image encoders: uint8 camera frames to one feature vector at unit scale.
 
-`resnet26` is the paper's (26 convolutions, spatial softmax), `pool` the light one of Implicit BC, and
-`keypoint` ours for processors without a GPU: two scales, keypoints, and the local features at each.
+`resnet26` is the paper's encoder (26 convolutions, spatial softmax), `pool` the small one of Implicit BC, and
+`keypoint`
+ours for machines without a GPU: feature maps at two scales, keypoints, and local features at each keypoint.
 """
 
 from __future__ import annotations
@@ -15,29 +16,29 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 STEM = 4
-"""Side of the blocks of pixels that the keypoint encoder's first convolution joins: its maps have a quarter of the
-image's resolution."""
+"""Side of the pixel blocks that the keypoint encoder's first convolution takes: its maps have a quarter of the image's
+resolution."""
 COARSE_LAYERS = 2
 """3x3 convolutions of the keypoint encoder at half of that resolution."""
 HEADS = 32
-"""Keypoints."""
+"""Number of keypoints."""
 SEEN = 16
-"""Local features read at each keypoint."""
+"""Local features per keypoint."""
 FEATURES = 128
 """Size of the feature vector of `keypoint` and `pool`."""
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How images become features.
+    """Options of the image encoder.
 
     Attributes:
-        kind: `keypoint` (ours, for processors without a GPU), `pool` (the light one of Implicit BC) or `resnet26` (the
-            paper's, whose spatial softmax is the feature vector as it comes).
+        kind: `keypoint` (ours, for machines without a GPU), `pool` (the small one of Implicit BC) or `resnet26` (the
+            paper's, whose feature vector is the output of its spatial softmax).
         channels: width of the convolutions.
 
     Raises:
-        ValueError: an unknown kind, or no channels.
+        ValueError: the kind is unknown, or there are no channels.
     """
 
     kind: str = "keypoint"
@@ -51,7 +52,7 @@ class EncoderConfig:
 
 
 class SpatialSoftmax(nn.Module):
-    """Expected (row, column) in [-1, 1] of each channel's softmax over the image, one trained temperature."""
+    """Expected (row, column) in [-1, 1] of the softmax of each channel over the image, with one learned temperature."""
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class SpatialSoftmax(nn.Module):
 
     @property
     def sharpness(self) -> Float[Tensor, ""]:
-        """The inverse temperature, which multiplies the maps to give logits."""
+        """The inverse temperature; logits are the maps times it."""
         return torch.exp(-self.log_temperature)
 
     @staticmethod
@@ -85,7 +86,7 @@ class CoordinateChannels(nn.Module):
 
 
 class ConvBottleneck(nn.Module):
-    """ReLU, 1x1 to a quarter; ReLU, 3x3; ReLU, 1x1 back; plus the input (no normalisation, no stride)."""
+    """Bottleneck with a skip connection: ReLU, 1x1 to a quarter; ReLU, 3x3; ReLU, 1x1 back; no normalisation."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -112,7 +113,7 @@ def _resnet26(inputs: int, channels: int) -> tuple[nn.Module, int]:
 
 
 def _pool(inputs: int, channels: int) -> tuple[nn.Module, int]:
-    """The light encoder of Implicit BC: 4 x [3x3 convolution, ReLU, 2x2 max-pool], global average."""
+    """The small encoder of Implicit BC: 4 x [3x3 convolution, ReLU, 2x2 max-pool], global average."""
     sizes = [inputs, channels // 2, channels, 2 * channels, 4 * channels]
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
@@ -121,9 +122,9 @@ def _pool(inputs: int, channels: int) -> tuple[nn.Module, int]:
 
 
 class SpaceToDepth(nn.Module):
-    """Blocks of `size` x `size` pixels to channels, channels-last throughout.
+    """Moves blocks of `size` x `size` pixels to channels, in channels-last layout.
 
-    A convolution after it costs as much as a strided one and is several times faster backwards on CPUs.
+    A following convolution costs as much as a strided one and its backward pass is several times faster on CPUs.
     """
 
     def __init__(self, size: int) -> None:
@@ -143,10 +144,10 @@ class SpaceToDepth(nn.Module):
 
 
 class KeypointTrunk(nn.Module):
-    """Convolutions at a quarter of the resolution and at half of that, merged; keypoints and what is seen there.
+    """Convolutions at a quarter and an eighth of the resolution, merged; keypoints with local features.
 
-    Each head's softmax over the merged map gives an expected position and, by the same weights, the expected
-    local features: where something is, and (for example) how it is turned.
+    The softmax of each head over the merged map gives an expected position and, with the same weights, expected local
+    features: the position of something and, for example, its orientation.
 
     Args:
         inputs: image channels.
@@ -171,19 +172,19 @@ class KeypointTrunk(nn.Module):
         return self.read(self.map(x))
 
     def map(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch channels rows4 columns4"]:
-        """Both scales together, at the finer one's resolution."""
+        """Feature map of both scales, at the resolution of the finer one."""
         fine = self.fine(x)
         return self.lateral(fine) + self.coarse(fine)
 
     def read(self, maps: Float[Tensor, "batch channels rows4 columns4"]) -> Float[Tensor, "batch features"]:
-        """The keypoints and what is seen there, from `map`."""
+        """Keypoints and their local features, from the result of `map`."""
         merged = self._merged(torch.relu(maps))
         positions, weights = self.softmax.weigh(merged[:, :HEADS])
         local = merged[:, HEADS:].float().flatten(2).transpose(1, 2)
         return torch.cat([positions, torch.bmm(weights, local).flatten(1)], 1)
 
     def _merged(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch maps rows columns"]:
-        """The heads' logits and the local features; the temperature acts on weights, which are few, not on maps."""
+        """Logits of the heads and local features; the temperature scales the weights, which are smaller than maps."""
         sharpness = self.softmax.sharpness.expand(HEADS)
         scale = torch.cat([sharpness, sharpness.new_ones(SEEN)])
         assert self.merge.bias is not None
@@ -209,11 +210,11 @@ class ImageEncoder(nn.Module):
 
     Args:
         frames: history frames per observation.
-        config: the encoder's choices.
+        config: options of the encoder.
         bfloat16: train the convolutions in bfloat16.
 
     Attributes:
-        size: of the feature vector.
+        size: size of the feature vector.
     """
 
     def __init__(self, frames: int, config: EncoderConfig, *, bfloat16: bool = True) -> None:
@@ -224,7 +225,8 @@ class ImageEncoder(nn.Module):
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.trunk = trunk
-        # A spatial softmax starts at a standard deviation of 0.03, small beside unit-scale joints: ours is normalised.
+        # Features of a spatial softmax start at a standard deviation of 0.03, too small beside unit-scale joints; ours
+        # are normalised.
         is_papers = config.kind == "resnet26"
         self.size = size if is_papers else FEATURES
         self.head = nn.Identity() if is_papers else nn.Linear(size, FEATURES)
@@ -241,10 +243,7 @@ class ImageEncoder(nn.Module):
     def with_map(
         self, images: UInt8[Tensor, "batch frames rows columns 3"]
     ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch channels rows4 columns4"]]:
-        """`forward`, and the feature map behind it (`KeypointTrunk.map`).
-
-        For the kind `keypoint` only.
-        """
+        """The features, and the feature map from which they are read (`KeypointTrunk.map`); only for `keypoint`."""
         trunk = self.trunk
         assert isinstance(trunk, KeypointTrunk)
         x = self._stack(images)
@@ -254,7 +253,7 @@ class ImageEncoder(nn.Module):
         return self.norm(self.head(x.float())), maps
 
     def _stack(self, images: Tensor) -> Tensor:
-        """Frames on channels, -1 to 1."""
+        """Images with frames stacked on channels, scaled to [-1, 1]."""
         batch, frames, rows, columns, _ = images.shape
         stacked = images.permute(0, 1, 4, 2, 3).reshape(batch, frames * 3, rows, columns)
         low = self.trains_low and self.training

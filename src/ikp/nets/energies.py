@@ -1,16 +1,16 @@
-"""One energy network per action dimension, stacked so that all dimensions are one batched product.
+"""One energy network per action dimension, with stacked weights.
 
-The straightforward form tiles every input to every candidate. Here the first layer is split exactly:
-what depends on the observation or on the prefix is computed once per example (`base`), and a candidate
-enters through a few scalars of its own (`basis`) times per-example vectors (`slopes`):
+The straightforward form tiles every input for every candidate. Here the first layer is split exactly: the part that
+depends on the observation and the prefix is computed once per example (`base`), and a candidate adds a few scalars
+(`basis`) times per-example vectors (`slopes`):
 
     first layer(candidate) = base + sum_k basis_k(candidate) * slopes_k
 
-A joint angle enters linearly, and the pose of a link is linear in (cos, sin) of its own joint, so nothing
-is approximated (see `ikp.policies.features`).
+This is exact, because a joint position enters linearly and the pose of a link is linear in the cosine and sine of its
+joint (`ikp.policies.link_features`).
 
-The layers after the first are one autograd function with a gradient of its own: dimension by dimension, so that
-activations stay in the cache, with as few passes over them as possible (`ikp.nets.fused`).
+The layers after the first are one autograd function with a hand-written gradient. It processes one dimension after
+another, so that activations stay in the cache, with as few passes over them as possible (`ikp.nets.fused`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class StackedBlock(nn.Module):
 class StackedEnergies(nn.Module):
     """Energies E_j of all action dimensions j (paper, Sec. IV-B: one model per dimension).
 
-    Each E_j is a dense residual network of 2 + 3 * blocks layers whose first layer is given by the caller.
+    Each E_j is a dense residual network of 2 + 3 * blocks layers; the caller computes its first layer.
 
     Args:
         dims: number of action dimensions.
@@ -73,14 +73,14 @@ class StackedEnergies(nn.Module):
         *,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "dims batch candidates"]:
-        """Energies of every candidate of every dimension; low is good. Differentiable once.
+        """Energies of every candidate of every dimension; lower is better. Differentiable once.
 
         Args:
             base: first-layer activation that all candidates of an example share.
-            basis: per candidate, the scalars that multiply `slopes`.
+            basis: scalars of each candidate that multiply `slopes`.
             slopes: first-layer activation per unit of each scalar.
-            dtype: precision of the layers after the first, that of the inputs if not given. The first layer,
-                which carries absolute angles, is always computed in the precision of its inputs.
+            dtype: precision of the layers after the first; by default that of the inputs. The first layer, whose inputs
+                are absolute angles, always has the precision of its inputs.
         """
         dtype = dtype or base.dtype
         parameters = self.stored()
@@ -90,7 +90,7 @@ class StackedEnergies(nn.Module):
         return torch.stack([_forward(base[d], basis[d], slopes[d], w)[0] for d, w in enumerate(weights)])
 
     def unstacked(self) -> list[SingleEnergy]:
-        """Each dimension's energy as a function of its own, without a gradient; cheap to call many times."""
+        """The energy of each dimension as a separate function without gradient, cheap to call many times."""
         parameters = self.stored()
         layers = [p.unbind(0) for p in parameters]
         by_dimension = zip(
@@ -99,8 +99,8 @@ class StackedEnergies(nn.Module):
         return [SingleEnergy(weights, stored) for weights, stored in by_dimension]
 
     def stored(self) -> list[Tensor]:
-        """Weight (dims, inputs, outputs) and bias (dims, 1, outputs) of every layer in turn, the head last."""
-        layers = [m for m in self.modules() if isinstance(m, StackedLinear)]  # in order, the head last
+        """Weight (dims, inputs, outputs) and bias (dims, 1, outputs) of every layer in order, the head last."""
+        layers = [m for m in self.modules() if isinstance(m, StackedLinear)]
         return [p for layer in layers for p in (layer.weight, layer.bias)]
 
 
@@ -113,22 +113,22 @@ class SingleEnergy:
     """The energy of one dimension: `StackedEnergies.forward` without the leading dimension of its arguments.
 
     Attributes:
-        weights: of its layers.
-        stored: the same as they are stored, weight (inputs, outputs) and bias (1, outputs) in turn, the head last.
+        weights: weights of the layers.
+        stored: the same weights as stored: weight (inputs, outputs) and bias (1, outputs) of every layer in order.
     """
 
     weights: Weights
     stored: tuple[Tensor, ...]
 
     def __call__(self, base: Tensor, basis: Tensor, slopes: Tensor) -> Float[Tensor, "batch candidates"]:
-        """Energies without a gradient; to be called where none is recorded."""
+        """Energies without gradient; call it only where autograd is off."""
         batch, candidates = basis.shape[:2]
         if batch * candidates > FEW_ROWS:
             return _forward(base, basis, slopes, self.weights)[0]
         return self._few(torch.baddbmm(base[:, None], basis, slopes).flatten(0, 1)).view(batch, candidates)
 
     def _few(self, h: Float[Tensor, "rows width"]) -> Float[Tensor, "rows 1"]:
-        """As few calls as possible: with few rows a call costs more than its numbers."""
+        """Few torch calls: with few rows, the overhead of a call exceeds its arithmetic."""
         *blocks, head, head_bias = self.stored
         for i in range(0, len(blocks), 6):
             narrow, narrow_bias, inner, inner_bias, wide, wide_bias = blocks[i : i + 6]
@@ -148,7 +148,7 @@ def _per_dimension(parameters: list[Tensor], dtype: torch.dtype) -> list[Weights
 def _forward(
     base: Tensor, basis: Tensor, slopes: Tensor, weights: Weights
 ) -> tuple[Float[Tensor, "batch candidates"], list[Tensor]]:
-    """One dimension's energies and the activations that its gradient needs, in the order of the layers."""
+    """Energies of one dimension, and the activations that its gradient needs, in the order of the layers."""
     batch, candidates = basis.shape[:2]
     h = torch.baddbmm(base[:, None], basis, slopes).flatten(0, 1).to(weights[0][0].dtype)
     activations = []
@@ -165,7 +165,7 @@ def _forward(
 
 
 def _backward(gradient: Tensor, weights: Weights, activations: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Gradients (rows, width) of the first layer's output, and of the parameters in their own order and shape."""
+    """Gradient (rows, width) of the first layer's output, and gradients of the parameters as `stored`."""
     dtype = activations[-1].dtype
     last = gradient.reshape(-1, 1).to(dtype)
     parameters = [activations[-1].t() @ last, gradient.sum().reshape(1, 1)]
@@ -181,7 +181,7 @@ def _backward(gradient: Tensor, weights: Weights, activations: list[Tensor]) -> 
 
 
 class _Energies(torch.autograd.Function):
-    """All dimensions' energies (dims, batch, candidates), and their gradient, one dimension after another."""
+    """Energies (dims, batch, candidates) and their gradient, computed one dimension after another."""
 
     @staticmethod
     def forward(

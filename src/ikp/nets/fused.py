@@ -1,8 +1,8 @@
-"""Elementwise steps of a dense network that cost less than a pass over memory each.
+"""Elementwise steps of a dense network with fewer passes over memory.
 
-On a CPU oneDNN adds a bias, a residual or a ReLU while it writes a product. A ReLU and its gradient's mask are
-done on the bits: a float's sign is the sign of the integer of the same bits, and integer operations run at
-the speed of memory where bfloat16 ones are converted to float32 and back.
+On a CPU, oneDNN adds a bias, a residual or a ReLU while it writes a product. A ReLU and the mask of its gradient work
+on the bits: a float has the sign of the integer with the same bits, and integer operations run at memory speed, while
+bfloat16 operations convert to float32 and back.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from torch import Tensor
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ONEDNN_DTYPES = (torch.float32, torch.bfloat16)
-FEW_ROWS = 256  # where the call itself costs more than the passes that it saves
+FEW_ROWS = 256  # up to here the overhead of the call exceeds the passes that it saves
 
 
 def linear_relu(
     x: Float[Tensor, "rows inputs"], weight: Float[Tensor, "outputs inputs"], bias: Float[Tensor, " outputs"]
 ) -> Float[Tensor, "rows outputs"]:
-    """relu(x @ weight.T + bias), without a gradient."""
+    """relu(x @ weight.T + bias), without gradient."""
     if _pays_onednn(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "relu", [], "")
     return relu_(torch.nn.functional.linear(x, weight, bias))
@@ -31,7 +31,7 @@ def linear_add(
     bias: Float[Tensor, " outputs"],
     residual: Float[Tensor, "rows outputs"],
 ) -> Float[Tensor, "rows outputs"]:
-    """residual + x @ weight.T + bias, without a gradient."""
+    """residual + x @ weight.T + bias, without gradient."""
     if _pays_onednn(x):
         return torch.ops.mkldnn._linear_pointwise.binary(x, residual, weight, bias, "add")
     return torch.nn.functional.linear(x, weight, bias).add_(residual)
@@ -49,7 +49,7 @@ def relu_(x: Tensor) -> Tensor:
 
 
 def mask_(gradient: Tensor, activation: Tensor) -> Tensor:
-    """The gradient of a ReLU, in place: zero where its output `activation` (never negative) is zero."""
+    """Gradient of a ReLU, in place: zero where its output `activation`, which is never negative, is zero."""
     _bits(gradient).mul_(torch.clamp_max(_bits(activation), 1))
     return gradient
 

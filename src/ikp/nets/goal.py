@@ -1,8 +1,8 @@
-"""Where in the image the motion leads, and which way it will be turned there.
+"""Networks that estimate the goal of a motion in the image: its position, and the heading of the tool there.
 
-A heatmap over the encoder's feature map gives the place. Around it, rings of samples on the table make a polar
-patch: turning what lies there shifts the patch along its angle, so circular convolutions answer with a profile
-over the heading that turns along, and need not learn each heading anew.
+A heatmap over the encoder's feature map gives the position. Around it, rings of samples on the table form a polar
+patch. Rotating the object there shifts the patch along its angle, so that circular convolutions are equivariant to the
+rotation: their profile over headings turns with the object, and each heading need not be learned separately.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 
 class HeatMap(nn.Module):
-    """Logits over the cells of a feature map, given which phase of the task it is.
+    """Logits over the cells of a feature map, given the phase of the task.
 
     Args:
-        channels: of the feature map, rectified.
-        phase: size of the vector that tells the phase (grippers); 0 for none.
-        hidden: width.
+        channels: channels of the rectified feature map.
+        phase: size of the vector that describes the phase (gripper states); 0 for none.
+        hidden: width of the hidden layer.
     """
 
     def __init__(self, channels: int, phase: int, hidden: int = 32) -> None:
@@ -42,7 +42,7 @@ class HeatMap(nn.Module):
 def expected_pixel(
     logits: Float[Tensor, "batch rows columns"], width: int, height: int
 ) -> Float[Tensor, "batch 2"]:
-    """Mean (u, v) [pixel] of the softmax over the cells of an image of `width` x `height`."""
+    """Mean (u, v) [pixel] of the softmax over the cells, in an image of `width` x `height`."""
     rows, columns = logits.shape[1:]
     weights = logits.flatten(1).softmax(-1).reshape(logits.shape)
     u = (torch.arange(columns, device=logits.device) + 0.5) * (width / columns)
@@ -53,7 +53,7 @@ def expected_pixel(
 def pixel_loss(
     logits: Float[Tensor, "batch rows columns"], pixels: Float[Tensor, "batch 2"], width: int, height: int
 ) -> Float[Tensor, ""]:
-    """Cross-entropy against the four cells around a pixel, with bilinear weights: their mean is the pixel itself."""
+    """Cross-entropy against the four cells around a pixel with bilinear weights, whose mean is the pixel."""
     rows, columns = logits.shape[1:]
     cell = pixels * pixels.new_tensor([columns / width, rows / height]) - 0.5
     weight = _tent(cell[:, 1], rows)[:, :, None] * _tent(cell[:, 0], columns)[:, None, :]
@@ -61,18 +61,18 @@ def pixel_loss(
 
 
 def _tent(place: Float[Tensor, " batch"], cells: int) -> Float[Tensor, "batch cells"]:
-    """Linear weights of the two cells around a place, of the first or last one outside."""
+    """Linear weights of the two cells around a position; outside, only of the first or last cell."""
     index = torch.arange(cells, device=place.device)
     return (1 - (place.clamp(0, cells - 1)[:, None] - index).abs()).clamp_min(0)
 
 
 class PolarProfile(nn.Module):
-    """From a polar patch: logits over the heading, and how far the patch lies from the place it should be at.
+    """Logits over the heading, and a correction of the position, from a polar patch.
 
     Args:
         inputs: channels per sample of the patch.
-        rings: samples from the inside out.
-        phase: size of the vector that tells the phase; 0 for none.
+        rings: number of rings.
+        phase: size of the vector that describes the phase; 0 for none.
         hidden: width of the circular convolutions.
     """
 
@@ -90,7 +90,7 @@ class PolarProfile(nn.Module):
     def forward(
         self, patch: Float[Tensor, "batch c rings angles"], phase: Float[Tensor, "batch phase"]
     ) -> tuple[Float[Tensor, "batch angles"], Float[Tensor, "batch 2"]]:
-        """Logits of headings 2 pi k / angles, and a displacement (x, y) that turns with the patch."""
+        """Logits of the headings 2 pi k / angles, and a displacement (x, y) that rotates with the patch."""
         x = self.layers[0](patch.flatten(1, 2))
         if self.phase is not None:
             x = x + self.phase(phase)[..., None]
@@ -102,13 +102,13 @@ class PolarProfile(nn.Module):
 
 
 def circle(angles: int, like: Tensor) -> tuple[Float[Tensor, " angles"], Float[Tensor, " angles"]]:
-    """Cosine and sine of 2 pi k / angles."""
+    """Cosine and sine of 2 pi k / angles for k from 0 to angles - 1."""
     angle = torch.arange(angles, device=like.device, dtype=like.dtype) * (2 * math.pi / angles)
     return angle.cos(), angle.sin()
 
 
 def expected_heading(logits: Float[Tensor, "batch angles"]) -> Float[Tensor, "batch 2"]:
-    """The mean direction (cos, sin) under the softmax; unit length."""
+    """Mean direction (cos, sin) under the softmax, of unit length."""
     cos, sin = circle(logits.shape[-1], logits)
     weights = logits.softmax(-1)
     return F.normalize(torch.stack([weights @ cos, weights @ sin], -1), dim=-1, eps=1e-6)
@@ -117,7 +117,7 @@ def expected_heading(logits: Float[Tensor, "batch angles"]) -> Float[Tensor, "ba
 def heading_loss(
     logits: Float[Tensor, "batch angles"], heading: Float[Tensor, "batch 2"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy against the two angles beside a direction (cos, sin), with linear weights."""
+    """Cross-entropy against the two angles next to a direction (cos, sin), with linear weights."""
     angles = logits.shape[-1]
     place = torch.atan2(heading[:, 1], heading[:, 0]) * (angles / (2 * math.pi))
     distance = place[:, None] - torch.arange(angles, device=logits.device)
@@ -128,6 +128,6 @@ def heading_loss(
 def sample_pixels(
     maps: Float[Tensor, "batch c rows columns"], pixels: Float[Tensor, "batch n m 2"], width: int, height: int
 ) -> Float[Tensor, "batch c n m"]:
-    """What a map of an image of `width` x `height` shows at pixels (u, v), bilinearly; zero outside."""
+    """Bilinear samples of a map at pixels (u, v) of an image of `width` x `height`; zero outside."""
     grid = pixels * pixels.new_tensor([2 / width, 2 / height]) - 1
     return F.grid_sample(maps, grid, align_corners=False)

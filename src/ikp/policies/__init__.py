@@ -1,13 +1,14 @@
-"""Policies: observations in, actions out, and the decision between.
+"""Policies: from observations to actions.
 
 - `config`: `PolicyConfig`, and the paper's five methods by name.
-- `policy`: the base class and the `Context` of an observation; `implicit` and `explicit`: the two kinds.
-- `actions`, `gripper`: the numbers that are chosen; `observation`, `normalizer`: the features they are chosen from.
-- `link_features`, `residual`: candidates as poses of links; `image_plane`: against the goal in a camera's image.
-- `energy`: energies of all dimensions at once or step by step; `proposal`: where negatives come from.
-- `search`: the decision rule; `langevin`: decisions by gradients.
-- `frames`: the observation from the frames of a Gymnasium or LeRobot loop.
-- `checkpoint`: make, save and load.
+- `policy`: the base class and the `Context` of an observation; `implicit` and `explicit`: the two kinds of policy.
+- `actions`, `gripper`: action spaces and discrete dimensions. `observation`, `normalizer`: features of an observation.
+- `link_features`, `residual`: candidates as link poses, with learned corrections of the kinematics; `image_plane`:
+  candidates relative to a goal in a camera's image.
+- `energy`: energies of all dimensions at once, or one dimension after another (`_numpy_walk` for small batches).
+- `proposal`: negatives of the loss. `search`: the decision rule; `langevin`: decisions by gradients.
+- `frames`: an observation from the frames of a Gymnasium or LeRobot loop.
+- `checkpoint`: make, save and load policies.
 """
 
 from ikp.policies.checkpoint import load_policy, make_policy, save_policy

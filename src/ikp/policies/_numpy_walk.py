@@ -1,7 +1,7 @@
 """`EnergyWalk` in NumPy, for small batches on a CPU, where per-call overhead exceeds the arithmetic.
 
-A call of torch costs about 5 microseconds, one of NumPy about one. The maps of the links' features are folded into the
-first layer, so a joint takes one product for them. Tests compare the decisions.
+A torch call costs about 5 microseconds, a NumPy call about one. The map from poses to link features is folded into the
+first layer, so that each joint costs one product. Tests compare the decisions with those of torch.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from ikp.policies.energy import ActionEnergies, Conditioning
 from ikp.policies.link_features import LinkInputs
 
 MOST_ROWS = 2
-"""Observations up to which this is the faster form."""
+"""Largest number of observations for which this is faster than torch."""
 
 
 def is_quick(conditioning: Conditioning) -> bool:
-    """Whether this form covers a batch and is the faster one for it."""
+    """Whether NumPy can evaluate a batch and is faster than torch for it."""
     features, links = conditioning.features, conditioning.link_inputs
-    is_numpy = features.device.type == "cpu" and features.dtype in (torch.float32, torch.float64)
-    if not is_numpy or len(features) > MOST_ROWS or links is None:
-        return is_numpy and len(features) <= MOST_ROWS
+    fits = features.device.type == "cpu" and features.dtype in (torch.float32, torch.float64)
+    fits = fits and len(features) <= MOST_ROWS
+    if not fits or links is None:
+        return fits
     residual = links.poses.residual
-    return residual.constant_offset is not None and residual.link_residual is None and ArcWalk.covers(links.poses.robot)
+    return (
+        residual.constant_offset is not None
+        and residual.link_residual is None
+        and ArcWalk.covers(links.poses.robot)
+    )
 
 
 class NumpyWalk:
-    """`ikp.policies.search.Walk` where `is_quick`.
-
-    Attributes:
-        entry: (rows, k, width) of the variable taken up: the first layer's constant, and its slopes per unit of a
-            candidate's value and, with links, of the cosine and sine of its turn.
-    """
+    """Energies of one dimension after another (`ikp.policies.search.Walk`), if `is_quick`."""
 
     xp = np
 
@@ -45,19 +45,25 @@ class NumpyWalk:
         self.mean, self.std = conditioning.scale.mean.tolist(), conditioning.scale.std.tolist()
         self.layers = [_array(p) for p in energies.stack.stored()]
         self.own, self.prefix = _array(first.own), _array(first.prefix)
-        self.base, self.shift = _array(first.observation_term(conditioning.features)), _array(conditioning.shift)
+        self.base, self.shift = (
+            _array(first.observation_term(conditioning.features)),
+            _array(conditioning.shift),
+        )
         self.chosen = np.zeros_like(self.shift)
         self.history = np.zeros((*self.chosen.shape, 1 + first.link_features), self.chosen.dtype)
         self.link_walk = None
         if conditioning.link_inputs is not None:
             constant = conditioning.link_inputs.poses.residual.constant_offset
             assert constant is not None
-            self.link_walk, self.constant_offset = _NumpyLinks(conditioning.link_inputs, self.own), _array(constant)
+            self.link_walk, self.constant_offset = (
+                _NumpyLinks(conditioning.link_inputs, self.own),
+                _array(constant),
+            )
             self.base = self.base + self.link_walk.shared
             self.turn = self.shift + self.constant_offset - _array(conditioning.link_inputs.q)
 
     def energies(self, j: int) -> Callable[[np.ndarray], np.ndarray]:
-        """E_j of candidates (rows or 1, n) given the variables committed so far."""
+        """Energies (rows, n) of candidates (rows or 1, n) for dimension j, given the committed dimensions."""
         rows, before = len(self.chosen), self.history[:, :j].reshape(len(self.chosen), -1)
         entry = np.empty((rows, 2 if self.link_walk is None else 4, self.base.shape[-1]), self.chosen.dtype)
         np.matmul(before, self.prefix[j, : before.shape[1]], out=entry[:, 0])
@@ -94,14 +100,16 @@ class NumpyWalk:
         return (h @ head[j] + head_bias[j]).reshape(rows, n)
 
     def commit(self, j: int, values: np.ndarray) -> None:
-        """Fix variable j at (rows,)."""
+        """Fix dimension j at `values` (rows,)."""
         self.chosen[:, j] = values
         self.history[:, j, 0] = (values - self.mean[j]) / self.std[j]
         if self.link_walk is not None:
-            self.history[:, j, 1:] = self.link_walk.commit(j, values + self.shift[:, j] + self.constant_offset[j])
+            self.history[:, j, 1:] = self.link_walk.commit(
+                j, values + self.shift[:, j] + self.constant_offset[j]
+            )
 
     def keep(self, rows: np.ndarray) -> None:
-        """Go on with these rows; a row may be repeated."""
+        """Select rows by index; an index may repeat."""
         self.base = self.base[:, rows]
         self.chosen, self.shift, self.history = self.chosen[rows], self.shift[rows], self.history[rows]
         if self.link_walk is not None:
@@ -110,17 +118,17 @@ class NumpyWalk:
 
 
 class _NumpyLinks:
-    """`LinkWalk`, its features multiplied by the first layer's weights.
+    """`LinkWalk` in NumPy, with features multiplied by the weights of the first layer.
 
     Attributes:
-        shared: (dof, rows, width) the share of the first layer that does not depend on the joints before.
+        shared: (dof, rows, width) the term of the first layer that does not depend on the joints before.
     """
 
     def __init__(self, inputs: LinkInputs, own: np.ndarray) -> None:
         q, weight, self.bias = (_array(x) for x in (inputs.q, inputs.features.weight, inputs.features.bias))
         self.cos, self.sin = np.cos(q)[..., None], np.sin(q)[..., None]
         self.walk = ArcWalk(inputs.poses.robot, len(q), q.dtype)
-        # poses are columns first there: (column, row) entries in place of (row, column)
+        # ArcWalk stores poses by column: (column, row) entries instead of (row, column)
         by_column = weight.reshape(*weight.shape[:-2], 3, 4, -1).swapaxes(-3, -2).reshape(weight.shape)
         self.weight = np.broadcast_to(by_column, (*q.shape, *weight.shape[-2:]))
         self.shared = self.bias.swapaxes(0, 1) @ own[:, 1:]
@@ -128,7 +136,7 @@ class _NumpyLinks:
         self.folded = np.broadcast_to(folded, (*q.shape, *folded.shape[-2:]))
 
     def terms(self, j: int) -> np.ndarray:
-        """(rows, 3, width): the first layer at the measured joint, and per unit of (cos r - 1, sin r)."""
+        """First-layer terms (rows, 3, width) at the measured joint, and per unit of cos r - 1 and sin r."""
         parts = self.walk.arc(j).reshape(len(self.cos), 3, -1)
         cos, sin = self.cos[:, j], self.sin[:, j]
         seen = np.empty_like(parts)
@@ -138,7 +146,7 @@ class _NumpyLinks:
         return seen @ self.folded[:, j]
 
     def commit(self, j: int, q_j: np.ndarray) -> np.ndarray:
-        """Fix joint j at corrected positions (rows,); its features as a prefix."""
+        """Fix joint j at corrected positions (rows,) and return its features there, for the prefix."""
         cos, sin = np.cos(q_j)[:, None], np.sin(q_j)[:, None]
         parts = self.walk.arc(j).reshape(len(cos), 3, -1)
         at = parts[:, 0] + parts[:, 1] * cos + parts[:, 2] * sin
@@ -146,7 +154,7 @@ class _NumpyLinks:
         return (at[:, None] @ self.weight[:, j])[:, 0] + self.bias[:, j]
 
     def keep(self, rows: np.ndarray) -> None:
-        """Go on with these rows."""
+        """Select rows by index."""
         self.bias, self.cos, self.sin = self.bias[rows], self.cos[rows], self.sin[rows]
         self.weight, self.folded = self.weight[rows], self.folded[rows]
         self.walk.keep(rows)

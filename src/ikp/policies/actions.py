@@ -1,10 +1,12 @@
-"""Action variables: the continuous numbers a policy chooses, and how they become the robot's command.
+"""Action spaces: the encoded action, the continuous numbers that a policy chooses, and the command that it stands for.
 
-`JointTargets` are joint positions, `TipPoses` poses executed through inverse kinematics, `RawActions` the
-action vector itself. Discrete dimensions (a gripper) are handled by the policy beside them.
+`JointTargets` encodes an action as joint positions, `TipPoses` as end-effector poses that inverse kinematics executes,
+`RawActions` as the action vector itself. The policy decides discrete dimensions (a gripper) separately.
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Float
@@ -14,71 +16,83 @@ from ikp.kinematics import Robot, forward_kinematics, inverse_kinematics
 from ikp.kinematics.rotations import exp_rotation, log_rotation
 from ikp.spec import DataSpec
 
+State = Float[Tensor, "batch state"]
+Action = Float[Tensor, "batch action"]
+Encoded = Float[Tensor, "batch dims"]
 
-class RawActions(nn.Module):
-    """Takes the continuous action dimensions as they come."""
 
-    def __init__(self, spec: DataSpec) -> None:
+class ActionSpace(nn.Module, ABC):
+    """Encodes the continuous dimensions of an action.
+
+    Attributes:
+        action_dims: the dimensions of the action that it encodes.
+        names: one name per dimension of the encoded action.
+    """
+
+    def __init__(self, action_dims: list[int], names: list[str]) -> None:
         super().__init__()
-        self.action_dims = [i for i in range(spec.action_dim) if i not in spec.discrete_dims]
-        self.names = [spec.action_names[i] for i in self.action_dims]
+        self.action_dims, self.names = action_dims, names
 
-    def encode(
-        self, state: Float[Tensor, "batch state"], action: Float[Tensor, "batch action"]
-    ) -> Float[Tensor, "batch dims"]:
-        return action[:, self.action_dims]
+    @abstractmethod
+    def encode(self, state: State, action: Action) -> Encoded:
+        """Encode a demonstrated action, given the measured state."""
 
-    def decode(
-        self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
-    ) -> Float[Tensor, "batch dims"]:
-        return variables
+    @abstractmethod
+    def decode(self, state: State, encoded: Encoded) -> Float[Tensor, "batch continuous"]:
+        """The continuous dimensions of the action, in the units of the demonstrations."""
 
-    def motions(
-        self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
-    ) -> Float[Tensor, "batch dims"]:
-        """The variables themselves: their meaning is not known."""
-        return variables
+    @abstractmethod
+    def motions(self, state: State, encoded: Encoded) -> Encoded:
+        """The encoded action as a difference from the measured joints or pose, where that is known."""
 
-    def shift(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch dims"]:
-        """Zero: the variables are no joint targets."""
+    def shift(self, state: State) -> Encoded:
+        """The term that turns an encoded action into joint targets; zero where it encodes no joint targets."""
         return state.new_zeros(len(state), len(self.names))
 
 
-class JointTargets(nn.Module):
-    """The variables are joint targets, absolute or as differences from the measured joints [rad or m].
+class RawActions(ActionSpace):
+    """Uses the continuous action dimensions unchanged."""
+
+    def __init__(self, spec: DataSpec) -> None:
+        action_dims = [i for i in range(spec.action_dim) if i not in spec.discrete_dims]
+        super().__init__(action_dims, [spec.action_names[i] for i in action_dims])
+
+    def encode(self, state: State, action: Action) -> Encoded:
+        return action[:, self.action_dims]
+
+    def decode(self, state: State, encoded: Encoded) -> Encoded:
+        return encoded
+
+    def motions(self, state: State, encoded: Encoded) -> Encoded:
+        """The encoded action itself, because the meaning of its dimensions is unknown."""
+        return encoded
+
+
+class JointTargets(ActionSpace):
+    """Encodes actions as joint targets, absolute or as differences from the measured joints [rad or m].
 
     Args:
-        spec: the data; `joint_dims` are the joints, and must be all continuous action dimensions.
-        robot: checks the number of joints where there is a robot.
-        delta: differences from the measured joints.
+        spec: the data; `joint_dims` must be all its continuous action dimensions.
+        robot: the robot, to check the number of joints.
+        delta: encode differences from the measured joints.
     """
 
     def __init__(self, spec: DataSpec, robot: Robot | None, *, delta: bool) -> None:
-        super().__init__()
         check_joint_dims(spec, robot)
-        self.action_dims = list(spec.joint_dims)
-        self.names = [spec.action_names[i] for i in self.action_dims]
+        super().__init__(list(spec.joint_dims), [spec.action_names[i] for i in spec.joint_dims])
         self.delta = delta
 
-    def encode(
-        self, state: Float[Tensor, "batch state"], action: Float[Tensor, "batch action"]
-    ) -> Float[Tensor, "batch dims"]:
+    def encode(self, state: State, action: Action) -> Encoded:
         target = action[:, self.action_dims]
         return target - state[:, self.action_dims] if self.delta else target
 
-    def decode(
-        self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
-    ) -> Float[Tensor, "batch dims"]:
-        return state[:, self.action_dims] + variables if self.delta else variables
+    def decode(self, state: State, encoded: Encoded) -> Encoded:
+        return state[:, self.action_dims] + encoded if self.delta else encoded
 
-    def motions(
-        self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
-    ) -> Float[Tensor, "batch dims"]:
-        """The variables as differences from the measured joints."""
-        return variables if self.delta else variables - state[:, self.action_dims]
+    def motions(self, state: State, encoded: Encoded) -> Encoded:
+        return encoded if self.delta else encoded - state[:, self.action_dims]
 
-    def shift(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch dims"]:
-        """The term that turns variables into joint targets: the measured joints for differences, else zero."""
+    def shift(self, state: State) -> Encoded:
         measured = state[:, self.action_dims]
         return measured if self.delta else torch.zeros_like(measured)
 
@@ -88,44 +102,37 @@ LARGEST_STEP = 1.5
 the measured joints lag behind the commanded ones."""
 
 
-class TipPoses(nn.Module):
-    """The variables are the tips' target poses: position [m] and rotation vector [rad] in the base frame.
+class TipPoses(ActionSpace):
+    """Encodes actions as target poses of the tips: position [m] and rotation vector [rad] in the base frame.
 
     Labels are nominal forward kinematics of the commanded joints; execution is nominal, generic inverse
     kinematics from the measured joints (paper, Sec. V-A). As differences: p_target - p_measured, and the
-    rotation vector of R_target R_measured^T. Near a straight elbow a small step of the tips may be a large one of the
-    joints: a step that some joint cannot do is shortened as a whole.
+    rotation vector of R_target R_measured^T. Near a straight elbow a small step of the tips may need a large step of
+    the joints: a step that exceeds the speed of some joint is shortened as a whole.
 
     Args:
-        spec: the data; `joint_dims` are the joints.
+        spec: the data; `joint_dims` must be all its continuous action dimensions.
         robot: nominal kinematics.
-        delta: differences from the measured pose.
+        delta: encode differences from the measured pose.
     """
 
     def __init__(self, spec: DataSpec, robot: Robot, *, delta: bool) -> None:
-        super().__init__()
         check_joint_dims(spec, robot)
-        self.action_dims = list(spec.joint_dims)
+        axes = ("x", "y", "z", "rx", "ry", "rz")
+        super().__init__(list(spec.joint_dims), [f"{tip}.{axis}" for tip in robot.tip_names for axis in axes])
         self.robot, self.delta = robot, delta
         self.largest_step = (LARGEST_STEP / spec.fps) * robot.velocity  # infinite where the limit is unknown
-        self.names = [
-            f"{tip}.{axis}" for tip in robot.tip_names for axis in ("x", "y", "z", "rx", "ry", "rz")
-        ]
 
-    def encode(
-        self, state: Float[Tensor, "batch state"], action: Float[Tensor, "batch action"]
-    ) -> Float[Tensor, "batch dims"]:
+    def encode(self, state: State, action: Action) -> Encoded:
         target = self.poses(action[:, self.action_dims])
         p, R = target[..., :3, 3], target[..., :3, :3]
         if self.delta:
             return self._from_measured(state, p, R)
         return torch.cat([p, log_rotation(R)], -1).flatten(1)
 
-    def decode(
-        self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
-    ) -> Float[Tensor, "batch joints"]:
+    def decode(self, state: State, encoded: Encoded) -> Float[Tensor, "batch joints"]:
         q = state[:, self.action_dims]
-        vectors = variables.reshape(len(q), -1, 6)
+        vectors = encoded.reshape(len(q), -1, 6)
         p, R = vectors[..., :3], exp_rotation(vectors[..., 3:])
         if self.delta:
             measured = self.poses(q)
@@ -135,22 +142,15 @@ class TipPoses(nn.Module):
         T[..., :3, :3], T[..., :3, 3] = R, p
         return q + self._shortened(inverse_kinematics(self.robot, T, q, iterations=20, restarts=0).q - q)
 
-    def motions(
-        self, state: Float[Tensor, "batch state"], variables: Float[Tensor, "batch dims"]
-    ) -> Float[Tensor, "batch dims"]:
-        """The variables as differences from the measured pose."""
+    def motions(self, state: State, encoded: Encoded) -> Encoded:
         if self.delta:
-            return variables
-        vectors = variables.reshape(len(state), -1, 6)
+            return encoded
+        vectors = encoded.reshape(len(state), -1, 6)
         return self._from_measured(state, vectors[..., :3], exp_rotation(vectors[..., 3:]))
 
-    def shift(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch dims"]:
-        """Zero: the variables are no joint targets."""
-        return state.new_zeros(len(state), len(self.names))
-
     def _from_measured(
-        self, state: Tensor, p: Float[Tensor, "batch tips 3"], R: Float[Tensor, "batch tips 3 3"]
-    ) -> Float[Tensor, "batch dims"]:
+        self, state: State, p: Float[Tensor, "batch tips 3"], R: Float[Tensor, "batch tips 3 3"]
+    ) -> Encoded:
         measured = self.poses(state[:, self.action_dims])
         turn = R @ measured[..., :3, :3].transpose(-1, -2)
         return torch.cat([p - measured[..., :3, 3], log_rotation(turn)], -1).flatten(1)
@@ -164,8 +164,15 @@ class TipPoses(nn.Module):
         return forward_kinematics(self.robot, q)[..., list(self.robot.tip_indices), :, :]
 
 
+def make_action_space(robot: Robot | None, spec: DataSpec, action_space: str, *, delta: bool) -> ActionSpace:
+    """The encoding of actions that `PolicyConfig.action_space` names."""
+    if action_space == "raw" or robot is None:
+        return RawActions(spec)
+    return (TipPoses if action_space == "cartesian" else JointTargets)(spec, robot, delta=delta)
+
+
 def check_joint_dims(spec: DataSpec, robot: Robot | None) -> None:
-    """Raise ValueError unless the data's joint dimensions fit the robot and the state holds them."""
+    """Raise ValueError unless the data's joint dimensions match the robot and the state contains them."""
     if not spec.joint_dims:
         raise ValueError("the data set names no joint dimensions: set joint_dims, or use action_space='raw'")
     if robot is not None and len(spec.joint_dims) != robot.dof:
@@ -178,11 +185,8 @@ def check_joint_dims(spec: DataSpec, robot: Robot | None) -> None:
             f"the measured joints must be the state's dimensions {spec.joint_dims}, but the state has "
             f"{spec.state_dim} dimensions {list(spec.state_names)}"
         )
-    other = [
-        spec.action_names[i]
-        for i in range(spec.action_dim)
-        if i not in spec.joint_dims and i not in spec.discrete_dims
-    ]
+    declared = {*spec.joint_dims, *spec.discrete_dims}
+    other = [name for i, name in enumerate(spec.action_names) if i not in declared]
     if other:
         raise ValueError(
             f"action dimensions {other} are neither joints nor discrete: declare them, or use action_space='raw'"

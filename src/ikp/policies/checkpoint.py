@@ -1,4 +1,4 @@
-"""Policies on disk: a folder with `config.json` and `model.safetensors`; nothing in it is executed on loading."""
+"""Policies on disk: a folder with `config.json` and `model.safetensors`. Loading executes no code from the folder."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 def make_policy(robot: Robot | None, spec: DataSpec, config: PolicyConfig | None = None) -> Policy:
-    """A new policy of the kind that the configuration names.
+    """Create a policy of the kind that the configuration names.
 
     Args:
         robot: the kinematic model; None with `action_space="raw"`.
-        spec: the data's names and sizes (`dataset.spec`).
-        config: the policy's choices; the default is IKP.
+        spec: names and sizes of the data (`dataset.spec`).
+        config: options of the policy; the default is IKP.
 
     Raises:
-        ValueError: robot, data and configuration do not fit.
+        ValueError: robot, data and configuration do not match.
     """
     config = config or PolicyConfig()
     kinds = {"implicit": ImplicitPolicy, "explicit": ExplicitPolicy}

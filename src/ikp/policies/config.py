@@ -1,4 +1,4 @@
-"""What a policy is made of, and the five methods of the paper as configurations of two classes."""
+"""Options of a policy, and the five methods of the paper as configurations of two classes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ PROPOSALS = ("uniform", "learned")
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How an implicit policy finds the action of least energy (`ikp.policies.search`).
+    """Search of an implicit policy for the action of least energy (`ikp.policies.search`).
 
     Attributes:
-        method: `grid` (dimension by dimension, coarse to fine) or `langevin` (gradients in joint space).
+        method: `grid` (autoregressive decoding, coarse to fine) or `langevin` (gradients in joint space).
         grid: candidates per dimension.
-        refinements: how often the neighbourhood of the best one is searched again, with a third as many.
-        beam: prefixes kept, ranked by their normalised log-density; 1 commits greedily.
-        window: decide by probability within a Gaussian window of this share of the bounds, and take its mean;
-            0 takes the very point of least energy.
+        refinements: number of finer grids around the best candidate, each with a third as many candidates.
+        beam: number of prefixes kept, ranked by their normalised log-density; 1 is greedy decoding.
+        window: standard deviation of a Gaussian window, as a share of the bounds. The most probable window is chosen,
+            and its mean is the result; 0 chooses the candidate of least energy.
 
     Raises:
-        ValueError: a choice is unknown or a number out of range; the message says what is allowed.
+        ValueError: an option is unknown or a number out of range; the message says what is allowed.
     """
 
     method: str = "grid"
@@ -47,7 +47,7 @@ class SearchConfig:
 
     @property
     def fine_points(self) -> int:
-        """Candidates of a refinement."""
+        """Candidates of a finer grid."""
         return max(self.grid // 3, 3)
 
 
@@ -56,7 +56,7 @@ class ImagePlaneConfig:
     """The image plane as a further action space (`ikp.policies.image_plane`).
 
     Attributes:
-        refine_camera: learn a correction of the camera's pose, from a rough guess.
+        refine_camera: learn a correction of the camera's pose, for a camera that is only roughly calibrated.
     """
 
     refine_camera: bool = False
@@ -64,18 +64,18 @@ class ImagePlaneConfig:
 
 @dataclass(frozen=True)
 class Ablations:
-    """Choices that measure what a part of the method is worth; not on the command line.
+    """Options that measure the value of one part of the method; they are not on the command line.
 
     Attributes:
-        links: whose pose is seen where poses are: `all`, the far end of every joint (paper, Eq. 2), or `tip`, that of
-            the last joint of each arm alone, so that the other joints' energies see joints only.
-        observed_poses: show the link poses of the measured joints too. None: when the action space is an implicit one
-            with a Cartesian part.
-        prefix_noise: standard deviation of noise on the demonstrated values of the dimensions before (in units of
-            the actions' own spread): at inference they are the policy's choices, which are not exact either.
+        links: links whose poses are inputs: `all`, the child frame of every joint (paper, Eq. 2), or `tip`, only that
+            of the last joint of each arm, so that the energies of the other joints see no poses.
+        observed_poses: make the link poses at the measured joints part of the observation. None means yes for an
+            implicit policy whose action space has a Cartesian part.
+        prefix_noise: standard deviation of the noise on the demonstrated prefix in training, in units of the encoded
+            actions' standard deviation. At inference the prefix is the policy's own choice, which is not exact either.
 
     Raises:
-        ValueError: a choice is unknown or a number out of range; the message says what is allowed.
+        ValueError: an option is unknown or a number out of range; the message says what is allowed.
     """
 
     links: str = "all"
@@ -89,32 +89,32 @@ class Ablations:
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """Choices of a policy; the defaults are a small IKP for a machine without a GPU.
+    """Options of a policy; the defaults are a small IKP for a machine without a GPU.
 
     Attributes:
         kind: `implicit` (argmin of an energy) or `explicit` (regression).
-        action_space: the spaces in which the policy sees actions. `raw` needs no robot; `joint`;
-            `cartesian` (the tip's pose, executed through inverse kinematics); `joint+cartesian` (the joints
-            and the pose of every link: IKP for an implicit policy, ExplicitFK for an explicit one).
-        residual: learned corrections of the kinematics (paper, Eq. 3), any of `offset` (a constant per
-            joint), `dense` (the paper's residual blocks), `link` (the fixed transforms between links). None: `offset`
-            for an implicit policy that sees joints and link poses, else nothing.
-        targets: actions as differences from the measured joints or pose (`delta`) or as absolute values.
+        action_space: the spaces in which the policy sees actions: `raw` (the action vector; needs no robot), `joint`,
+            `cartesian` (the tip's pose, executed by inverse kinematics) or `joint+cartesian` (the joints and the pose
+            of every link: IKP for an implicit policy, ExplicitFK for an explicit one).
+        residual: learned corrections of the kinematics (paper, Eq. 3), any of `offset` (a constant per joint), `dense`
+            (the paper's residual blocks) and `link` (the fixed transforms between links). None means `offset` for an
+            implicit policy that sees joints and link poses, and no correction for others.
+        targets: encode actions as differences from the measured joints or pose (`delta`) or as `absolute` values.
         history: frames per observation.
         encoder: the image encoder.
-        width: outputs of the dense residual networks' layers.
-        blocks: their residual blocks; 2 are the paper's 8-layer energies.
+        width: units per layer of the dense residual networks.
+        blocks: residual blocks of these networks; 2 give the paper's 8-layer energies.
         negatives: negatives per dimension and example in the InfoNCE loss.
-        proposal: where negatives come from: `uniform` over the bounds, or `learned`: half uniform, half from a
-            normal distribution around a regression of the action, corrected by log q.
+        proposal: distribution of the negatives: `uniform` over the bounds, or `learned`, half uniform and half normal
+            around a regression of the action, corrected by log q.
         bfloat16: train the encoder's convolutions and the energies' inner layers in bfloat16.
-        image_plane: also show where the motion leads in the image of a camera whose model is known, beyond the paper;
-            None for not. It needs joints among the action spaces.
-        search: how the action of least energy is found.
-        ablation: choices for measurements.
+        image_plane: adds the goal of the motion in the image of a calibrated camera, beyond the paper; None leaves it
+            out. It needs an action space with joints.
+        search: search for the action of least energy.
+        ablation: options for measurements.
 
     Raises:
-        ValueError: a choice is unknown, a number out of range, or two choices contradict each other.
+        ValueError: an option is unknown, a number out of range, or two options contradict each other.
     """
 
     kind: str = "implicit"
@@ -145,8 +145,8 @@ class PolicyConfig:
             one_of("residual", name, RESIDUALS)
         if self.residuals and not self.has_kinematics:
             raise ValueError(
-                f"residual {self.residual} corrects the kinematics of link poses, and action_space "
-                f"{self.action_space!r} shows none: use action_space='joint+cartesian' or residual=()"
+                f"residual {self.residual} corrects link poses, and action_space {self.action_space!r} uses none: "
+                "use action_space='joint+cartesian' or residual=()"
             )
         if self.ablation.links != "all" and not (self.has_kinematics or self.observes_poses):
             raise ValueError(
@@ -165,22 +165,22 @@ class PolicyConfig:
 
     @property
     def residuals(self) -> tuple[str, ...]:
-        """`residual`, the default filled in."""
+        """`residual` with the default filled in."""
         return self.residual or ()
 
     @property
     def has_kinematics(self) -> bool:
-        """Whether link poses, and so a residual on the kinematics, are part of the policy."""
+        """Whether the policy sees link poses of candidates, which a residual can correct."""
         return self.action_space == "joint+cartesian"
 
     @property
     def sees_candidates_from_goal(self) -> bool:
-        """Whether candidates are also seen against the goal in the image (`ikp.policies.image_plane`)."""
+        """Whether the poses of candidates relative to the goal are inputs (`ikp.policies.image_plane`)."""
         return self.kind == "implicit" and self.has_kinematics and self.image_plane is not None
 
     @property
     def observes_poses(self) -> bool:
-        """Whether link poses of the measured joints are part of the observation."""
+        """Whether the link poses at the measured joints are part of the observation."""
         if self.ablation.observed_poses is not None:
             return self.ablation.observed_poses
         return self.kind == "implicit" and "cartesian" in self.action_space
@@ -215,22 +215,22 @@ METHODS: dict[str, tuple[str, str]] = {
     "ikp": ("implicit", "joint+cartesian"),
     "raw": ("implicit", "raw"),
 }
-"""Kind and action space of the five methods of the paper's Table II, and `raw`: the implicit policy on plain action
-vectors, without a robot. Everything else is shared."""
+"""Kind and action space of the five methods of the paper's Table II, and of `raw`, the implicit policy on plain action
+vectors, without a robot. All other options are shared."""
 PAPER_METHODS = tuple(name for name in METHODS if name != "raw")
 """The methods that the paper compares."""
 
 
 def method_config(method: str, base: PolicyConfig | None = None) -> PolicyConfig:
-    """The configuration of a method: `base` with only the method's own choices replaced.
+    """The configuration of a method: `base` with kind and action space of the method.
 
     Args:
         method: a key of `METHODS`.
-        base: the recipe that all methods share; its residual is kept for `ikp` alone, its image plane for methods
-            that choose joints.
+        base: options that all methods share. Only `ikp` keeps its residual, and only methods with joints keep its image
+            plane.
 
     Raises:
-        ValueError: an unknown method.
+        ValueError: the method is unknown.
     """
     one_of("method", method, tuple(METHODS))
     base = base or PolicyConfig()
@@ -245,13 +245,13 @@ def method_config(method: str, base: PolicyConfig | None = None) -> PolicyConfig
 
 
 def one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise ValueError that lists what is allowed unless `value` is one of it."""
+    """Raise ValueError, with a list of the allowed values, unless `value` is one of them."""
     if value not in allowed:
         raise ValueError(f"{what} is {value!r}: choose one of {', '.join(allowed)}")
 
 
 def at_least(config: Any, **least: float) -> None:
-    """Raise ValueError for the first field of a configuration that is below its least value, or not a number."""
+    """Raise ValueError for the first field of a configuration that is below its least value, or NaN."""
     for name, low in least.items():
         if not getattr(config, name) >= low:
             raise ValueError(f"{name} is {getattr(config, name)}: it must be at least {low}")

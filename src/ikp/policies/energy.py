@@ -1,7 +1,7 @@
-"""Energies E_j(o, a_0..a_j) of action variables: all dimensions at once for training, or step by step for a search.
+"""Energies E_j(o, a_0..a_j) of action dimensions: all at once for training, or one after another for a search.
 
-The first layer is split into what an example shares and what a candidate adds, so that the rest of an example's input
-is multiplied once and not once per candidate (`ikp.nets.energies`).
+The first layer is split into a part that all candidates of an example share, computed once, and the part that each
+candidate adds (`ikp.nets.energies`).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ikp.policies.link_features import LinkInputs, LinkTerms, LinkWalk
 from ikp.policies.normalizer import Standardizer
 
 Energies = Callable[[Tensor], Tensor]
-"""From candidates, in the variables' units, to their energies of the same shape; low is good."""
+"""Function from candidates, in the units of encoded actions, to their energies of the same shape; lower is better."""
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the energies are given of a batch of observations.
+    """Conditioning of the energies on a batch of observations.
 
     Attributes:
-        features: of the observation.
-        scale: mean and spread of the action variables.
-        shift: added to the variables it gives the joint targets; zero where variables are no differences.
-        link_inputs: the links' part; None without kinematics.
+        features: features of the observation.
+        scale: mean and standard deviation of encoded actions.
+        shift: the term that turns encoded actions into joint targets (`ActionSpace.shift`).
+        link_inputs: inputs from link poses; None without kinematics.
     """
 
     features: Float[Tensor, "batch context"]
@@ -40,13 +40,13 @@ class Conditioning:
 
 
 class FirstLayer(nn.Module):
-    """The first layer of the energies.
+    """First layer of the energies.
 
     Args:
-        dims: action variables D.
+        dims: number of action dimensions.
         context: size of the observation's features.
         width: outputs per dimension.
-        link_features: inputs per dimension from its link's pose, 0 without kinematics.
+        link_features: features of a candidate's link pose, 0 without kinematics.
     """
 
     before: Tensor
@@ -61,10 +61,10 @@ class FirstLayer(nn.Module):
         self.own = nn.Parameter(torch.empty(dims, own, width).uniform_(-bound, bound))
         self.prefix = nn.Parameter(torch.empty(dims, dims * own, width).uniform_(-bound, bound))
         before = torch.ones(dims, dims).tril(-1).repeat_interleave(own, 1)[..., None]
-        self.register_buffer("before", before, persistent=False)  # dimension j sees those before it only
+        self.register_buffer("before", before, persistent=False)  # dimension j sees only those before it
 
     def observation_term(self, context: Float[Tensor, "batch context"]) -> Float[Tensor, "dims batch width"]:
-        """The observation's share of the layer, with the bias."""
+        """The term of the observation, including the bias."""
         return torch.matmul(context, self.context) + self.bias
 
     def forward(
@@ -73,12 +73,12 @@ class FirstLayer(nn.Module):
         prefix: Float[Tensor, "batch dims"],
         terms: LinkTerms | None,
     ) -> tuple[Float[Tensor, "dims batch width"], Float[Tensor, "dims batch k width"]]:
-        """The part that all candidates of an example share: `base` and `slopes` of `StackedEnergies.forward`.
+        """`base` and `slopes` of `StackedEnergies.forward`, the part that all candidates of an example share.
 
         Args:
-            context: the observation's features.
-            prefix: standardised action variables; a dimension uses those before it.
-            terms: link inputs, None without kinematics.
+            context: features of the observation.
+            prefix: standardised encoded actions; each dimension uses those before it.
+            terms: link inputs; None without kinematics.
         """
         batch = len(context)
         history = prefix[..., None] if terms is None else torch.cat([prefix[..., None], terms.prefix], -1)
@@ -94,13 +94,20 @@ class FirstLayer(nn.Module):
     def single(
         self,
         j: int,
-        observed: Float[Tensor, "batch width"],
+        observation_term: Float[Tensor, "batch width"],
         history: Float[Tensor, "batch before own"],
         link: tuple[Float[Tensor, "batch links"], Float[Tensor, "batch 2 links"]] | None,
     ) -> tuple[Float[Tensor, "batch width"], Float[Tensor, "batch k width"]]:
-        """`forward` of dimension j alone: its `observe`, the inputs of the dimensions before it, its link's terms."""
+        """`forward` for dimension j alone.
+
+        Args:
+            j: the dimension.
+            observation_term: row j of `observation_term`.
+            history: inputs of the dimensions before j.
+            link: `base` and `slopes` of the link inputs of joint j; None without kinematics.
+        """
         own, before = self.own[j], history.flatten(1)
-        base = torch.addmm(observed, before, self.prefix[j, : before.shape[1]])
+        base = torch.addmm(observation_term, before, self.prefix[j, : before.shape[1]])
         slopes = own[:1].expand(len(base), -1, -1)
         if link is None:
             return base, slopes
@@ -109,13 +116,13 @@ class FirstLayer(nn.Module):
 
 
 class ActionEnergies(nn.Module):
-    """One energy per action variable (paper, Sec. IV-B), in two forms of the same numbers.
+    """One energy per action dimension (paper, Sec. IV-B), evaluated all at once or one after another.
 
     Args:
-        dims: action variables.
+        dims: number of action dimensions.
         context: size of the observation's features.
-        link_features: inputs per dimension from its link's pose, 0 without kinematics.
-        width, blocks: of the dense residual networks.
+        link_features: features of a candidate's link pose, 0 without kinematics.
+        width, blocks: size of the dense residual networks.
     """
 
     def __init__(self, dims: int, context: int, *, link_features: int, width: int, blocks: int) -> None:
@@ -124,17 +131,21 @@ class ActionEnergies(nn.Module):
         self.stack = StackedEnergies(dims, width=width, blocks=blocks)
 
     def conditional(
-        self, conditioning: Conditioning, prefix: Float[Tensor, "batch dims"], *, dtype: torch.dtype | None = None
+        self,
+        conditioning: Conditioning,
+        prefix: Float[Tensor, "batch dims"],
+        *,
+        dtype: torch.dtype | None = None,
     ) -> Energies:
-        """E_j of any candidates given the prefix's dimensions before j; the shared part is computed here, once.
+        """Energies E_j of any candidates, given the dimensions of the prefix before j.
 
         Args:
             conditioning: the observations.
-            prefix: action variables; dimension j uses 0..j-1 of them.
-            dtype: precision of the inner layers, that of the inputs if not given.
+            prefix: encoded actions; dimension j depends on their dimensions 0..j-1.
+            dtype: precision of the inner layers; by default that of the inputs.
 
         Returns:
-            A function of candidates (batch, dims, n).
+            A function from candidates (batch, dims, n) to energies of that shape.
         """
         links, scale, shift = conditioning.link_inputs, conditioning.scale, conditioning.shift
         targets = prefix + shift
@@ -154,15 +165,15 @@ class ActionEnergies(nn.Module):
         return energies
 
     def walk(self, conditioning: Conditioning) -> EnergyWalk:
-        """The energies of one variable after another, for `ikp.policies.search`."""
+        """The energies of one dimension after another, for `ikp.policies.search`."""
         return EnergyWalk(self, conditioning)
 
 
 class EnergyWalk:
-    """`ActionEnergies.conditional` for a search that commits one variable after another (`ikp.policies.search.Walk`).
+    """`ActionEnergies.conditional` for a search that commits one dimension after another (`ikp.policies.search.Walk`).
 
-    The observation's share is computed once for all variables, and a variable that is committed costs its own link
-    and its own row of the first layer, no more. Rows are observations, or their prefixes in a beam search.
+    The term of the observation is computed once for all dimensions. Committing a dimension costs one link and one row
+    of the first layer. The rows are observations, or their prefixes in a beam search.
     """
 
     xp = torch
@@ -170,7 +181,10 @@ class EnergyWalk:
     def __init__(self, energies: ActionEnergies, conditioning: Conditioning) -> None:
         self.first_layer, self.singles = energies.first_layer, energies.stack.unstacked()
         self.mean, self.std = conditioning.scale.mean.tolist(), conditioning.scale.std.tolist()
-        self.observation_term, self.shift = self.first_layer.observation_term(conditioning.features), conditioning.shift
+        self.observation_term, self.shift = (
+            self.first_layer.observation_term(conditioning.features),
+            conditioning.shift,
+        )
         self.chosen = torch.zeros_like(conditioning.shift)
         self.link_walk, self.poses, self.constant_offset = None, None, None
         if conditioning.link_inputs is not None:
@@ -179,11 +193,13 @@ class EnergyWalk:
         self.history = self.chosen.new_zeros(*self.chosen.shape, 1 + self.first_layer.link_features)
 
     def energies(self, j: int) -> Energies:
-        """E_j of candidates (rows or 1, n) given the variables committed so far."""
+        """Energies (rows, n) of candidates (rows or 1, n) for dimension j, given the committed dimensions."""
         link = None if self.link_walk is None else self.link_walk.terms(j)
         base, slopes = self.first_layer.single(j, self.observation_term[j], self.history[:, :j], link)
         energy, turn = self.singles[j], None
-        if self.link_walk is not None and self.constant_offset is not None:  # from a candidate to its turn, once for all
+        if (
+            self.link_walk is not None and self.constant_offset is not None
+        ):  # from a candidate to its turn, once for all
             turn = (self.shift[:, j] + self.constant_offset[j] - self.link_walk.q[:, j])[:, None]
 
         def energies(candidates: Tensor) -> Tensor:
@@ -191,31 +207,28 @@ class EnergyWalk:
             standard = (candidates - self.mean[j]) / self.std[j]
             if self.poses is None or self.link_walk is None:
                 return energy(base, standard[..., None], slopes)
-            r = (
-                self._corrected(j, candidates) - self.link_walk.q[:, j, None]
-                if turn is None
-                else candidates + turn
-            )
+            measured = self.link_walk.q[:, j, None]
+            r = self._corrected(j, candidates) - measured if turn is None else candidates + turn
             return energy(base, self.poses.basis(standard, r, slice(j, j + 1)), slopes)
 
         return energies
 
     def commit(self, j: int, values: Float[Tensor, "rows"]) -> None:
-        """Fix variable j; those before it are fixed already."""
+        """Fix dimension j at `values`, after the dimensions before it."""
         self.chosen[:, j] = values
         self.history[:, j, 0] = (values - self.mean[j]) / self.std[j]
         if self.link_walk is not None:
             self.history[:, j, 1:] = self.link_walk.commit(j, self._corrected(j, values[:, None])[:, 0])
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Go on with these rows; a row may be repeated."""
+        """Select rows by index; an index may repeat."""
         self.observation_term = self.observation_term[:, rows]
         self.chosen, self.shift, self.history = self.chosen[rows], self.shift[rows], self.history[rows]
         if self.link_walk is not None:
             self.link_walk.keep(rows)
 
     def _corrected(self, j: int, candidates: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
-        """Joint targets of candidates, with the residual."""
+        """Joint targets of candidates of joint j, corrected by the residual [rad or m]."""
         assert self.poses is not None
         targets = candidates + self.shift[:, j, None]
         if self.constant_offset is not None:

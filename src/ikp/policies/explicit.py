@@ -1,4 +1,4 @@
-"""The explicit baselines: regression of joint targets, with or without losses through forward kinematics."""
+"""The explicit baselines: regression of joint targets, with or without a loss through forward kinematics."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ikp.policies.policy import Context, Policy
 from ikp.spec import Batch, DataSpec
 
 FK_WEIGHT = 1.0
-"""lambda of the Cartesian loss (paper, Sec. IV-A.1)."""
+"""Weight lambda of the Cartesian loss (paper, Sec. IV-A.1)."""
 
 
 class ExplicitPolicy(Policy):
-    """f(o) -> a by mean squared error; ExplicitFK adds lambda times the error of the links' poses.
+    """Regression f(o) -> a by mean squared error; ExplicitFK adds lambda times the error of the link poses.
 
-    Paper, Sec. IV-A.1: L = L_joints(a, a*) + lambda L_cartesian(FK(a), FK(a*)). See `Policy` for arguments
-    and errors.
+    Paper, Sec. IV-A.1: L = L_joints(a, a*) + lambda L_cartesian(FK(a), FK(a*)). `Policy` describes arguments and
+    errors.
     """
 
     def __init__(self, robot: Robot | None, spec: DataSpec, config: PolicyConfig) -> None:
@@ -28,25 +28,25 @@ class ExplicitPolicy(Policy):
         self.regressor = DenseResNet(self.context_size, self.dims, width=config.width, blocks=config.blocks)
 
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Mean squared error of the standardised variables, plus the Cartesian losses for ExplicitFK."""
+        """Mean squared error of the standardised encoded action, plus the Cartesian loss for ExplicitFK."""
         context, action = self.encode(batch), batch["action"]
-        expert = self.actions.encode(context.state, action)
+        demonstrated = self.actions.encode(context.state, action)
         standard = self.regressor(context.features)
         parts = {
-            "mse": F.mse_loss(standard, self.scale(expert)),
-            "gripper": self._gripper_loss(context, expert, batch),
+            "mse": F.mse_loss(standard, self.scale(demonstrated)),
+            "gripper": self._gripper_loss(context, demonstrated, batch),
             **self._goal_losses(context, batch),
         }
         if self.config.has_kinematics:
             predicted = self.actions.decode(context.state, self._unscale(standard))
-            demonstrated = action[:, list(self.spec.joint_dims)]
-            error = F.mse_loss(self._link_poses(predicted), self._link_poses(demonstrated))
+            target = action[:, list(self.spec.joint_dims)]
+            error = F.mse_loss(self._link_poses(predicted), self._link_poses(target))
             parts["cartesian"] = FK_WEIGHT * error
         total = sum(parts.values(), standard.new_zeros(()))
         return total, {name: value.detach() for name, value in parts.items()}
 
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
-        """The regressed variables."""
+        """The regressed encoded action."""
         return self._unscale(self.regressor(context.features))
 
     def _unscale(self, standard: Tensor) -> Tensor:

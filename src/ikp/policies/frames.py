@@ -1,4 +1,4 @@
-"""A policy's observation from the frames of a control loop, Gymnasium's or LeRobot's."""
+"""Observations for a policy from the frames of a control loop, as in Gymnasium or LeRobot."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ikp.spec import DataSpec, Observation
 
 
 def observation_from_frames(windows: Sequence[Sequence[Mapping[str, Any]]], spec: DataSpec) -> Observation:
-    """One batched observation from the last frames of each of one or several environments.
+    """Make one batched observation from the last frames of one or several environments.
 
-    A frame is what `env.step` returns as observation, or what LeRobot's robots and data sets give. It holds:
+    A frame is the observation that `env.step` returns, or that LeRobot's robots and data sets give. Its keys are:
 
     - `state` or `observation.state`, and `environment_state` or `observation.environment_state`: vectors with the
-      dimensions that `spec` names, in its units.
-    - An image for each camera NAME of `spec`, as NAME, `observation.images.NAME`, `observation.NAME` or NAME in a
-      mapping `images`; the only camera also as `image` or `observation.image`. Images are (height, width, 3) or
-      (3, height, width), uint8, or floating-point numbers from 0 to 1.
+      dimensions that `spec` names, in the units of the data set.
+    - An image for each camera NAME of `spec`, as NAME, `observation.images.NAME`, `observation.NAME`, or NAME in a
+      mapping `images`; a single camera may also be `image` or `observation.image`. Images are (height, width, 3) or
+      (3, height, width), as uint8 or as floating-point numbers from 0 to 1.
 
     Values are NumPy arrays, torch tensors on any device, or lists, of any real type, with or without a leading
-    dimension of size 1. A frame may hold more than that; what `spec` does not name is ignored.
+    dimension of size 1. Other keys are ignored.
 
     Args:
-        windows: for each row of the batch its last `policy.config.history` frames, oldest first; see `FrameHistory`.
+        windows: for each row of the batch the last `policy.config.history` frames, oldest first; see `FrameHistory`.
         spec: names and sizes, `policy.spec`.
 
     Returns:
@@ -45,7 +45,7 @@ def observation_from_frames(windows: Sequence[Sequence[Mapping[str, Any]]], spec
     counts = {len(window) for window in windows}
     if len(counts) != 1 or 0 in counts:
         raise ValueError(
-            f"the windows hold {sorted(counts)} frames: give at least one window and one frame, all alike"
+            f"the windows hold {sorted(counts)} frames: give at least one window, all with the same number of frames"
         )
     frames = [_read_frame(frame, spec) for window in windows for frame in window]
 
@@ -65,7 +65,7 @@ def observation_from_frames(windows: Sequence[Sequence[Mapping[str, Any]]], spec
 
 
 class FrameHistory:
-    """The last frames of an episode, for a policy that sees several; the first frame is repeated at its start.
+    """The last frames of an episode; at its start the first frame is repeated.
 
     Args:
         spec: names and sizes of the frames, `policy.spec`.
@@ -88,7 +88,7 @@ class FrameHistory:
 
     @property
     def frames(self) -> tuple[Mapping[str, Any], ...]:
-        """The window, oldest first: a row of `observation_from_frames`. Empty before the first frame."""
+        """The window, oldest first, as a row for `observation_from_frames`; empty before the first frame."""
         return tuple(self._frames)
 
     @property
@@ -101,13 +101,13 @@ class FrameHistory:
         return observation_from_frames([self.frames], self.spec)
 
     def add(self, frame: Mapping[str, Any]) -> None:
-        """Add the newest frame; the oldest one is dropped.
+        """Add the newest frame and drop the oldest one.
 
         Args:
-            frame: as `observation_from_frames` takes it. It is copied: the loop may reuse its buffers.
+            frame: a frame as for `observation_from_frames`. It is copied, so the loop may reuse its buffers.
 
         Raises:
-            ValueError: as `observation_from_frames`; the history is then unchanged.
+            ValueError: as for `observation_from_frames`; the history is then unchanged.
         """
         read = _read_frame(frame, self.spec)
         copied = read | {"images": {name: image.copy() for name, image in read["images"].items()}}
@@ -119,9 +119,9 @@ class FrameHistory:
 
 
 def _read_frame(frame: Mapping[str, Any], spec: DataSpec) -> dict[str, Any]:
-    """The frame with the keys `state` and `environment_state`, float32, and `images`, (height, width, 3) uint8.
+    """Normalise a frame to the keys `state` and `environment_state` (float32) and `images` (height, width, 3) (uint8).
 
-    The result is a frame as well. Its images may share memory with the given frame.
+    The result is a valid frame. Its images may share memory with the given one.
     """
     if not isinstance(frame, Mapping):
         raise ValueError(
@@ -171,7 +171,7 @@ def _image(frame: Mapping[str, Any], camera: str, spec: DataSpec) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise ValueError(f"image {key!r} is {array.dtype}: give uint8, or floating-point numbers from 0 to 1")
     levels = np.rint(array * 255.0) if array.dtype.kind == "f" else array
-    if not (levels.min() >= 0 and levels.max() <= 255):  # NaN is neither
+    if not (levels.min() >= 0 and levels.max() <= 255):  # NaN fails both
         raise ValueError(
             f"image {key!r} is {array.dtype} from {array.min():g} to {array.max():g}: give whole numbers from 0 to "
             "255 as uint8, or floating-point numbers from 0 to 1"
@@ -180,7 +180,7 @@ def _image(frame: Mapping[str, Any], camera: str, spec: DataSpec) -> np.ndarray:
 
 
 def _find(frame: Mapping[str, Any], names: Sequence[str], what: str) -> tuple[str, np.ndarray]:
-    """The first of the names that the frame has, and its value."""
+    """The first of the names that is a key of the frame, and its value as an array."""
     key = next((name for name in names if name in frame), None)
     if key is None:
         listed = ", ".join(repr(name) for name in names)

@@ -1,4 +1,4 @@
-"""Discrete action dimensions, such as a gripper: decided last, from the observation and the motion chosen before."""
+"""Discrete action dimensions, such as a gripper, decided last, from the observation and the chosen motion."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ikp.nets import DenseResNet
 from ikp.policies.normalizer import Standardizer
 
 FINE_SCALES = (0.05, 0.2)
-"""Scales at which motions are shown once more, in units of their own spread."""
+"""Scales of the additional inputs tanh(motion / scale), in units of the motions' standard deviation."""
 
 
 class GripperHead(nn.Module):
-    """Logits of the discrete dimensions given the continuous ones.
+    """Logits of the discrete dimensions given the encoded action.
 
-    Whether to let go is decided by the last millimetres of a motion, while its standard deviation is that of long
-    moves: a head that sees motions in those units alone learns late to open at the goal, and a robot that stops there,
-    holding, never recovers. It is shown them as tanh(motion / scale) at finer scales as well; zero is to stay.
+    The last millimetres of a motion decide whether to release, but the standard deviation of motions is dominated by
+    long moves. A head that sees only standardised motions learns late to open at the goal, and a robot that stops
+    there while holding never recovers. So motions are also inputs as tanh(motion / scale) at finer scales.
 
     Args:
         context: size of the observation's features.
-        motions: number of continuous variables.
+        motions: number of dimensions of an encoded action.
         outputs: number of discrete dimensions.
-        width: of its dense network.
+        width: width of the dense network.
     """
 
     def __init__(self, context: int, motions: int, outputs: int, *, width: int) -> None:
@@ -35,7 +35,7 @@ class GripperHead(nn.Module):
         self.net = DenseResNet(inputs, outputs, width=width, blocks=1)
 
     def fit(self, motions: Float[Tensor, "frames motions"]) -> None:
-        """Take the motions' spread from demonstrations."""
+        """Set the scale of the motions from demonstrations."""
         self.spread.fit(motions)
 
     def forward(
@@ -44,12 +44,12 @@ class GripperHead(nn.Module):
         standard: Float[Tensor, "batch motions"],
         motions: Float[Tensor, "batch motions"],
     ) -> Float[Tensor, "batch outputs"]:
-        """The logits; positive is 1, closed.
+        """The logits; positive means 1 (closed).
 
         Args:
             context: features of the observation.
-            standard: the chosen continuous variables, standardised.
-            motions: the same as differences from what is measured, in their own units.
+            standard: the encoded action, standardised.
+            motions: the encoded action as a difference from the measured joints or pose (`ActionSpace.motions`).
         """
         relative = motions / self.spread.std
         fine = [torch.tanh(relative / scale) for scale in FINE_SCALES]
@@ -58,5 +58,5 @@ class GripperHead(nn.Module):
     def loss(
         self, context: Tensor, standard: Tensor, motions: Tensor, closed: Float[Tensor, "batch outputs"]
     ) -> Float[Tensor, ""]:
-        """Two-way cross-entropy: the InfoNCE loss over both values of a discrete dimension."""
+        """Binary cross-entropy, which is the InfoNCE loss over both values of a discrete dimension."""
         return F.binary_cross_entropy_with_logits(self(context, standard, motions), closed)

@@ -1,10 +1,11 @@
-"""The image plane as a further action space: where the motion leads in the image, and candidates against that place.
+"""The image plane as a further action space: the goal of the motion in the image, and candidates relative to it.
 
-A heatmap over the camera's feature map gives the pixel of the motion's goal, the camera its place on a plane at the
-height at which the tool works, and a polar patch sampled around it the heading of the tool there (`ikp.nets.goal`).
-What teaches them is hindsight: the policy's own tool pose at the demonstration's next gripper event. The goal is
-shown to the policy as an observation, and each candidate of each joint as the tool's way from it, the later joints
-where they are measured (paper, Eq. 1: one more space in which the same action is seen, consistent by kinematics).
+A heatmap over the camera's feature map gives the pixel of the goal. The camera model maps it to a plane at the height
+at which the tool works, and a polar patch sampled around that point gives the heading of the tool (`ikp.nets.goal`).
+The targets are hindsight goals: the tool pose at the next gripper event of the demonstration, by the policy's own
+kinematics. The goal is part of the observation, and each candidate of each joint has the pose of the tool relative to
+the goal as features, with the later joints as measured (paper, Eq. 1: one more space in which the policy sees the same
+action, consistent by kinematics).
 """
 
 from __future__ import annotations
@@ -36,29 +37,31 @@ RINGS = (0.015, 0.03, 0.045, 0.06, 0.08)
 """Radii of the polar patch [m]."""
 ANGLES = 48
 SEEN = 16
-"""Channels of the feature map that the patch samples, beside the image's own colours."""
+"""Channels of the feature map that the patch samples, in addition to the colours of the image."""
 GOAL_SCALE = 0.1
-"""Metres per unit of a goal's place."""
+"""Metres per unit of the goal's position."""
 ERROR_SCALE = 0.05
-"""Metres per unit of a candidate's way from the goal."""
+"""Metres per unit of the displacement of a candidate from the goal."""
 FINE_POSITION, FINE_HEADING = 0.02, 0.2
-"""Where the observed way to the goal saturates, shown a second time at this scale [m, sine]."""
+"""Scales [m, sine] at which the observed displacement to the goal is repeated, through a tanh."""
 SHIFT_SCALE = 0.02
-"""Metres per unit of the patch's correction of the goal's place."""
+"""Metres per unit of the patch's correction of the goal's position."""
 TIP_FEATURES = 5
+"""Features of a candidate (`ImagePlane.candidate_features`)."""
 OBSERVED_FEATURES = 12
+"""Features of the observation (`ImagePlane.observation_features`)."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Where the motion leads, in the base frame.
+    """Estimated goal of the motion, in the base frame.
 
     Attributes:
-        logits: of the heatmap.
-        coarse: the heatmap's mean, on the plane [m].
-        position: the same, corrected by the patch [m].
+        logits: logits of the heatmap.
+        coarse: mean position of the heatmap, on the plane [m].
+        position: the position after the patch's correction [m].
         profile: logits over the tool's heading.
-        heading: its mean (cos, sin).
+        heading: mean heading (cos, sin).
     """
 
     logits: Float[Tensor, "batch rows columns"]
@@ -68,23 +71,23 @@ class Goal:
     heading: Float[Tensor, "batch 2"]
 
     def rows(self, index: Int[Tensor, " kept"]) -> Goal:
-        """Some of the examples; one may be repeated."""
+        """The goals of some examples; an index may repeat."""
         return Goal(*(value[index] for value in vars(self).values()))
 
 
 class ImagePlane(nn.Module):
-    """A camera and what is read from its images through it.
+    """Estimates the goal of the motion from a calibrated camera, and computes features relative to it.
 
-    The tool's heading is the direction, seen from above, of that axis of the tip frame which lies flattest in the
-    demonstrations.
+    The heading of the tool is the direction, seen from above, of the axis of the tip frame that is most horizontal in
+    the demonstrations.
 
     Args:
         robot: a robot with one tip.
-        spec: the data; the first of its cameras with a model is used.
-        config: the policy's choices, with an `image_plane`.
+        spec: the data; its first camera with a model is used.
+        config: options of the policy, with an `image_plane`.
 
     Raises:
-        ValueError: the robot has several tips, no camera has a model, or the encoder no feature map.
+        ValueError: the robot has several tips, no camera has a model, or the encoder has no feature map.
     """
 
     K: Tensor
@@ -126,11 +129,11 @@ class ImagePlane(nn.Module):
 
     @torch.no_grad()
     def fit(self, poses: LinkPoses, goal_joints: Float[Tensor, "frames dof"]) -> None:
-        """Take the plane's height, the middle of the goals and the heading's axis from demonstrations.
+        """Set the height of the plane, the mean of the goals and the heading's axis from demonstrations.
 
         Args:
             poses: the kinematics.
-            goal_joints: measured joints at the frames' next gripper events [rad or m].
+            goal_joints: measured joints at the next gripper event of each frame [rad or m].
         """
         tips = self.tip(poses.far_ends(poses.residual(goal_joints)))
         self.height.copy_(tips[:, 2, 3].median())
@@ -139,11 +142,11 @@ class ImagePlane(nn.Module):
         self.axis.copy_(F.one_hot(flattest, 3))
 
     def tip(self, far_ends: Float[Tensor, "batch dof 3 4"]) -> Float[Tensor, "batch 3 4"]:
-        """T_base_tip out of the far ends of all joints."""
+        """T_base_tip, selected from the child frames of all joints."""
         return far_ends[:, self.last_joint]
 
     def pose(self) -> Float[Tensor, "4 4"]:
-        """T_base_camera, with the learned refinement where there is one."""
+        """T_base_camera, with the learned correction if there is one."""
         if self.camera_pose is None:
             return self.T_base_camera
         moved = torch.eye(4, device=self.K.device, dtype=self.K.dtype)
@@ -156,12 +159,12 @@ class ImagePlane(nn.Module):
         image: UInt8[Tensor, "batch rows columns 3"],
         state: Float[Tensor, "batch state"],
     ) -> Goal:
-        """The goal of the motion.
+        """Estimate the goal of the motion.
 
         Args:
             maps: the encoder's feature map.
-            image: the newest frame.
-            state: the newest standardised state.
+            image: the image of the newest frame.
+            state: the standardised state of the newest frame.
         """
         phase, pose = state[:, self.phase_dims], self.pose()
         rectified = F.relu(maps.to(state.dtype))
@@ -184,10 +187,10 @@ class ImagePlane(nn.Module):
         return center[:, None, None] + around
 
     def losses(self, goal: Goal, tip: Float[Tensor, "batch 3 4"]) -> dict[str, Float[Tensor, ""]]:
-        """What hindsight says against the estimate: cross-entropies of pixel and heading, error of the place.
+        """Losses of the estimate against the hindsight goal: pixel, heading (cross-entropies) and position.
 
         Args:
-            goal: `estimate`.
+            goal: the estimate.
             tip: T_base_tip at the next gripper event.
         """
         tip = tip.detach()
@@ -200,30 +203,35 @@ class ImagePlane(nn.Module):
             "goal_heading": heading_loss(goal.profile, heading),
         }
 
-    def observation_features(self, goal: Goal, tip: Float[Tensor, "batch 3 4"]) -> Float[Tensor, "batch features"]:
-        """The goal, and the way to it from the measured tip, coarse and fine; no gradient flows into the goal."""
+    def observation_features(
+        self, goal: Goal, tip: Float[Tensor, "batch 3 4"]
+    ) -> Float[Tensor, "batch features"]:
+        """The goal, and the displacement to it from the measured tip; no gradient flows into the goal."""
         place, heading = goal.position.detach(), goal.heading.detach()
-        way = place - tip[:, :2, 3]
+        displacement = place - tip[:, :2, 3]
         axis = tip[:, :2, :3] @ self.axis
-        turn = torch.stack([_dot(axis, heading), axis[:, 0] * heading[:, 1] - axis[:, 1] * heading[:, 0]], -1)
-        fine = [torch.tanh(way / FINE_POSITION), torch.tanh(turn[:, 1:] / FINE_HEADING)]
-        coarse = [(place - self.center) / GOAL_SCALE, heading, way / GOAL_SCALE, turn]
+        sine = axis[:, 0] * heading[:, 1] - axis[:, 1] * heading[:, 0]
+        turn = torch.stack([(axis * heading).sum(-1), sine], -1)
+        fine = [torch.tanh(displacement / FINE_POSITION), torch.tanh(turn[:, 1:] / FINE_HEADING)]
+        coarse = [(place - self.center) / GOAL_SCALE, heading, displacement / GOAL_SCALE, turn]
         height = (tip[:, 2:, 3] - self.height) / GOAL_SCALE
         return torch.cat([*coarse, *fine, height], -1)
 
     def candidate_features(self, far_ends: Float[Tensor, "batch dof 3 4"], goal: Goal) -> AffineFeatures:
-        """The tip's place and heading against the goal's, the later joints where they are measured.
+        """Position and heading of the tip relative to the goal, with the later joints as measured.
 
-        The tip is carried rigidly by the link of the joint that turns, so its pose is affine in that link's far end.
+        The tip moves rigidly with the link of the candidate's joint, so its pose is affine in that joint's child frame.
 
         Args:
             far_ends: T_base_farend at the corrected measured joints.
-            goal: of the motion; no gradient flows into it.
+            goal: goal of the motion; no gradient flows into it.
         """
         T_end_tip = compose(inverse_pose(far_ends), far_ends[:, self.last_joint, None])
         whole = torch.ones_like(T_end_tip[..., :1, 3])
-        point = torch.cat([T_end_tip[..., 3], whole], -1)  # the tip in the far end's frame, homogeneous
-        axis = torch.cat([T_end_tip[..., :3] @ self.axis, 0 * whole], -1)  # the heading's axis there
+        point = torch.cat([T_end_tip[..., 3], whole], -1)  # the tip in the child frame, homogeneous
+        axis = torch.cat(
+            [T_end_tip[..., :3] @ self.axis, 0 * whole], -1
+        )  # the heading's axis in the child frame
         place, (cos, sin) = goal.position.detach(), goal.heading.detach().unbind(-1)
         zero = torch.zeros_like(cos)
         along, across = torch.stack([cos, sin, zero], -1), torch.stack([-sin, cos, zero], -1)
@@ -244,7 +252,3 @@ def _camera_of(spec: DataSpec) -> str:
             "collect the data again, or give the camera (--camera NAME=camera.json)"
         )
     return next(iter(spec.cameras))
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(-1)

@@ -1,8 +1,8 @@
 """The implicit policy: the action of least energy (paper, Sec. III-B and IV-B).
 
-Training is InfoNCE with teacher forcing: all candidates of dimension j share the expert's values of the
-dimensions before it and only dimension j varies, so that -E_j is a conditional log-density up to a constant.
-Inference therefore commits dimension by dimension, or keeps a beam.
+Training is InfoNCE with teacher forcing: all candidates of dimension j share the demonstrated values of the dimensions
+before it, and only dimension j varies, so that -E_j is a conditional log-density up to a constant. Inference is
+autoregressive decoding, dimension by dimension, greedily or with a beam.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from ikp.kinematics import Robot
 from ikp.policies._numpy_walk import NumpyWalk, is_quick
 from ikp.policies.config import PolicyConfig
-from ikp.policies.energy import ActionEnergies, Energies, Conditioning
+from ikp.policies.energy import ActionEnergies, Conditioning, Energies
 from ikp.policies.image_plane import TIP_FEATURES
 from ikp.policies.langevin import CHAINS, langevin
 from ikp.policies.link_features import LINK_FEATURES, LinkInputs
@@ -25,9 +25,9 @@ from ikp.spec import Batch, DataSpec, Observation
 
 
 class ImplicitPolicy(Policy):
-    """Energies E_j(o, a_0..a_j), one per action variable; with a robot, a_j also as the pose of link j.
+    """Energies E_j(o, a_0..a_j), one per action dimension; with a robot, E_j also sees the pose of link j.
 
-    See `Policy` for arguments and errors, and `PolicyConfig` for the choices.
+    `Policy` describes arguments and errors, and `PolicyConfig` the options.
     """
 
     def __init__(self, robot: Robot | None, spec: DataSpec, config: PolicyConfig) -> None:
@@ -35,24 +35,30 @@ class ImplicitPolicy(Policy):
         link_features = LINK_FEATURES if config.has_kinematics else 0
         link_features += TIP_FEATURES if config.sees_candidates_from_goal else 0
         self.energies = ActionEnergies(
-            self.dims, self.context_size, link_features=link_features, width=config.width, blocks=config.blocks
+            self.dims,
+            self.context_size,
+            link_features=link_features,
+            width=config.width,
+            blocks=config.blocks,
         )
         self.proposal = None
         if config.proposal == "learned":
             self.proposal = LearnedProposal(self.context_size, self.dims, width=config.width)
 
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """InfoNCE summed over dimensions, plus the losses of the gripper and of a learned proposal."""
+        """InfoNCE summed over dimensions, plus the losses of gripper, learned proposal and goal."""
         context = self.encode(batch)
-        expert = self.actions.encode(context.state, batch["action"])
-        prefix = self._disturbed(expert)
-        hindsight = self._goal_losses(context, batch)
-        gripper = self._gripper_loss(context, expert, batch)
+        demonstrated = self.actions.encode(context.state, batch["action"])
+        # the choices that condition later dimensions at inference are not exact either
+        noise = self.config.ablation.prefix_noise * self.scale.std
+        prefix = demonstrated + noise * torch.randn_like(demonstrated)
+        goal_losses = self._goal_losses(context, batch)
+        gripper = self._gripper_loss(context, demonstrated, batch)
         low, high = self.scale(self.bounds.low), self.scale(self.bounds.high)
-        positive, count = self.scale(expert), self.config.negatives
-        near, regression = None, expert.new_zeros(())
+        positive, count = self.scale(demonstrated), self.config.negatives
+        near, regression = None, demonstrated.new_zeros(())
         if self.proposal is None:
-            negatives = uniform_negatives(low, high, len(expert), count)
+            negatives = uniform_negatives(low, high, len(demonstrated), count)
         else:
             near = self.proposal(context.features)
             negatives = self.proposal.sample(near, count, low, high)
@@ -65,26 +71,28 @@ class ImplicitPolicy(Policy):
         per_dim = (torch.logsumexp(logits, -1) - logits[..., 0]).mean(0)
         names = [f"info_nce/{name}" for name in self.actions.names]
         parts = dict(zip(names, per_dim.detach(), strict=True))
-        parts |= {"info_nce": per_dim.sum(), "gripper": gripper, "proposal": regression, **hindsight}
-        total = sum(hindsight.values(), per_dim.sum() + gripper + regression)
+        parts |= {"info_nce": per_dim.sum(), "gripper": gripper, "proposal": regression, **goal_losses}
+        total = sum(goal_losses.values(), per_dim.sum() + gripper + regression)
         return total, {name: value.detach() for name, value in parts.items()}
 
     def conditional_energies(self, context: Context, prefix: Float[Tensor, "batch dims"]) -> Energies:
-        """E_j of any candidates given the prefix's dimensions before j; the shared part is computed here, once.
+        """Energies E_j of any candidates, given the dimensions of the prefix before j.
+
+        The part that all candidates share is computed once, in this call.
 
         Args:
             context: `encode` of the observations.
-            prefix: action variables; dimension j uses 0..j-1 of them.
+            prefix: encoded actions; dimension j depends on their dimensions 0..j-1.
 
         Returns:
-            A function from candidates (batch, dims, n), in the variables' units, to energies of that shape; low
-            is good.
+            A function from candidates (batch, dims, n), in the units of encoded actions, to energies of that shape;
+            lower is better.
         """
         low = torch.bfloat16 if self.config.bfloat16 and self.training else None
         return self.energies.conditional(self.conditioning(context), prefix, dtype=low)
 
     def conditioning(self, context: Context) -> Conditioning:
-        """The part of the energies' input that all candidates share."""
+        """The conditioning of the energies on the observations."""
         return Conditioning(
             context.features, self.scale, self.actions.shift(context.state), self._link_inputs(context)
         )
@@ -101,9 +109,13 @@ class ImplicitPolicy(Policy):
 
     @torch.no_grad()
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
-        """The variables of least energy, by grid search or by Langevin dynamics."""
+        """Encoded actions of least energy, by grid search or by Langevin dynamics."""
         conditioning, settings = self.conditioning(context), self.config.search
-        walk = NumpyWalk(self.energies, conditioning) if is_quick(conditioning) else self.energies.walk(conditioning)
+        walk = (
+            NumpyWalk(self.energies, conditioning)
+            if is_quick(conditioning)
+            else self.energies.walk(conditioning)
+        )
         found = search(walk, self.bounds.low.tolist(), self.bounds.high.tolist(), settings)
         chosen = torch.as_tensor(found, dtype=context.features.dtype, device=context.features.device)
         if settings.method == "grid":
@@ -115,12 +127,12 @@ class ImplicitPolicy(Policy):
     def energy_slices(
         self, observation: Observation, points: int = 200
     ) -> tuple[Float[Tensor, "batch dims n"], Float[Tensor, "batch dims n"], Float[Tensor, "batch dims"]]:
-        """Energies along each dimension, the dimensions before it at the policy's own choice.
+        """Energies along each dimension, with the dimensions before it at the policy's choice.
 
         Returns:
-            values: the grid over the bounds, in the variables' units.
+            values: a grid over the bounds, in the units of encoded actions.
             energies: E_j at the values.
-            chosen: the policy's choice.
+            chosen: the encoded action that the policy chooses.
         """
         self.encoder.check(observation)
         self.eval()

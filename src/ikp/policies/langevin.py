@@ -1,6 +1,6 @@
-"""Langevin dynamics: a decision by the gradient of the joint log-density in joint space.
+"""Langevin dynamics: choose an action by following the gradient of its log-density in joint space.
 
-The chain rule through the kinematics keeps both action spaces consistent (the paper's footnote 2).
+The chain rule through the kinematics keeps both action spaces consistent (paper, footnote 2).
 """
 
 from __future__ import annotations
@@ -16,26 +16,24 @@ from ikp.policies.normalizer import Bounds
 
 CHAINS, STEPS = 8, 100
 STEP_SIZES = (0.1, 1e-5)
-"""First and last step in units of the half range, polynomial of power 2 (Implicit BC, appendix)."""
+"""First and last step size, in units of half the bounds; the decay is polynomial of power 2 (Implicit BC, appendix)."""
 LARGEST_STEP = 0.1
 PARTITION_POINTS = 32
 
 
 def joint_log_density(
-    energies: Energies, bounds: Bounds, variables: Float[Tensor, "batch dims"]
+    energies: Energies, bounds: Bounds, encoded: Float[Tensor, "batch dims"]
 ) -> Float[Tensor, "batch"]:
-    """log p(a | o) = sum_j (-E_j - log Z_j), Z_j from a grid; differentiable in the variables.
-
-    The constant log of the grid's cell is left out.
+    """log p(a | o) = sum_j (-E_j - log Z_j) up to a constant, with Z_j from a grid; differentiable in `encoded`.
 
     Args:
-        energies: E_j of candidates (batch, dims, n), given these variables as the prefix.
-        bounds: between which Z_j is summed.
-        variables: in their own units.
+        energies: E_j of candidates (batch, dims, n), given `encoded` as the prefix.
+        bounds: range over which Z_j is summed.
+        encoded: encoded actions.
     """
-    unit = torch.linspace(0, 1, PARTITION_POINTS, device=variables.device)
+    unit = torch.linspace(0, 1, PARTITION_POINTS, device=encoded.device)
     grid = bounds.low[:, None] + unit * (bounds.high - bounds.low)[:, None]
-    candidates = torch.cat([variables[..., None], grid.expand(len(variables), -1, -1)], -1)
+    candidates = torch.cat([encoded[..., None], grid.expand(len(encoded), -1, -1)], -1)
     energy = energies(candidates)
     return (-energy[..., 0] - torch.logsumexp(-energy[..., 1:], -1)).sum(-1)
 
@@ -48,18 +46,18 @@ def langevin(
     chains: int = CHAINS,
     steps: int = STEPS,
 ) -> Float[Tensor, "batch dims"]:
-    """Stochastic gradient ascent of the joint log-density; the best chain's end.
+    """Stochastic gradient ascent of the log-density; returns the end of the best chain of each example.
 
-    The noise falls with the step size, which decays polynomially, and the last quarter of the steps has none
+    The noise is proportional to the step size, which decays polynomially; the last quarter of the steps has no noise
     (Implicit BC, appendix).
 
     Args:
-        energies: from variables (batch * chains, dims), the chains of an example one after another, to the energies
-            given them as the prefix.
-        bounds: of the variables.
-        start: of the first chain of each example; the others start uniformly.
-        chains: per example.
-        steps: of each chain.
+        energies: maps encoded actions (batch * chains, dims), the chains of an example one after another, to the
+            energies conditioned on them as the prefix.
+        bounds: range of the encoded actions.
+        start: encoded actions at which the first chain of each example starts; the others start uniformly.
+        chains: chains per example.
+        steps: steps of each chain.
     """
     batch, dims = start.shape
     low, half = bounds.low, (bounds.high - bounds.low) / 2
@@ -70,8 +68,8 @@ def langevin(
     def density_gradient(unit: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             leaf = unit.detach().requires_grad_(True)
-            variables = low + (leaf + 1) * half
-            density = joint_log_density(energies(variables), bounds, variables)
+            encoded = low + (leaf + 1) * half
+            density = joint_log_density(energies(encoded), bounds, encoded)
             (gradient,) = torch.autograd.grad(density.sum(), leaf)
         return gradient, density.detach()
 

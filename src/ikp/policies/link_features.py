@@ -1,9 +1,9 @@
-"""How candidate actions enter the energies: the pose of each link as one affine map of its far-end pose.
+"""Features of candidate actions: the pose of each link as one affine map of the child-frame pose of its joint.
 
-Paper, Eq. 2 and 3 and Sec. IV-B: the energy of dimension j sees the joints and link poses of dimensions 0..j, the poses
-by forward kinematics of the (residually corrected) joints. A far-end pose is linear in (cos, sin) of the link's own
-joint, and every input of a candidate is affine in that pose: `AffineFeatures` fixes the map once per observation, and
-training and both searches apply it to the constant, cosine and sine parts of the arc. Nothing is approximated.
+Paper, Eq. 2 and 3 and Sec. IV-B: the energy of dimension j sees the joints and link poses of dimensions 0..j, where the
+poses follow from the corrected joints by forward kinematics. The child-frame pose (far end) of a joint is linear in the
+joint's cosine and sine, and every feature of a candidate is affine in that pose. `AffineFeatures` fixes this map once
+per observation; training and both searches apply it to the constant, cosine and sine parts of the pose, which is exact.
 """
 
 from __future__ import annotations
@@ -19,21 +19,20 @@ from ikp.kinematics import JointArcs, PrefixPose, Robot, far_end_poses, joint_ar
 from ikp.policies.residual import KinematicResidual
 
 POSITION_SCALE = 0.3
-"""Metres per unit: link positions of a table-top arm arrive at about unit scale."""
+"""Metres per unit, so that link positions of a table-top arm are at about unit scale."""
 CHANGE_SCALE = 8.0
-"""Gain on the change from the measured pose: one 10 Hz step arrives at about unit scale."""
+"""Gain on the change from the measured pose, so that one 10 Hz step is at about unit scale."""
 LINK_GAIN = 0.3
-"""Gain on all features of a link as an action: together they weigh about as much as the joint's own value. They all
-move with that one joint, so at full size the first layer would learn many times faster along it than is stable."""
-POSE_ENTRIES = 12
-"""Entries of the upper rows of a pose, row by row."""
+"""Gain on all features of a candidate's link, so that together they weigh about as much as the joint's own value. They
+all move with that joint: without the gain the first layer would learn too fast along it to be stable."""
 POSE_FEATURES = 9
 LINK_FEATURES = 2 * POSE_FEATURES
+"""Features of a candidate: its link pose, and the change from the measured pose."""
 
 
 @lru_cache(maxsize=8)
 def pose_matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "12 9"]:
-    """Maps a pose's entries to its features: position / 0.3 m and the first two columns of the rotation (6D form)."""
+    """Map from the entries of a pose, row by row, to its features: scaled position and 6D rotation."""
     matrix = torch.zeros(3, 4, POSE_FEATURES, dtype=dtype, device=device)
     for row in range(3):
         matrix[row, 3, row] = 1 / POSITION_SCALE
@@ -43,9 +42,9 @@ def pose_matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "12 9
 
 @dataclass(frozen=True)
 class FeatureArcs:
-    """Features as functions of one joint each: constant + cos cos(q) + sin sin(q) + slope q.
+    """Features as functions of one joint each: constant + cos * cos(q) + sin * sin(q) + slope * q.
 
-    Tensors (..., features); `slope` is None where no joint is prismatic.
+    The parts are tensors (..., features); `slope` is None if no joint is prismatic.
     """
 
     constant: Tensor
@@ -62,7 +61,10 @@ class FeatureArcs:
     def around(
         self, q: Float[Tensor, "*batch"]
     ) -> tuple[Float[Tensor, "*batch features"], Float[Tensor, "*batch 2 features"]]:
-        """Features at `q`, and per unit of (cos r - 1, sin r), r the turn from it; a slide in the second place."""
+        """Features at `q`, and their slopes per unit of (cos r - 1, sin r) for a rotation r from `q`.
+
+        For a prismatic joint the second slope is per unit of displacement.
+        """
         q = q[..., None]
         cos, sin = q.cos(), q.sin()
         turn_cos = torch.addcmul(self.cos * cos, self.sin, sin)
@@ -75,12 +77,10 @@ class FeatureArcs:
 
 @dataclass(frozen=True)
 class AffineFeatures:
-    """Every input of a candidate beside its own value, as one affine map of its link's far-end pose.
-
-    Features are vec(T[:3]) @ weight + bias, per example and joint.
+    """Features of a candidate as an affine map of its child-frame pose T: vec(T[:3]) @ weight + bias.
 
     Attributes:
-        weight: (12, features) for all alike, or (batch or 1, dof, 12, features).
+        weight: (12, features) if shared by all joints, or (batch or 1, dof, 12, features).
         bias: (batch, dof, features).
     """
 
@@ -88,7 +88,7 @@ class AffineFeatures:
     bias: Float[Tensor, "batch dof features"]
 
     def appended(self, other: AffineFeatures) -> AffineFeatures:
-        """These features, then those of another map of the same poses."""
+        """These features followed by those of another map of the same poses."""
         lead = other.weight.shape[:2]
         own = self.weight.expand(*lead, *self.weight.shape[-2:])
         return AffineFeatures(
@@ -96,7 +96,7 @@ class AffineFeatures:
         )
 
     def along(self, arcs: JointArcs, j: int | None = None) -> FeatureArcs:
-        """The features along arcs of all joints (batch, dof, 3, 4), or of joint j alone (batch, 3, 4)."""
+        """Features along the arcs of all joints (batch, dof, 3, 4), or along the arc of joint j (batch, 3, 4)."""
         parts = [arcs.constant, arcs.cos, arcs.sin, *([arcs.slope] if arcs.any_prismatic else [])]
         entries = torch.stack(parts).flatten(-2)
         if self.weight.ndim == 2:
@@ -109,27 +109,27 @@ class AffineFeatures:
         return FeatureArcs(constant + bias, cos, sin, slope[0] if slope else None)
 
     def keep(self, rows: Int[Tensor, " kept"]) -> AffineFeatures:
-        """Some of the examples; one may be repeated."""
+        """The map of some examples; an index may repeat."""
         is_shared = self.weight.ndim == 2 or len(self.weight) == 1
         return AffineFeatures(self.weight if is_shared else self.weight[rows], self.bias[rows])
 
 
 class LinkPoses(nn.Module):
-    """Poses of the joints' far ends for the observation, the prefix and the candidates.
+    """Child-frame poses of all joints, as features of the observation, the prefix and the candidates.
 
-    Where only the tips are shown, the observation leaves the other joints' features out, and as actions they are zero:
-    the energies of all joints keep one shape, and those of the others see joints alone.
+    With `links="tip"` the observation leaves out the features of the other joints, and for candidates they are zero, so
+    that the energies of all joints have the same shape.
 
     Absolute poses are centred on their mean over the demonstrations (`fit`): the pose of a link near the base hardly
-    changes, and a constant input of size one makes the optimiser shake every unit that it feeds.
+    changes, and a nearly constant input of unit size makes the optimisation of the units behind it unstable.
 
     Args:
         robot: the kinematic model.
         residual: learned corrections of joints and links.
-        links: whose poses are shown, `all` joints' far ends or the last joints' (`tip`) alone.
+        links: links whose poses are used, `all` or only those of the last joints (`tip`).
 
     Raises:
-        ValueError: `tip`, and no joint moves a tip of the robot.
+        ValueError: `links` is `tip` and no joint moves a tip of the robot.
     """
 
     revolute: Tensor
@@ -140,7 +140,7 @@ class LinkPoses(nn.Module):
         super().__init__()
         if links == "tip" and not robot.tip_joints:
             raise ValueError(
-                f"links='tip' shows the pose of the tips, and no joint of {robot.name!r} moves its tips "
+                f"links='tip' uses the pose of the tips, and no joint of {robot.name!r} moves its tips "
                 f"{', '.join(robot.tip_names)}: name other tips, or use links='all'"
             )
         self.shows_all = links == "all"
@@ -157,7 +157,7 @@ class LinkPoses(nn.Module):
 
     @torch.no_grad()
     def fit(self, q_measured: Float[Tensor, "frames dof"]) -> None:
-        """Take the mean pose features from demonstrations."""
+        """Set the mean of the pose features from measured joints [rad or m] of the demonstrations."""
         self.center.copy_(self.features(self.far_ends(self.residual(q_measured))).mean(0))
 
     def far_ends(self, q: Float[Tensor, "batch dof"]) -> Float[Tensor, "batch dof 3 4"]:
@@ -165,19 +165,21 @@ class LinkPoses(nn.Module):
         return far_end_poses(self.robot, q, link_residual=self.residual.link_residual)
 
     def arcs(self, q: Float[Tensor, "batch dof"]) -> JointArcs:
-        """Arcs of all joints at corrected joints `q`."""
+        """Arcs of all joints, with the joints before each at corrected joints `q`."""
         return joint_arcs(self.robot, q, link_residual=self.residual.link_residual)
 
     def features(self, far_ends: Float[Tensor, "batch dof 3 4"]) -> Float[Tensor, "batch dof 9"]:
-        """Pose features of far ends, not centred."""
+        """Pose features of child frames, not centred."""
         return far_ends.flatten(-2) @ pose_matrix(far_ends.dtype, far_ends.device)
 
-    def observation_features(self, far_ends: Float[Tensor, "batch dof 3 4"]) -> Float[Tensor, "batch features"]:
-        """Centred pose features that are shown of the measured joints (paper, FK(o))."""
+    def observation_features(
+        self, far_ends: Float[Tensor, "batch dof 3 4"]
+    ) -> Float[Tensor, "batch features"]:
+        """Centred pose features at the measured joints, as part of the observation (paper, FK(o))."""
         return (self.features(far_ends) - self.center)[:, self.shown].flatten(1)
 
     def candidate_features(self, far_ends: Float[Tensor, "batch dof 3 4"]) -> AffineFeatures:
-        """A candidate's pose against the demonstrations' mean, and its change from the measured pose.
+        """Features of a candidate: its centred pose, and the change from the measured pose.
 
         Args:
             far_ends: T_base_farend at the corrected measured joints.
@@ -196,13 +198,13 @@ class LinkPoses(nn.Module):
         r: Float[Tensor, "*batch n"],
         dims: slice = slice(None),
     ) -> Float[Tensor, "*batch n 3"]:
-        """The scalars that multiply the first layer's slopes: the standardised value, cos r - 1 and sin r.
+        """Scalars that multiply the slopes of the first layer: the standardised value, cos r - 1 and sin r.
 
         Args:
-            standard: candidates of some joints (batch, dims, n) or of one (batch, n), standardised.
-            r: their rotations from the corrected measured joints; a prismatic joint's displacement is in place of
-                the sine.
-            dims: which joints.
+            standard: standardised candidates of some joints (batch, dims, n) or of one (batch, n).
+            r: rotations of the candidates from the corrected measured joints [rad]; for a prismatic joint the
+                displacement [m], which replaces the sine.
+            dims: the joints.
         """
         cos, sin = r.cos() - 1, r.sin()
         if not self.all_revolute:
@@ -213,13 +215,12 @@ class LinkPoses(nn.Module):
 
 @dataclass(frozen=True)
 class LinkTerms:
-    """Link inputs of the first layer, for teacher-forced candidates around an example's measured joints.
+    """Link inputs of the first layer for teacher-forced candidates around the measured joints of an example.
 
     Attributes:
-        base: features of each joint's far end at the measured value of the joint itself, given the prefix.
-        slopes: features per unit of (cos r - 1, sin r), r the rotation from the measured joint (the
-            displacement itself in the second place for a prismatic joint).
-        prefix: features at the prefix's own value of the joint.
+        base: features of each joint at its measured position, given the prefix.
+        slopes: features per unit of (cos r - 1, sin r), see `FeatureArcs.around`.
+        prefix: features of each joint at its position in the prefix.
     """
 
     base: Float[Tensor, "batch dof features"]
@@ -229,12 +230,12 @@ class LinkTerms:
 
 @dataclass(frozen=True)
 class LinkInputs:
-    """The links' part of one batch of observations, for any candidates.
+    """The part of the conditioning that concerns link poses, for one batch of observations.
 
     Attributes:
         poses: the kinematics.
-        q: corrected measured joints, from which candidates turn.
-        features: inputs of a candidate as a map of its link's far-end pose.
+        q: corrected measured joints [rad or m], from which the rotations of candidates count.
+        features: features of a candidate as a map of its child-frame pose.
     """
 
     poses: LinkPoses
@@ -242,10 +243,10 @@ class LinkInputs:
     features: AffineFeatures
 
     def terms(self, targets: Float[Tensor, "batch dof"]) -> LinkTerms:
-        """Inputs of all joints, each with the targets of the joints before it as the prefix.
+        """Link inputs of all joints, conditioned on the targets of the joints before each.
 
         Args:
-            targets: commanded joints [rad or m], not corrected; row j of the result uses joints 0..j-1 of them.
+            targets: commanded joints [rad or m], not corrected; the inputs of joint j use joints 0..j-1.
         """
         q_prefix = self.poses.residual(targets)
         arcs = self.features.along(self.poses.arcs(q_prefix))
@@ -254,7 +255,7 @@ class LinkInputs:
 
 
 class LinkWalk:
-    """`LinkInputs.terms` for a search that commits one joint after another, each at the cost of one link."""
+    """`LinkInputs.terms` for a search that commits one joint after another; each joint costs one link."""
 
     def __init__(self, inputs: LinkInputs) -> None:
         self.q, self.features = inputs.q, inputs.features
@@ -263,11 +264,11 @@ class LinkWalk:
         self.reached: tuple[int, FeatureArcs] | None = None
 
     def terms(self, j: int) -> tuple[Float[Tensor, "rows features"], Float[Tensor, "rows 2 features"]]:
-        """`base` and `slopes` of joint j, given the committed joints."""
+        """`LinkTerms.base` and `LinkTerms.slopes` of joint j, given the committed joints."""
         return self._arcs(j).around(self.q[:, j])
 
     def commit(self, j: int, q_j: Float[Tensor, "rows"]) -> Float[Tensor, "rows features"]:
-        """Fix joint j at corrected `q_j`; its features as a prefix."""
+        """Fix joint j at corrected positions `q_j` and return its features there, for the prefix."""
         features = self._arcs(j).at(q_j)
         self.prefix.commit(j, q_j)
         return features
@@ -278,6 +279,6 @@ class LinkWalk:
         return self.reached[1]
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Go on with these rows, as a beam search does."""
+        """Select rows by index, as a beam search does."""
         self.q, self.features, self.reached = self.q[rows], self.features.keep(rows), None
         self.prefix.keep(rows)

@@ -1,4 +1,4 @@
-"""Scales of the inputs, taken per dimension from the demonstrations and stored with the policy."""
+"""Scales of inputs and bounds of actions per dimension, set from the demonstrations and stored with the policy."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 MARGIN = 0.05
-"""Action bounds are the data's minimum and maximum widened by this share (Implicit BC)."""
+"""Action bounds are the minimum and maximum of the data, each widened by this share of the range (Implicit BC)."""
 
 
 class Standardizer(nn.Module):
-    """x -> (x - mean) / std per dimension, identity until fitted.
+    """x -> (x - mean) / std per dimension; the identity until `fit`.
 
     Args:
         dims: size of the vector.
-        least: smallest standard deviation used, so that constant dimensions don't blow up noise.
+        least: lower bound of the standard deviation, so that noise in constant dimensions is not amplified.
     """
 
     mean: Tensor
@@ -28,7 +28,7 @@ class Standardizer(nn.Module):
         self.register_buffer("std", torch.ones(dims))
 
     def fit(self, values: Float[Tensor, "frames dims"]) -> None:
-        """Take mean and standard deviation from data."""
+        """Set mean and standard deviation from data."""
         self.mean.copy_(values.mean(0))
         self.std.copy_(values.std(0, unbiased=False).clamp_min(self.least))
 
@@ -37,11 +37,11 @@ class Standardizer(nn.Module):
 
 
 class Bounds(nn.Module):
-    """Per-dimension range of the action variables; [-1, 1] until fitted.
+    """Range of each dimension of encoded actions; [-1, 1] until `fit`.
 
     Args:
-        dims: number of action variables.
-        least: smallest range, for dimensions that are constant in the data, in units of the variable.
+        dims: number of dimensions.
+        least: smallest range of a dimension, in its units, for dimensions that are constant in the data.
     """
 
     low: Tensor
@@ -54,7 +54,7 @@ class Bounds(nn.Module):
         self.register_buffer("high", torch.ones(dims))
 
     def fit(self, values: Float[Tensor, "frames dims"]) -> None:
-        """Take minimum and maximum from data, widened by `MARGIN` and to at least `least`."""
+        """Set the range from data: minimum to maximum, widened by `MARGIN` and to at least `least`."""
         low, high = values.amin(0), values.amax(0)
         center, half = (low + high) / 2, (high - low) / 2 * (1 + 2 * MARGIN)
         half = half.clamp_min(self.least / 2)
@@ -62,9 +62,9 @@ class Bounds(nn.Module):
         self.high.copy_(center + half)
 
     def to_unit(self, values: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch dims"]:
-        """Variables in their own units to [-1, 1]."""
+        """Encoded actions scaled to [-1, 1]."""
         return (values - self.low) / (self.high - self.low) * 2 - 1
 
     def from_unit(self, unit: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch dims"]:
-        """[-1, 1] to variables in their own units."""
+        """Encoded actions from their scaled values in [-1, 1]."""
         return self.low + (unit + 1) / 2 * (self.high - self.low)

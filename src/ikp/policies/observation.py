@@ -1,4 +1,4 @@
-"""The features of an observation, at unit scale: the input that all methods share."""
+"""Features of an observation at unit scale, the same for all methods."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from ikp.nets import ImageEncoder
 from ikp.policies.config import PolicyConfig
 from ikp.policies.normalizer import Standardizer
-from ikp.spec import Batch, DataSpec, Observation
-
-__all__ = ["Batch", "Observation", "ObservationEncoder"]
+from ikp.spec import DataSpec, Observation
 
 
 class ObservationEncoder(nn.Module):
@@ -22,7 +20,7 @@ class ObservationEncoder(nn.Module):
 
     Args:
         spec: sizes and names of the observation.
-        config: history and encoder.
+        config: gives the history and the image encoder.
     """
 
     def __init__(self, spec: DataSpec, config: PolicyConfig) -> None:
@@ -43,7 +41,7 @@ class ObservationEncoder(nn.Module):
     def fit(
         self, state: Float[Tensor, "frames s"], environment_state: Float[Tensor, "frames e"] | None
     ) -> None:
-        """Take scales from demonstrations."""
+        """Set the scales from demonstrations."""
         self.state.fit(state)
         if environment_state is not None and self.spec.environment_state_dim:
             self.environment_state.fit(environment_state)
@@ -52,7 +50,7 @@ class ObservationEncoder(nn.Module):
         return torch.cat(list(self.parts(observation).values()), -1)
 
     def parts(self, observation: Observation) -> dict[str, Tensor]:
-        """The features by where they come from: `state`, `environment_state`, and each camera by its name."""
+        """Features by source: `state`, `environment_state`, and each camera by its name."""
         parts = self._vectors(observation)
         for camera in self.spec.camera_names:
             parts[camera] = self.images[_module_name(camera)](observation["images"][camera])
@@ -61,7 +59,7 @@ class ObservationEncoder(nn.Module):
     def with_map(
         self, observation: Observation, camera: str
     ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch channels rows4 columns4"]]:
-        """`forward`, and the feature map behind one camera's features."""
+        """The features, and the feature map of one camera, `camera`."""
         parts, maps = self._vectors(observation), None
         for name in self.spec.camera_names:
             encoder, images = self.images[_module_name(name)], observation["images"][name]
@@ -81,10 +79,10 @@ class ObservationEncoder(nn.Module):
         return parts
 
     def check(self, observation: Observation | Mapping[str, Any]) -> Observation:
-        """The same observation, if it has every part in its shape and type, and finite numbers.
+        """Return the observation unchanged after checking shapes, types and that all numbers are finite.
 
         Raises:
-            ValueError: the message names the part, and what was expected.
+            ValueError: a part is missing or wrong; the message names it and what was expected.
         """
         for key, size in (
             ("state", self.spec.state_dim),

@@ -1,4 +1,4 @@
-"""The base of all policies: a loss over demonstrations, and an action for an observation."""
+"""The base class of all policies, and the `Context` that a policy derives from an observation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ikp.kinematics import Robot
-from ikp.policies.actions import JointTargets, RawActions, TipPoses
+from ikp.policies.actions import make_action_space
 from ikp.policies.config import PolicyConfig
 from ikp.policies.frames import FrameHistory
 from ikp.policies.gripper import GripperHead
@@ -23,20 +23,19 @@ from ikp.policies.observation import ObservationEncoder
 from ikp.policies.residual import KinematicResidual
 from ikp.spec import Batch, DataSpec, Observation
 
-Actions = JointTargets | TipPoses | RawActions
 AnyBatch = TypeVar("AnyBatch", bound=Mapping)
 
 
 @dataclass(frozen=True)
 class Context:
-    """Everything that a policy derives from a batch of observations, made once and passed whole.
+    """Everything that a policy derives from a batch of observations, computed once and passed on as one object.
 
     Attributes:
-        state: the newest measured state, in the data's units.
-        features: of the observation, at unit scale.
-        q: measured joints with the residual's correction [rad or m]; None where the policy has no link poses.
+        state: the newest measured state, in the units of the data.
+        features: the observation as features at unit scale.
+        q: measured joints, corrected by the residual [rad or m]; None if the policy uses no link poses.
         far_ends: T_base_farend of every joint at `q`.
-        goal: of the motion in the image; None without an image plane.
+        goal: estimated goal of the motion in the image; None without an image plane.
     """
 
     state: Float[Tensor, "batch state"]
@@ -46,7 +45,7 @@ class Context:
     goal: Goal | None = None
 
     def rows(self, index: Int[Tensor, " kept"]) -> Context:
-        """Some of the observations; one may be repeated."""
+        """The context of some observations of the batch; an index may repeat."""
         q = None if self.q is None else self.q[index]
         far_ends = None if self.far_ends is None else self.far_ends[index]
         goal = None if self.goal is None else self.goal.rows(index)
@@ -54,15 +53,15 @@ class Context:
 
 
 class Policy(nn.Module, ABC):
-    """Base of the implicit and the explicit policy.
+    """Base class of the implicit and the explicit policy.
 
     Args:
         robot: the kinematic model; None with `action_space="raw"`.
-        spec: sizes, names and roles of observation and action.
-        config: the policy's choices.
+        spec: sizes, names and roles of the dimensions of observations and actions.
+        config: options of the policy.
 
     Raises:
-        ValueError: robot, data and configuration do not fit; the message says how.
+        ValueError: robot, data and configuration do not match; the message says why.
     """
 
     def __init__(self, robot: Robot | None, spec: DataSpec, config: PolicyConfig) -> None:
@@ -71,7 +70,7 @@ class Policy(nn.Module, ABC):
             raise ValueError(f"action_space {config.action_space!r} needs a robot: give one, or use 'raw'")
         self.robot, self.spec, self.config = robot, spec, config
         self.frames = FrameHistory(spec, config.history)
-        self.actions = _make_actions(robot, spec, config)
+        self.actions = make_action_space(robot, spec, config.action_space, delta=config.targets == "delta")
         dims = len(self.actions.names)
         self.bounds = Bounds(dims)
         self.scale = Standardizer(dims)
@@ -93,7 +92,7 @@ class Policy(nn.Module, ABC):
 
     @property
     def dims(self) -> int:
-        """Number of continuous action variables."""
+        """Number of dimensions of an encoded action."""
         return len(self.actions.names)
 
     def fit_scales(
@@ -103,11 +102,16 @@ class Policy(nn.Module, ABC):
         environment_state: Float[Tensor, "frames e"] | None = None,
         goal_state: Float[Tensor, "frames s"] | None = None,
     ) -> None:
-        """Take the scales of inputs and the bounds of actions from all frames of the demonstrations.
+        """Set the scales of inputs and the bounds of actions from all frames of the demonstrations.
+
+        Args:
+            state: measured states.
+            action: demonstrated actions.
+            environment_state: privileged states, if the data have them.
+            goal_state: measured state at the next gripper event of each frame; only an image plane needs it.
 
         Raises:
-            ValueError: the policy has an image plane and `goal_state`, the measured state at each frame's next
-                gripper event, is missing.
+            ValueError: the policy has an image plane and `goal_state` is missing.
         """
         self.encoder.fit(state, environment_state)
         if self.poses is not None:
@@ -123,7 +127,7 @@ class Policy(nn.Module, ABC):
             self.gripper.fit(self.actions.motions(state, values))
 
     def encode(self, observation: Observation) -> Context:
-        """Everything that decisions and losses need of an observation."""
+        """Compute the context of an observation, the input of decisions and losses."""
         state, goal = observation["state"][:, -1], None
         if self.plane is None:
             features = self.encoder(observation)
@@ -143,30 +147,30 @@ class Policy(nn.Module, ABC):
         return Context(state, torch.cat(parts, -1), q, far_ends, goal)
 
     def measured_joints(self, observation: Observation) -> Float[Tensor, "batch joints"]:
-        """The measured joints of the newest frame [rad or m]."""
+        """The measured joints in the newest frame [rad or m]."""
         return observation["state"][:, -1, list(self.spec.joint_dims)]
 
     @abstractmethod
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Mean loss over a batch of demonstrations, and its parts."""
+        """Mean loss over a batch of demonstrations, and its parts by name (detached)."""
 
     @abstractmethod
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
-        """The chosen continuous action variables for checked, encoded observations."""
+        """Choose encoded actions for the context of checked observations."""
 
     @torch.no_grad()
     def act(self, observation: Observation | Mapping[str, Any]) -> Float[Tensor, "batch action"]:
-        """Actions in the units of the demonstrations (rad; a discrete dimension is 0 or 1).
+        """Choose actions, in the units of the demonstrations (a discrete dimension is 0 or 1).
 
         Args:
             observation: a batch, as `ikp.observation_from_frames` makes it; `select_action` takes single frames.
 
         Raises:
-            ValueError: the observation lacks a part, has a wrong shape or dtype or is not finite.
+            ValueError: a part of the observation is missing, has a wrong shape or dtype, or is not finite.
         """
         observation = self.encoder.check(observation)
         was_training = self.training
-        if was_training:  # going through all modules takes half a millisecond
+        if was_training:  # eval() visits all modules, which takes half a millisecond
             self.eval()
         try:
             context = self.encode(observation)
@@ -176,26 +180,28 @@ class Policy(nn.Module, ABC):
                 self.train()
 
     def select_action(self, frame: Mapping[str, Any]) -> Float[Tensor, " action"]:
-        """The action for the newest frame of one control loop; the policy keeps the frames before it.
+        """Choose the action for the newest frame of a control loop; the policy stores the frames before it.
+
+        Call `reset` at the start of every episode.
 
         Args:
             frame: the observation of a Gymnasium or LeRobot loop (`ikp.observation_from_frames` lists the keys).
 
         Returns:
-            (action,), in the units of the demonstrations. Call `reset` at the start of every episode.
+            (action,), in the units of the demonstrations.
 
         Raises:
-            ValueError: the frame lacks a part, or a part has a wrong shape or type or is not finite.
+            ValueError: a part of the frame is missing, has a wrong shape or type, or is not finite.
         """
         self.frames.add(frame)
         return self.act(batch_to(self.frames.observation, self.bounds.low.device))[0]
 
     def reset(self) -> None:
-        """Forget the frames of the last episode."""
+        """Forget the stored frames, at the start of an episode."""
         self.frames.reset()
 
     def decode(self, context: Context, chosen: Float[Tensor, "batch dims"]) -> Float[Tensor, "batch action"]:
-        """Action variables as actions in the units of the demonstrations, the discrete dimensions decided."""
+        """Decode chosen encoded actions to the units of the demonstrations, and decide the discrete dimensions."""
         continuous = self.actions.decode(context.state, chosen)
         action = continuous.new_zeros(len(continuous), self.spec.action_dim)
         action[:, self.actions.action_dims] = continuous
@@ -206,7 +212,7 @@ class Policy(nn.Module, ABC):
         return action
 
     def _goal_losses(self, context: Context, batch: Batch) -> dict[str, Tensor]:
-        """Losses of the goal against the demonstration's next gripper event; nothing without an image plane."""
+        """Losses of the estimated goal against the pose at the next gripper event; empty without an image plane."""
         if self.plane is None or self.poses is None or context.goal is None:
             return {}
         if "goal_state" not in batch:
@@ -216,31 +222,19 @@ class Policy(nn.Module, ABC):
         q = self.poses.residual(batch["goal_state"][:, list(self.spec.joint_dims)])
         return self.plane.losses(context.goal, self.plane.tip(self.poses.far_ends(q)))
 
-    def _gripper_loss(self, context: Context, expert: Float[Tensor, "batch dims"], batch: Batch) -> Tensor:
-        """Loss of the discrete dimensions given the demonstrated variables."""
+    def _gripper_loss(
+        self, context: Context, demonstrated: Float[Tensor, "batch dims"], batch: Batch
+    ) -> Tensor:
+        """Loss of the discrete dimensions given the demonstrated encoded actions."""
         if self.gripper is None:
             return context.features.new_zeros(())
         closed = (batch["action"][:, list(self.spec.discrete_dims)] > 0.5).to(context.features.dtype)
-        motions = self.actions.motions(context.state, expert)
-        return self.gripper.loss(context.features, self.scale(expert), motions, closed)
-
-    def _disturbed(self, variables: Float[Tensor, "batch dims"]) -> Float[Tensor, "batch dims"]:
-        """Demonstrated variables about as exact as the policy's own choices will be (`Ablations.prefix_noise`)."""
-        noise = self.config.ablation.prefix_noise
-        return variables + noise * self.scale.std * torch.randn_like(variables)
-
-
-def _make_actions(robot: Robot | None, spec: DataSpec, config: PolicyConfig) -> Actions:
-    delta = config.targets == "delta"
-    if config.action_space == "raw" or robot is None:
-        return RawActions(spec)
-    if config.action_space == "cartesian":
-        return TipPoses(spec, robot, delta=delta)
-    return JointTargets(spec, robot, delta=delta)
+        motions = self.actions.motions(context.state, demonstrated)
+        return self.gripper.loss(context.features, self.scale(demonstrated), motions, closed)
 
 
 def batch_to(batch: AnyBatch, device: torch.device | str) -> AnyBatch:
-    """The batch's tensors on a device, images included."""
+    """Move the tensors of a batch to a device, images included."""
     moved = {
         key: batch_to(value, device) if isinstance(value, Mapping) else value.to(device, non_blocking=True)
         for key, value in batch.items()

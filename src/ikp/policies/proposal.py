@@ -1,7 +1,7 @@
-"""Where the negatives of InfoNCE come from: uniform draws, or half of them near a regression of the action.
+"""Negatives of InfoNCE: uniform draws, or half of them from a learned proposal near the demonstrated action.
 
-With a learned proposal q the logits are -E - log q for positive and negatives alike (ranking NCE, arXiv
-2309.05803), otherwise the objective is biased. Uniform draws need no correction: log q is a constant.
+With a learned proposal q, the logits of positives and negatives are -E - log q (ranking NCE, arXiv 2309.05803);
+without log q the objective would be biased. Uniform draws need no correction, because their log q is constant.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.distributions import Normal
 from ikp.nets import DenseResNet
 
 LOG_STD_RANGE = (-5.0, 0.5)
-"""Of the learned proposal, in standardised units; it starts near the data's own spread."""
+"""Range of the learned proposal's log standard deviation, for standardised actions; it starts near 0."""
 REGRESSION_WEIGHT = 2.0
 
 
@@ -30,16 +30,16 @@ def uniform_negatives(
 
 
 class LearnedProposal(nn.Module):
-    """Half uniform over the bounds, half a normal distribution per action variable, from the observation alone.
+    """Mixture of the uniform distribution over the bounds and a normal distribution per action dimension.
 
-    It decides where negatives are looked for, not what is chosen: its spread shrinks as training goes on, and
-    the negatives with it. Its regression also teaches the image encoder early. All values are standardised
-    action variables; `low` and `high` are their bounds, (dims,).
+    The normal distribution depends on the observation. It only places negatives and chooses no action: as training
+    proceeds it narrows, and the negatives get harder. Its regression also trains the image encoder early. All values
+    are standardised encoded actions; `low` and `high` (dims,) are their bounds.
 
     Args:
         inputs: size of the context.
-        dims: action variables.
-        width: of its dense network.
+        dims: action dimensions.
+        width: width of the dense network.
     """
 
     def __init__(self, inputs: int, dims: int, *, width: int) -> None:
@@ -47,25 +47,25 @@ class LearnedProposal(nn.Module):
         self.network = DenseResNet(inputs, 2 * dims, width=width, blocks=1)
 
     def forward(self, context: Float[Tensor, "batch context"]) -> Normal:
-        """The normal part."""
+        """The normal distribution of the mixture."""
         mean, log_std = self.network(context).chunk(2, -1)
         low, high = LOG_STD_RANGE
         return Normal(mean, (low + (high - low) * torch.sigmoid(log_std + 2)).exp())
 
-    def loss(self, near: Normal, expert: Float[Tensor, "batch dims"]) -> Float[Tensor, ""]:
-        """Squared error of the means, and the likelihood of the spreads around them.
+    def loss(self, near: Normal, demonstrated: Float[Tensor, "batch dims"]) -> Float[Tensor, ""]:
+        """Squared error of the means, minus the log-likelihood of the demonstrations under the standard deviations.
 
-        The likelihood of both together would let a wide spread excuse a mean that is hard to learn (a turn that
-        only few frames need), and the image encoder would not learn it either.
+        The likelihood does not train the means: with a joint likelihood, a wide distribution would excuse a mean that
+        is hard to learn (a turn in a few frames), and the image encoder would not learn it either.
         """
-        error = (near.mean - expert).square().sum(-1).mean()
-        likelihood = Normal(near.mean.detach(), near.stddev).log_prob(expert).sum(-1).mean()
+        error = (near.mean - demonstrated).square().sum(-1).mean()
+        likelihood = Normal(near.mean.detach(), near.stddev).log_prob(demonstrated).sum(-1).mean()
         return REGRESSION_WEIGHT * error - likelihood
 
     def sample(
         self, near: Normal, count: int, low: Tensor, high: Tensor
     ) -> Float[Tensor, "batch dims count"]:
-        """`count` draws: stratified uniform ones first, then normal ones."""
+        """Draw `count` values: stratified uniform ones first, then normal ones."""
         batch, dims = near.mean.shape
         spread = uniform_negatives(low, high, batch, count // 2)
         noise = torch.randn(batch, dims, count - count // 2, device=near.mean.device)
@@ -76,7 +76,7 @@ class LearnedProposal(nn.Module):
     def log_density(
         self, near: Normal, values: Float[Tensor, "batch dims n"], count: int, low: Tensor, high: Tensor
     ) -> Float[Tensor, "batch dims n"]:
-        """log q of the mixture that `sample` draws `count` values from."""
+        """log q of the mixture from which `sample` draws `count` values."""
         share = (count // 2) / count
         normal = Normal(near.mean.detach()[..., None], near.stddev.detach()[..., None])
         density = (share / (high - low)).log()[:, None]

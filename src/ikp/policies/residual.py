@@ -1,9 +1,4 @@
-"""Learned corrections of a robot's kinematics, FK(q + Delta(q)) (paper, Sec. IV-C, Eq. 3).
-
-A constant per joint, the paper's dense residual blocks, and the fixed transforms of the links, each alone or together.
-All start as "no correction". The same correction is applied before sampling (to the measured joints) and after it (to
-the candidates), so that both are seen in one frame.
-"""
+"""Learned corrections of a robot's kinematics, FK(q + Delta(q)) (paper, Sec. IV-C, Eq. 3)."""
 
 from __future__ import annotations
 
@@ -15,17 +10,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ikp.kinematics import Robot
+from ikp.nets.dense import check_width
 
 
 class KinematicResidual(nn.Module):
-    """Any of a constant joint offset, the paper's dense joint residual and a residual on the links.
+    """Any combination of a constant offset per joint, the paper's dense joint residual and corrections of the links.
 
-    The same correction is applied before sampling (to the measured joints) and after it (to the prefix
-    and to every candidate), so that observation and action stay in one frame.
+    All corrections start at zero. The same correction applies to the measured joints, the prefix and the candidates,
+    so that observation and action are in the same frame.
 
     Args:
         robot: the kinematic model.
-        kinds: any of `offset`, `dense`, `link`; none is the nominal kinematics.
+        kinds: any of `offset`, `dense` and `link`; without any, the kinematics are nominal.
     """
 
     zero: Tensor
@@ -39,7 +35,7 @@ class KinematicResidual(nn.Module):
 
     @property
     def link_residual(self) -> Tensor | None:
-        """Corrections of the fixed link transforms, (link, 6) [m, rad], or None."""
+        """Corrections (link, 6) [m, rad] of the fixed link transforms (see forward_kinematics), or None."""
         return None if self.link is None else self.link.value
 
     def forward(self, q: Float[Tensor, "batch dof"]) -> Float[Tensor, "batch dof"]:
@@ -49,7 +45,7 @@ class KinematicResidual(nn.Module):
 
     @property
     def constant_offset(self) -> Tensor | None:
-        """What is added to every candidate, (dof,) [rad or m]; None where the other joints have a say in it."""
+        """Constant (dof,) added to every candidate [rad or m]; None if the correction depends on other joints."""
         if self.dense is not None:
             return None
         return self.zero if self.offset is None else self.offset.value
@@ -57,7 +53,7 @@ class KinematicResidual(nn.Module):
     def candidates(
         self, prefix: Float[Tensor, "batch dof"], candidates: Float[Tensor, "batch dims n"], dims: slice
     ) -> Float[Tensor, "batch dims n"]:
-        """Corrected candidates of some joints, each given the joints before it."""
+        """Corrected candidates [rad or m] of the joints `dims`, given the joints before each in `prefix`."""
         corrected = candidates
         if self.dense is not None:
             joints = range(*dims.indices(prefix.shape[-1]))
@@ -67,7 +63,7 @@ class KinematicResidual(nn.Module):
 
 
 class JointOffset(nn.Module):
-    """A constant per joint: ``q + value``, `value` (dof,) in rad or m, an estimate of q_true - q_measured."""
+    """A constant per joint: ``q + value``; `value` (dof,) estimates q_true - q_measured [rad or m]."""
 
     def __init__(self, dof: int) -> None:
         super().__init__()
@@ -79,26 +75,20 @@ class JointOffset(nn.Module):
 
 
 class LinkResidual(nn.Module):
-    """Corrections of the links' fixed transforms: `value` (link, 6), see forward_kinematics."""
+    """Corrections of the links' fixed transforms: `value` (link, 6), translation [m] and rotation vector [rad]."""
 
     def __init__(self, robot: Robot) -> None:
         super().__init__()
         self.value = nn.Parameter(torch.zeros(len(robot.links), 6))
 
-    def forward(self) -> Float[Tensor, "link 6"]:
-        """Translation (m) and rotation vector (rad) per link."""
-        return self.value
-
 
 class DenseJointResidual(nn.Module):
     """The paper's dense residual blocks ``q + Delta(q)``, causal along the chain.
 
-    The correction of joint j is a network of its own over joints 0 .. j, as the energy of joint j knows no
-    others; so :meth:`at` corrects candidates of one joint exactly as :meth:`forward` would with that joint
-    replaced. Each
-    network: a dense layer, `blocks` times [ReLU, width/4; ReLU, width/4; ReLU, width; skip] (the dense ResNet
-    of Implicit BC, arXiv 2109.00137), a dense layer that starts at zero. Runs in full precision under
-    autocast.
+    The correction of joint j is a separate network over joints 0 .. j, because the energy of joint j sees no others.
+    Therefore `at` corrects candidates of one joint exactly as `forward` would with that joint replaced. Each network is
+    a dense layer, `blocks` times [ReLU, width/4; ReLU, width/4; ReLU, width; skip] (the dense ResNet of Implicit BC,
+    arXiv 2109.00137), and a dense layer that starts at zero. It runs in full precision under autocast.
 
     Args:
         dof: number of joints.
@@ -110,8 +100,7 @@ class DenseJointResidual(nn.Module):
 
     def __init__(self, dof: int, width: int = 64, blocks: int = 1) -> None:
         super().__init__()
-        if width % 4 or width < 4:
-            raise ValueError(f"width is {width}; it must be a positive multiple of 4")
+        check_width(width, blocks)
         self.dof = dof
         self.entry = nn.Parameter(_uniform(dof, dof, width, fan_in=dof))  # (joint, input joint, width)
         self.entry_bias = nn.Parameter(_uniform(dof, 1, width, fan_in=dof))
@@ -121,7 +110,7 @@ class DenseJointResidual(nn.Module):
         self.register_buffer("causal", torch.ones(dof, dof).triu().T[..., None], persistent=False)
 
     def forward(self, q: Float[Tensor, "... dof"]) -> Float[Tensor, "... dof"]:
-        """Corrected joints (rad or m)."""
+        """Corrected joints [rad or m]."""
         with torch.autocast(q.device.type, enabled=False):
             x = q.reshape(-1, self.dof).to(self.entry.dtype)
             hidden = torch.einsum("ni,jiw->jnw", x, self.entry * self.causal) + self.entry_bias
@@ -130,7 +119,7 @@ class DenseJointResidual(nn.Module):
     def at(
         self, j: int, q_j: Float[Tensor, "*batch candidates"], prefix: Float[Tensor, "*batch dof"]
     ) -> Float[Tensor, "*batch candidates"]:
-        """Corrected candidates of joint j; of `prefix` only the joints before j are read."""
+        """Corrected candidates of joint j; only the joints before j in `prefix` are used."""
         with torch.autocast(q_j.device.type, enabled=False):
             before = prefix.reshape(-1, self.dof)[:, :j].to(self.entry.dtype)
             shared = before @ self.entry[j, :j] + self.entry_bias[j]
@@ -139,14 +128,14 @@ class DenseJointResidual(nn.Module):
             return q_j + self._delta(hidden, slice(j, j + 1)).reshape(q_j.shape).to(q_j.dtype)
 
     def _delta(self, hidden: Tensor, joints: slice) -> Tensor:
-        """(joint, n) from (joint, n, width)."""
+        """Corrections (joint, n) from the hidden units (joint, n, width)."""
         for block in self.blocks:
             hidden = block(hidden, joints)
         return (torch.relu(hidden) @ self.exit[joints] + self.exit_bias[joints])[..., 0]
 
 
 class _Block(nn.Module):
-    """One residual block of every joint's network."""
+    """One residual block of the networks of all joints."""
 
     def __init__(self, dof: int, width: int) -> None:
         super().__init__()

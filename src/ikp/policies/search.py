@@ -1,12 +1,12 @@
-"""The decision rule: how an action of low energy is found, variable by variable.
+"""The decision rule: autoregressive decoding of an action of low energy.
 
-An even grid, and finer ones around its best cell, is exact in one dimension up to its last resolution; with a beam,
-prefixes compete by their normalised log-density. With a `window` the most probable neighbourhood wins instead of the
-lowest point: demonstrations hold many actions that are almost exactly zero, a narrow peak by which a merely possible
-"stay" would otherwise win. The answer is then a mean and not a candidate: a parabola through the smoothed grid and one
-finer grid around its vertex come closer to an exhaustive search than two finer grids without the parabola.
+For each dimension, a uniform grid is followed by finer grids around the best cell. With a beam, prefixes compete by
+their normalised log-density. With a `window`, the most probable neighbourhood is chosen instead of the point of least
+energy: demonstrations contain many actions that are almost exactly zero, and this narrow peak would otherwise make the
+policy stay still where that is merely possible. The result is then the mean of the neighbourhood. A parabola through
+the smoothed grid with one finer grid around its vertex is closer to an exhaustive search than two finer grids alone.
 
-The search knows no policy: it takes anything with the few methods of `Walk`, in torch or in NumPy.
+The search works with any object that implements `Walk`, in torch or in NumPy.
 """
 
 from __future__ import annotations
@@ -21,47 +21,47 @@ import torch
 from ikp.policies.config import SearchConfig
 
 Array = Any
-"""A torch tensor, or a NumPy array: the functions below use what both have."""
+"""A torch tensor or a NumPy array; the functions below use only methods that both have."""
 
 
 @runtime_checkable
 class Walk(Protocol):
-    """Energies of one variable after another, for rows of prefixes.
+    """Energies of one action dimension after another, for rows of prefixes.
 
     Attributes:
         xp: `torch` or `numpy`, the library of all arrays.
-        chosen: (rows, dims) the variables committed so far.
+        chosen: (rows, dims) encoded actions; the dimensions committed so far are set.
     """
 
     xp: Any
     chosen: Array
 
     def energies(self, j: int) -> Callable[[Array], Array]:
-        """E_j of candidates (rows or 1, n), as (rows, n), given the variables committed so far."""
+        """Energies (rows, n) of candidates (rows or 1, n) for dimension j, given the committed dimensions."""
         ...
 
     def commit(self, j: int, values: Array) -> None:
-        """Fix variable j at (rows,)."""
+        """Fix dimension j at `values` (rows,)."""
         ...
 
     def keep(self, rows: Array) -> None:
-        """Go on with these rows; a row may be repeated."""
+        """Select rows by index; an index may repeat."""
         ...
 
 
 def search(walk: Walk, low: Sequence[float], high: Sequence[float], config: SearchConfig) -> Array:
-    """The variables of least energy, `config.beam` prefixes kept.
+    """Find encoded actions of least energy by autoregressive decoding with `config.beam` prefixes.
 
     Args:
-        walk: nothing committed yet.
-        low, high: bounds of each variable.
+        walk: energies, with no dimension committed yet.
+        low, high: bounds of each dimension.
         config: resolution, beam and window.
 
     Returns:
-        (rows, dims), the rows as at the start.
+        Encoded actions (rows, dims), for the rows that `walk` had at the start.
     """
     xp, batch = walk.xp, len(walk.chosen)
-    first = xp.arange(batch)[:, None]
+    observation = xp.arange(batch)[:, None]
     score = xp.zeros_like(walk.chosen[:, :1])
     for j, bounds in enumerate(zip(low, high, strict=True)):
         values, log_density = best_values(walk, j, *bounds, config)
@@ -72,7 +72,7 @@ def search(walk: Walk, low: Sequence[float], high: Sequence[float], config: Sear
         total = (score[:, :, None] + log_density.reshape(batch, kept, width)).reshape(batch, -1)
         order = xp.argsort(-total, 1)[:, : config.beam]
         score = _take(xp, total, order)
-        walk.keep((first * kept + order // width).reshape(-1))
+        walk.keep((observation * kept + order // width).reshape(-1))
         walk.commit(j, _take(xp, values.reshape(batch, -1), order).reshape(-1))
     return walk.chosen.reshape(batch, -1, len(low))[:, 0]
 
@@ -80,7 +80,7 @@ def search(walk: Walk, low: Sequence[float], high: Sequence[float], config: Sear
 def best_values(
     walk: Walk, j: int, low: float, high: float, config: SearchConfig
 ) -> tuple[Array, Array | None]:
-    """The best values of variable j (rows, kept), best first; with a beam also their log-densities."""
+    """Best values (rows, kept) of dimension j, best first, and with a beam also their log-densities."""
     xp, rows, energies = walk.xp, len(walk.chosen), walk.energies(j)
     unit = _unit_grid(config.grid, walk.chosen)
     grid = 0.5 * (low + high) + 0.5 * (high - low) * unit
@@ -97,7 +97,7 @@ def best_values(
     for _ in range(config.refinements):
         values = (best[..., None] + reach * unit).clip(low, high)
         fine = energies(values.reshape(rows, -1)).reshape(values.shape)
-        if config.window:  # one mean-shift step under a Gaussian of half the reach
+        if config.window:  # one mean-shift step with a Gaussian of half the reach
             fine = fine + 2 * unit**2
             best = (_softmax(xp, -fine) * values).sum(-1)
         else:
@@ -114,9 +114,9 @@ def best_values(
 
 
 def _local_minima(xp: Any, energy: Array, count: int) -> tuple[Array, Array | None]:
-    """Indices of the `count` lowest grid points that no neighbour undercuts, lowest first, and which of them exist.
+    """Indices of the `count` lowest local minima of the grid, lowest first, and a mask of those that exist.
 
-    A single one always exists.
+    The mask is None for a count of one, which always exists.
     """
     if count == 1:
         return energy.argmin(1)[:, None], None
@@ -129,7 +129,7 @@ def _local_minima(xp: Any, energy: Array, count: int) -> tuple[Array, Array | No
 
 
 def _vertex(xp: Any, energy: Array, index: Array) -> Array:
-    """Where the parabola through a minimum and its neighbours is least, in cells from the minimum; 0 at the ends."""
+    """Offset of the vertex of the parabola through a minimum and its neighbours, in cells; 0 at the ends."""
     last = energy.shape[1] - 1
     if last < 2:
         return xp.zeros_like(energy[:, : index.shape[1]])
@@ -150,12 +150,14 @@ def _logsumexp(xp: Any, logits: Array) -> Array:
 
 
 def _take(xp: Any, values: Array, index: Array) -> Array:
-    """Values at indices of the last dimension."""
+    """Values at indices along the last dimension."""
     if xp is torch:
         return values.gather(-1, index)
     if values.ndim > 2:
         return np.take_along_axis(values, index, -1)
-    return values[np.arange(len(values))[:, None], index]  # several times faster for a few rows
+    return values[
+        np.arange(len(values))[:, None], index
+    ]  # several times faster than take_along_axis for few rows
 
 
 def _unit_grid(points: int, like: Array) -> Array:
@@ -163,7 +165,7 @@ def _unit_grid(points: int, like: Array) -> Array:
 
 
 def _smoothing(points: int, cells: float, like: Array) -> Array:
-    """(points, points), symmetric: a product with it sums under a Gaussian of `cells` cells out to three of them."""
+    """Symmetric matrix (points, points) that convolves with a Gaussian of `cells` cells, cut off at three of them."""
     return _gaussian(points, cells, *_kind(like))
 
 

@@ -19,25 +19,26 @@ from ikp.policies.frames import FrameHistory, observation_from_frames
 from ikp.rollouts.intervals import wilson_interval
 
 FIRST_SEED = 1_000_000
-"""Evaluation starts at this seed, far from those of demonstrations."""
+"""First seed of evaluations, far from the seeds of demonstrations."""
 LOCK_STEP = 100
+"""Largest number of environments that step together."""
 STANDING = 10
-"""Actions that must be alike for a robot to stand still at an episode's end."""
+"""Number of equal actions at the end of an episode that count as standing still."""
 ALIKE = 0.01
-"""Largest difference between actions that are alike, of joints [rad or m] or in the action's own units."""
+"""Largest difference between equal actions, of joints [rad or m] or in the units of the action."""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """How one rollout ended.
+    """Outcome of one rollout.
 
     Attributes:
-        seed: of the environment.
-        success: whether the task was done.
-        steps: actions executed.
-        info: the task's numbers (errors in m and deg) at its end.
-        standing: whether the last `STANDING` actions were alike: a policy that decides by what it sees alone, and
-            stands still, repeats its decision for ever.
+        seed: seed of the environment.
+        success: whether the task succeeded.
+        steps: number of executed actions.
+        info: numbers that the task reports at the end, such as errors [m, deg].
+        standing: whether the last `STANDING` actions were equal: a memoryless policy that stops moving sees the same
+            input and never recovers.
     """
 
     seed: int
@@ -52,10 +53,10 @@ class Evaluation:
     """Outcome of an evaluation.
 
     Attributes:
-        env_id, env_kwargs: the task.
+        env_id, env_kwargs: the task and its options.
         episodes: one entry per seed.
-        seconds: duration.
-        policy_milliseconds: mean time of one batched policy call.
+        seconds: duration [s].
+        policy_milliseconds: mean time of one batched policy call [ms].
     """
 
     env_id: str
@@ -74,11 +75,11 @@ class Evaluation:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the success rate."""
+        """Wilson interval (95 %) of the success rate."""
         return wilson_interval(self.successes, len(self.episodes))
 
     def to_json(self) -> dict[str, Any]:
-        """The outcome as plain JSON values, with rate and interval."""
+        """The outcome as plain JSON values, with success rate and interval."""
         summary = {"success_rate": self.success_rate, "interval_95": self.interval}
         return summary | {**asdict(self), "episodes": [asdict(episode) for episode in self.episodes]}
 
@@ -94,19 +95,20 @@ def evaluate(
     video_episodes: int = 9,
     progress: bool = True,
 ) -> Evaluation:
-    """Roll a policy out on unseen seeds.
+    """Evaluate a policy by rollouts on unseen seeds.
 
     Args:
         env_id: a registered task such as `ikp/Insertion-v0`.
-        policy: in evaluation mode; its spec must fit the task's observations.
-        episodes: number of rollouts; seeds `FIRST_SEED + seed`, and so on upwards.
-        seed: first seed.
+        policy: policy in evaluation mode, whose spec matches the task's observations.
+        episodes: number of rollouts, with the seeds `FIRST_SEED + seed` and following.
+        seed: offset of the first seed.
         env_kwargs: options of the task, such as `observation` and `offset_seed`.
-        video: where to write an mp4 grid of the first `video_episodes` rollouts.
-        progress: show a bar with rate and time left.
+        video: path of an mp4 grid of the first `video_episodes` rollouts; None for no video.
+        video_episodes: number of rollouts in the video.
+        progress: show a progress bar.
 
     Raises:
-        ValueError: fewer than one episode, or observations that do not fit the policy.
+        ValueError: there is no episode, or the observations do not match the policy.
     """
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}: it must be at least 1")
@@ -138,7 +140,7 @@ def evaluate(
 
 
 class _Group:
-    """Environments that step together until the last one is done."""
+    """Environments that step together until all are done."""
 
     def __init__(
         self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], policy: Policy, filmed: int
@@ -194,7 +196,7 @@ class _Group:
 
 
 def is_standing(actions: Sequence[np.ndarray]) -> bool:
-    """Whether the last `STANDING` actions (of as many as there were) all lie within `ALIKE` of each other."""
+    """Whether there are `STANDING` actions and all are within `ALIKE` of each other."""
     return len(actions) == STANDING and float(np.ptp(np.stack(actions), axis=0).max()) <= ALIKE
 
 

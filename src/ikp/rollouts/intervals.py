@@ -1,4 +1,4 @@
-"""Intervals of success rates and of mean scores."""
+"""Confidence intervals of success rates and of mean scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
     """Wilson score interval of a binomial proportion (Wilson 1927), 95 % by default.
 
     Raises:
-        ValueError: no trials, or more successes than trials.
+        ValueError: there are no trials, or more successes than trials.
     """
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(
@@ -30,18 +30,18 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
 def bootstrap_interval(
     values: Float[np.ndarray, "seed episode"], resamples: int = 4000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean (Efron 1979), from values of trainings by episodes.
+    """Percentile bootstrap interval (95 %, Efron 1979) of the mean of values (training, episode).
 
-    Trainings and episodes are drawn again independently, since every training met the same episodes.
+    Trainings and episodes are resampled independently, because every training is evaluated on the same episodes.
 
     Raises:
-        ValueError: no values.
+        ValueError: there are no values.
     """
     seeds, episodes = values.shape
     if values.size == 0:
         raise ValueError(f"values have the shape {values.shape}: give at least one training and one episode")
     rng = np.random.default_rng(seed)
-    # The mean over drawn rows and columns is a product of how often each was drawn.
+    # the mean over resampled rows and columns weights each value by how often its row and its column were drawn
     rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
     columns = rng.multinomial(episodes, np.full(episodes, 1 / episodes), resamples) / episodes
     means = np.einsum("rs,se,re->r", rows, values, columns, optimize=True)

@@ -1,4 +1,4 @@
-"""What an evaluation says in a few numbers: success with its interval, and how exact the final poses are."""
+"""Summary of an evaluation: success rate with its interval, mean scores, and errors of the final poses."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import numpy as np
 from ikp.rollouts.intervals import bootstrap_interval, wilson_interval
 
 TOLERANCES = ((10.0, 15.0), (4.0, 4.0), (2.0, 2.0))
-"""Position [mm] and yaw [deg]: the task's own criterion and two stricter ones, which separate methods further."""
+"""Tolerances in position [mm] and yaw [deg]: the criterion of insertion and two stricter ones."""
 QUANTILES = (0.5, 0.75, 0.9)
 SCORES = ("score", "balance")
-"""Numbers in [0, 1] by which a task grades its episodes; their means are reported beside success."""
+"""Numbers in [0, 1] by which a task grades its episodes; the summary has their means."""
 
 
 def tolerance_name(tolerance: tuple[float, float]) -> str:
-    """`10mm_15deg`, the key of a tolerance in result files."""
+    """Key of a tolerance in result files, such as `10mm_15deg`."""
     return f"{tolerance[0]:g}mm_{tolerance[1]:g}deg"
 
 
 def summarize(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Shares with 95 % Wilson intervals, means of the task's scores, and quantiles of the final errors.
+    """Summarise an evaluation: shares with 95 % Wilson intervals, mean scores, and quantiles of the final errors.
 
     Args:
-        evaluation: what `Evaluation.to_json` returned, or a result file that holds it.
+        evaluation: the result of `Evaluation.to_json`, or a result file that contains it.
 
     Returns:
-        `success`; where episodes failed, `standing`, the share of these that ended standing still; for a task that
-        grades its episodes also `scores` (mean and 95 % bootstrap interval of each of `SCORES`); for a task that
-        reports `position_error` [m] and `yaw_error` [deg] also `within` (successful episodes that end within each
-        tolerance) and `errors` (quantiles of both over all episodes).
+        `success`; if episodes failed, `standing`, the share of these that ended standing still; for a task that grades
+        its episodes, `scores` (mean and 95 % bootstrap interval of each of `SCORES`); for a task that reports
+        `position_error` [m] and `yaw_error` [deg], `within` (successful episodes within each tolerance) and `errors`
+        (quantiles of both over all episodes).
     """
     episodes = evaluation["episodes"]
     success = np.array([bool(episode["success"]) for episode in episodes])
@@ -62,7 +62,7 @@ def _share(hits: np.ndarray) -> dict[str, Any]:
 
 
 def count_of(count: int, episodes: int) -> dict[str, Any]:
-    """A count with its share and 95 % Wilson interval, as `percent` shows it."""
+    """A count with its share and 95 % Wilson interval, in the form that `percent` takes."""
     return {
         "count": count,
         "share": count / episodes,
@@ -75,7 +75,7 @@ def _mean(values: Sequence[float]) -> dict[str, Any]:
 
 
 def percent(share: Mapping[str, Any]) -> str:
-    """`83 % (75 to 89 %)` for a share, `97.3 % (96.1 to 98.2 %)` for the mean of a score."""
+    """Format a share as `83 % (75 to 89 %)`, or the mean of a score as `97.3 % (96.1 to 98.2 %)`."""
     low, high = share["interval_95"]
     if "mean" in share:
         return f"{100 * share['mean']:.1f} % ({100 * low:.1f} to {100 * high:.1f} %)"

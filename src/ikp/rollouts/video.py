@@ -1,4 +1,4 @@
-"""Rollouts as one mp4: a grid of episodes, each framed in green or red once it has ended."""
+"""Videos of rollouts: an mp4 grid of episodes, each with a green or red border once it has ended."""
 
 from __future__ import annotations
 
@@ -29,21 +29,20 @@ def write_grid(
     max_width: int = 1080,
     hold: float = 1.5,
 ) -> Path:
-    """Write episodes side by side as H.264 (yuv420p, plays in a browser).
+    """Write episodes side by side as H.264 (yuv420p, which browsers play).
 
-    An episode that has ended keeps its last frame, with a frame in green (success) or red and a word in its
-    corner; the video goes on for `hold` seconds after the last one.
+    An episode that has ended keeps its last image, with a green (success) or red border and a word in its corner.
 
     Args:
-        frames: per episode its pictures (height, width, 3) uint8, all of one size.
-        path: the mp4 file; its folder is made.
-        fps: pictures per second.
-        labels: per episode whether it succeeded.
-        max_width: the pictures are scaled down so that the grid is no wider [pixel].
-        hold: how long the last picture stays [s].
+        frames: images (height, width, 3) uint8 of each episode, all of one size.
+        path: the mp4 file; its folder is created.
+        fps: images per second.
+        labels: whether each episode succeeded.
+        max_width: largest width of the grid [pixel]; images are scaled down to it.
+        hold: duration of the last image [s].
 
     Raises:
-        ValueError: no episode, an episode without a picture, other sizes, or labels of another number.
+        ValueError: there is no episode or an episode without an image, or sizes or numbers of labels do not match.
         OSError: the file cannot be written.
     """
     _check(frames, labels)
@@ -83,7 +82,7 @@ def _grid(
     columns: int,
     tile: tuple[int, int],
 ) -> np.ndarray:
-    """The whole picture at time step t; even height and width, as yuv420p needs."""
+    """The grid at time step t, with even height and width as yuv420p requires."""
     rows = math.ceil(len(frames) / columns)
     height, width = (n * size + (n - 1) * GAP for n, size in zip((rows, columns), tile, strict=True))
     grid = np.full((height + height % 2, width + width % 2, 3), BACKGROUND, np.uint8)
@@ -97,7 +96,7 @@ def _grid(
 
 
 def _framed(picture: np.ndarray, tile: tuple[int, int], success: bool | None) -> np.ndarray:
-    """A picture at the tile's size in its border; the outcome is a word too, for those who see no colours."""
+    """Resize an image to the tile and draw its border; the outcome is also a word, for the colour-blind."""
     image = Image.fromarray(picture)
     if image.size != (tile[1], tile[0]):
         image = image.resize((tile[1], tile[0]), Image.Resampling.BOX)

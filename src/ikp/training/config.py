@@ -1,4 +1,4 @@
-"""How a policy is trained; the same for every method within a preset."""
+"""Options of a training, the same for every method within a recipe."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ class TrainConfig:
 
     Attributes:
         steps: optimiser steps of the whole schedule.
-        minutes: time budget instead: the schedule then follows the clock, and the run ends at this time or
-            after `steps`, whichever comes first. Such a run is not reproducible to the bit.
+        minutes: time budget of the schedule; the run ends at this time or after `steps`, whichever comes first. Such a
+            run is not reproducible bit by bit.
         batch_size: frames per step.
         optimizer: `muon` (orthogonalised momentum for weight matrices, AdamW for the rest) or `adamw`.
-        learning_rate: of AdamW in the heads and energies; Muon's is 1.5 times that. All rates rise linearly over the
-            first 2 % of the schedule and fall to zero as a cosine.
-        encoder_learning_rate: of AdamW in the image encoders.
-        moved_scenes: turn and shift each scene, joints and objects, as further demonstrations
-            (`ikp.training.scene_motion`); for tasks that stay the same anywhere on a table.
+        learning_rate: learning rate of AdamW for heads and energies; Muon's is 1.5 times as large. All rates rise
+            linearly over the first 2 % of the schedule and then fall to zero as a cosine.
+        encoder_learning_rate: learning rate of AdamW for the image encoders.
+        moved_scenes: rotate and shift whole scenes, joints and objects, as additional demonstrations
+            (`ikp.training.scene_motion`); for tasks that are the same anywhere on a table.
         held_out: share of the demonstrations kept for validation.
         validate_every: steps between validations.
-        checkpoint_every: steps between states to resume from.
-        log_every: steps between lines of the log.
-        seed: of weights, batches and negatives.
-        device: torch device; `auto` takes a GPU where there is one.
-        threads: torch threads, 0 for torch's own choice.
+        checkpoint_every: steps between saved states, from which a run can resume.
+        log_every: steps between log entries.
+        seed: seed of weights, batches and negatives.
+        device: torch device; `auto` uses a GPU if there is one.
+        threads: number of torch threads; 0 leaves it to torch.
+
+    Raises:
+        ValueError: an option is unknown or a number out of range.
     """
 
     steps: int = 8000

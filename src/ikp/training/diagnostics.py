@@ -1,4 +1,4 @@
-"""How large the inputs of a policy's networks are; one that is far too small is hardly learned from."""
+"""Scale of the inputs of a policy's networks: a network learns little from an input that is far too small."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ikp.policies.image_plane import OBSERVED_FEATURES
 from ikp.spec import Batch
 
 SMALLEST, LARGEST = 0.05, 20.0
-"""Root mean squares between which an input is fit to learn from: an image encoder that ended at 0.03 beside joints
-at 1 cost a prototype 40 points of success."""
+"""Range of an acceptable root mean square of an input. Image features at 0.03 beside joints at 1 once cost 40 points of
+success rate."""
 
 
 @torch.no_grad()
@@ -21,21 +21,21 @@ def input_scales(policy: Policy, batch: Batch) -> dict[str, float]:
     """Root mean square of every group of inputs over a batch of demonstrations.
 
     Args:
-        policy: with fitted scales.
-        batch: observations and `action`, as the loss takes them.
+        policy: policy after `fit_scales`.
+        batch: a training batch.
 
     Returns:
-        By name: `state`, `environment_state`, one per camera, `observed poses`, `action` (the standardised
-        variables), `link poses` (those of the demonstrated action), `goal` (in the image);
-        what the policy has of these.
+        The root mean squares of those inputs that the policy has: `state`, `environment_state`, each camera by name,
+        `observed poses`, `action` (the standardised encoded action), `link poses` (of the demonstrated action) and
+        `goal` (in the image).
     """
     parts, context = policy.encoder.parts(batch), policy.encode(batch)
-    expert = policy.actions.encode(context.state, batch["action"])
-    parts["action"] = policy.scale(expert)
+    demonstrated = policy.actions.encode(context.state, batch["action"])
+    parts["action"] = policy.scale(demonstrated)
     if policy.poses is not None and context.far_ends is not None and policy.config.observes_poses:
         parts["observed poses"] = policy.poses.observation_features(context.far_ends)
     if isinstance(policy, ImplicitPolicy) and (links := policy.conditioning(context).link_inputs) is not None:
-        targets = expert + policy.actions.shift(context.state)
+        targets = demonstrated + policy.actions.shift(context.state)
         parts["link poses"] = links.terms(targets).prefix[:, links.poses.shown]
     if policy.plane is not None:
         parts["goal"] = context.features[:, -OBSERVED_FEATURES:]
@@ -43,12 +43,12 @@ def input_scales(policy: Policy, batch: Batch) -> dict[str, float]:
 
 
 def warn_of_scales(scales: Mapping[str, float]) -> None:
-    """One warning that names every input outside of `SMALLEST` to `LARGEST`; a constant one is at 0."""
+    """Warn about all inputs outside the range from `SMALLEST` to `LARGEST`; a constant input has scale 0."""
     odd = {name: scale for name, scale in scales.items() if not SMALLEST <= scale <= LARGEST}
     if odd:
         listed = ", ".join(f"{name!r} {scale:.3g}" for name, scale in odd.items())
         warnings.warn(
-            f"inputs far from unit scale (root mean square {SMALLEST:g} to {LARGEST:g} is fit): {listed}. A network "
+            f"inputs far from unit scale (a root mean square of {SMALLEST:g} to {LARGEST:g}): {listed}. A network "
             "hardly uses an input that is small beside the others: check its units and that it varies in the "
             "demonstrations",
             stacklevel=2,

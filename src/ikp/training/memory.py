@@ -1,7 +1,7 @@
-"""Keep freed memory instead of handing it back to the system after every step.
+"""Allocator settings that keep freed memory for reuse.
 
-glibc maps every large tensor anew and the kernel clears its pages each time: a third of a training step on a
-CPU. With these settings freed blocks are used again.
+By default glibc maps new memory for every large tensor, and the kernel clears its pages each time, which takes a third
+of a training step on a CPU. With these settings freed blocks are reused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LARGEST_MMAP_THRESHOLD = 32 * 2**20  # glibc refuses more
 
 
 def reuse_freed_memory() -> bool:
-    """Tell the allocator of this process to keep large freed blocks; False where it is not glibc."""
+    """Make the allocator of this process keep large freed blocks; returns False if it is not glibc."""
     if not sys.platform.startswith("linux"):
         return False
     try:

@@ -1,9 +1,9 @@
 """Muon: descent by orthogonalised momentum, for the weight matrices of a network.
 
-A gradient of a matrix is dominated by few directions. Its momentum is replaced by the nearest semi-orthogonal
-matrix, so that all directions move equally far (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon;
-scaled to the step length of AdamW as in Liu et al., arXiv 2502.16982). `torch.optim.Muon` takes single matrices
-only; here a tensor may be a stack of them, one per action dimension, and matrices of one shape are done together.
+The gradient of a matrix is dominated by few directions. Muon replaces its momentum by the nearest semi-orthogonal
+matrix, so that all directions move equally far (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; scaled
+to the step length of AdamW as in Liu et al., arXiv 2502.16982). `torch.optim.Muon` takes only single matrices; here a
+tensor may be a stack of them, one per action dimension, and matrices of equal shape are processed together.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Coefficients of x -> a x + b x^3 + c x^5, which draws every singular value in (0, 1] towards about 1."""
+"""Coefficients of x -> a x + b x^3 + c x^5, which moves every singular value in (0, 1] towards about 1."""
 ITERATIONS = 5
 ADAMW_RMS = 0.2
 """Root mean square of a typical AdamW update in units of its learning rate."""
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """Whether Muon can take it: a matrix, a stack of matrices or the filters of a convolution, with rank above 1."""
+    """Whether Muon can optimise a tensor: matrices, stacks of them or convolution filters, with rank above 1."""
     return parameter.ndim in (2, 3, 4) and min(_as_matrices(parameter).shape[1:]) > 1
 
 
 @torch.no_grad()
 def orthogonalize(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
-    """About the nearest semi-orthogonal matrix of each: its singular values become 0.7 to 1.2 (Newton-Schulz).
+    """Approximate the nearest semi-orthogonal matrices by Newton-Schulz; singular values become 0.7 to 1.2.
 
-    Computed in bfloat16, which is exact enough for a direction. A zero matrix stays zero.
+    The computation is in bfloat16, which is precise enough for a direction. A zero matrix stays zero.
     """
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.transpose(1, 2)
     norm = torch.linalg.matrix_norm(wide, keepdim=True)
@@ -49,13 +49,13 @@ class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and decoupled weight decay.
 
     Args:
-        params: parameters, or groups of them, that pass `is_matrix`.
+        params: parameters, or groups of them, for which `is_matrix` holds.
         lr: learning rate, comparable to AdamW's.
-        weight_decay: as AdamW's.
+        weight_decay: weight decay as in AdamW.
         momentum: decay of the momentum.
 
     Raises:
-        ValueError: a parameter is no matrix.
+        ValueError: a parameter is not a matrix.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
-        """One step along the orthogonalised momentum; parameters without a gradient stay."""
+        """Take one step along the orthogonalised momentum; parameters without a gradient do not change."""
         if closure is not None:
             raise ValueError("Muon evaluates the loss once a step: it takes no closure")
         for group in self.param_groups:
@@ -103,7 +103,7 @@ def _as_matrices(tensor: Tensor) -> Float[Tensor, "n rows columns"]:
 
 
 def _by_shape(tensors: list[Tensor]) -> list[list[int]]:
-    """Indices of tensors whose matrices have one shape."""
+    """Indices of the tensors, grouped by the shape of their matrices."""
     groups: dict[torch.Size, list[int]] = {}
     for i, tensor in enumerate(tensors):
         groups.setdefault(_as_matrices(tensor).shape[1:], []).append(i)

@@ -15,21 +15,22 @@ from ikp.training.muon import Muon, is_matrix
 MUON_SHARE = 1.5
 """Muon's learning rate as a multiple of `TrainConfig.learning_rate`."""
 RESIDUAL_LEARNING_RATE = 3e-4
-"""AdamW's learning rate of kinematic residuals and camera corrections; at 3e-3 the offsets drift by 20 degrees."""
+"""AdamW's learning rate for kinematic residuals and camera corrections; at 3e-3 the offsets drift by 20 degrees."""
 WEIGHT_DECAY = 1e-4
 WARMUP = 0.02
-"""Share of the schedule with a rising learning rate."""
+"""Share of the schedule in which the learning rate rises."""
 EMA = 0.998
-"""Decay of the moving average of the weights, which is what is evaluated and saved."""
+"""Decay of the moving average of the weights; the averaged policy is evaluated and saved."""
 CLIP = 5.0
 """Largest gradient norm."""
 
 
 def make_optimizers(policy: Policy, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """The optimisers of a policy's parameters, with learning rates of their own for encoders and residuals.
+    """Make the optimisers of a policy, with separate learning rates for encoders and residuals.
 
-    `muon` moves the weight matrices by Muon and all else by AdamW, `adamw` everything by AdamW. Residuals and
-    vectors (biases, norms) have no weight decay. Each group keeps its rate before any schedule as `base_lr`.
+    `muon` optimises weight matrices with Muon and all other parameters with AdamW; `adamw` uses AdamW throughout.
+    Residuals and vectors (biases, norms) have no weight decay. Each group stores its rate before the schedule as
+    `base_lr`.
     """
     adamw_rates = {
         "encoder": config.encoder_learning_rate,
@@ -67,7 +68,7 @@ def schedule(progress: float) -> float:
 class MovingAverage:
     """Exponential moving average of a policy's parameters.
 
-    Early on the decay follows (1 + step) / (10 + step), so that the average is not dominated by the start.
+    At the beginning the decay is (1 + step) / (10 + step), so that the initial weights do not dominate the average.
     """
 
     def __init__(self, policy: Policy, decay: float = EMA) -> None:
@@ -77,7 +78,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move the average towards the present weights."""
+        """Move the average towards the current weights."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
 
@@ -88,6 +89,6 @@ class MovingAverage:
             parameter.copy_(average)
 
     def load(self, tensors: list[Tensor]) -> None:
-        """Take over a stored average."""
+        """Load a stored average."""
         for average, tensor in zip(self.average, tensors, strict=True):
             average.copy_(tensor)

@@ -1,8 +1,8 @@
-"""What a trained image encoder sees: how well its features tell, linearly, where the tool has to go.
+"""Linear probe of a trained image encoder: how well its features predict the next working pose of the tool.
 
-The loss mixes perception and control; a probe looks at perception alone (Alain and Bengio, arXiv 1610.01644). Its
-target is the tool's pose at the demonstration's next gripper event or last frame (`Demonstrations.goal_state`), so it
-needs neither privileged state nor annotation and works on any data set with a robot and a camera.
+The loss mixes perception and control; a probe measures perception alone (Alain and Bengio, arXiv 1610.01644). Its
+target is the tool's pose at the next gripper event or last frame of the demonstration (`Demonstrations.goal_state`), so
+it needs neither privileged state nor annotation, and works on any data set with a robot and a camera.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ikp.policies.policy import batch_to
 from ikp.training.validation import pose_distance, quantiles
 
 FRAMES = 4096
-"""Frames that the probe is fitted on, and the most that it is tested on."""
+"""Largest number of frames that the probe is trained on, and tested on."""
 RIDGE = 1e-3
-"""Penalty of the linear fit, as a share of the standardised features' mean square."""
+"""Penalty of the ridge regression, as a share of the mean square of its inputs."""
 CHUNK = 256
 
 
@@ -29,27 +29,28 @@ CHUNK = 256
 def perception_probe(
     policy: Policy,
     demonstrations: Demonstrations,
-    training: Int[Tensor, " fit"],
+    training: Int[Tensor, " train"],
     held_out: Int[Tensor, " test"],
 ) -> dict[str, float]:
-    """Error of the tool's next working pose, read linearly from the cameras' features on held-out frames.
+    """Error of a linear prediction of the tool's next working pose from image features, on held-out frames.
 
     Args:
-        policy: with a robot and cameras, in evaluation mode; without either there is nothing to probe.
-        demonstrations: in memory.
-        training: frames that the linear map is fitted on, evenly chosen among these.
-        held_out: frames that it is tested on.
+        policy: policy in evaluation mode.
+        demonstrations: demonstrations in memory.
+        training: frames for the linear regression, of which at most `FRAMES` are used, evenly spaced.
+        held_out: frames for the test, of which at most `FRAMES` are used.
 
     Returns:
-        `probe_mm_median`, `probe_mm_p90`, `probe_deg_median` and `probe_deg_p90` (of two tips the worse one), and
-        the same after `blind`, the best guess from the gripper's state alone; empty without a robot or a camera.
+        `probe_mm_median`, `probe_mm_p90`, `probe_deg_median` and `probe_deg_p90` (of the worse tip if there are two),
+        and the same with the prefix `blind` for a prediction from the gripper's state alone; empty without a robot or
+        a camera.
     """
     if policy.robot is None or not policy.spec.camera_names:
         return {}
-    fit, test = (_spread(frames, FRAMES) for frames in (training, held_out))
-    phases = [_phases(demonstrations, frames) for frames in (fit, test)]
-    seen = _standardised(*(_features(policy, demonstrations, frames) for frames in (fit, test)))
-    target, truth = (_goal_poses(policy, demonstrations, frames) for frames in (fit, test))
+    train, test = (_evenly_spaced(frames, FRAMES) for frames in (training, held_out))
+    phases = [_phases(demonstrations, frames) for frames in (train, test)]
+    seen = _standardised(*(_features(policy, demonstrations, frames) for frames in (train, test)))
+    target, truth = (_goal_poses(policy, demonstrations, frames) for frames in (train, test))
     errors: dict[str, float] = {}
     for name, features in (("probe", seen), ("blind", [each[:, :0] for each in seen])):
         x, x_test = (_by_phase(*pair) for pair in zip(features, phases, strict=True))
@@ -59,7 +60,7 @@ def perception_probe(
     return errors
 
 
-def _spread(frames: Tensor, most: int) -> Tensor:
+def _evenly_spaced(frames: Tensor, most: int) -> Tensor:
     return frames[torch.linspace(0, len(frames) - 1, min(most, len(frames))).long()]
 
 
@@ -75,10 +76,10 @@ def _features(
     return torch.cat(found)
 
 
-def _standardised(fit: Tensor, test: Tensor) -> list[Tensor]:
-    """Both to mean 0 and deviation 1 of the first; a feature that never varies becomes 0."""
-    mean, deviation = fit.mean(0), fit.std(0)
-    return [(each - mean) / deviation.clamp(min=1e-9) for each in (fit, test)]
+def _standardised(train: Tensor, test: Tensor) -> list[Tensor]:
+    """Both tensors standardised by mean and standard deviation of the first; a constant feature becomes 0."""
+    mean, deviation = train.mean(0), train.std(0)
+    return [(each - mean) / deviation.clamp(min=1e-9) for each in (train, test)]
 
 
 def _goal_poses(
@@ -90,7 +91,7 @@ def _goal_poses(
 
 
 def _phases(demonstrations: Demonstrations, frames: Tensor) -> Float[Tensor, "frame phases"]:
-    """1 for a frame's own combination of gripper states, 0 for the others: each phase has a goal of its own."""
+    """One-hot encoding of the combination of gripper states in each frame; each phase has a different goal."""
     closed = demonstrations.gripper_closed.cpu()
     code = (closed.long() * 2 ** torch.arange(closed.shape[1])).sum(-1)
     kinds = torch.unique(code)
@@ -98,7 +99,7 @@ def _phases(demonstrations: Demonstrations, frames: Tensor) -> Float[Tensor, "fr
 
 
 def _by_phase(features: Tensor, phases: Tensor) -> Float[Tensor, "frame inputs"]:
-    """The features and a constant, in columns of their own for each phase."""
+    """The features and a constant, in separate columns for each phase."""
     inputs = torch.cat([features.new_ones(len(features), 1), features], -1)
     return (phases[:, :, None] * inputs[:, None]).flatten(1)
 

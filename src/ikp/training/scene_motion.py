@@ -1,12 +1,11 @@
-"""More demonstrations out of few: the same scene, turned and shifted on its table.
+"""Additional demonstrations by rotating and shifting whole scenes on the table.
 
-A task on a table stays the same task when everything, arm and objects, is turned about the axis of the robot's base
-or shifted along the table. Tips follow the motion, joints through kinematics: a turn is taken by the base's joint
-where there is one, exactly and whatever the encoders' offsets; a shift by inverse kinematics near where the joints
-are (an encoder offset of 0.03 rad then costs about a millimetre at 3 cm). Poses of objects in the observation follow
-exactly. What a camera at a known place would have seen of things near the table is a plane's homography away from
-what it saw (Hartley and Zisserman, Multiple View Geometry, 2nd ed., 13.1); things high above the plane, such as the
-arm, are only about where they should be.
+A task on a table stays the same when everything, arm and objects, is rotated about the axis of the robot's base or
+shifted along the table. The tips follow this motion. The joints for a rotation come from the base joint if there is
+one, which is exact for any encoder offset; for a shift they come from inverse kinematics near the measured joints (an
+encoder offset of 0.03 rad costs about a millimetre at 3 cm). Object poses in the observation follow exactly. Images of
+a calibrated camera follow by the homography of the table's plane (Hartley and Zisserman, Multiple View Geometry, 2nd
+ed., 13.1), so that things high above the plane, such as the arm, are only approximately at their place.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ from ikp.kinematics.rotations import inverse_pose
 from ikp.spec import Batch, DataSpec
 
 TURN_DEGREES, SHIFT_METRES = 8.0, 0.03
-"""Largest turn about the base's z axis, and largest shift along x and along y; 20 degrees and 6 cm were not better."""
+"""Largest rotation about the base's z axis, and largest shift along x and y; 20 degrees and 6 cm were not better."""
 MOVED = 0.5
-"""Share of a batch that is moved; the rest keeps its sharp images, which are what the policy will meet."""
+"""Share of a batch that is moved; the rest keeps its original, sharp images, as at inference."""
 IK_STEPS = 6
 LARGEST_ERROR, LARGEST_TURN_ERROR = 5e-4, 2e-3
-"""Examples that inverse kinematics cannot move this exactly [m, rad] stay where they are."""
+"""Largest errors of inverse kinematics [m, rad]; examples with larger ones are not moved."""
 CHECK_ANGLE, CHECKED = 0.3, 3
 
 
 def base_joint(robot: Robot) -> tuple[int, float] | None:
-    """The joint that turns every tip about the z axis of the base, and +1 or -1 for its direction; None without one."""
-    # at random configurations: at zero the wrist of an arm that stands upright turns its tip about z as well
+    """The joint that rotates all tips about the base's z axis, and its direction +1 or -1; None if there is none."""
+    # random configurations, because in an upright arm at zero the wrist rotates its tip about z as well
     q = robot.random_q((CHECKED,), generator=torch.Generator().manual_seed(0)).double()
     tips = list(robot.tip_indices)
     before = forward_kinematics(robot, q)[:, tips]
@@ -48,15 +47,14 @@ def base_joint(robot: Robot) -> tuple[int, float] | None:
         turned[:, j] += CHECK_ANGLE
         after = forward_kinematics(robot, turned)[:, tips]
         for sign in (1.0, -1.0):
-            if torch.allclose(
-                after, about_z(torch.tensor(sign * CHECK_ANGLE, dtype=q.dtype)) @ before, atol=1e-9
-            ):
+            rotation = about_z(torch.tensor(sign * CHECK_ANGLE, dtype=q.dtype))
+            if torch.allclose(after, rotation @ before, atol=1e-9):
                 return j, sign
     return None
 
 
 def about_z(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 4 4"]:
-    """Turns about z [rad]."""
+    """Rotations about z by `angle` [rad], as poses."""
     T = torch.eye(4, dtype=angle.dtype, device=angle.device).repeat(*angle.shape, 1, 1)
     cos, sin = angle.cos(), angle.sin()
     T[..., 0, 0], T[..., 0, 1], T[..., 1, 0], T[..., 1, 1] = cos, -sin, sin, cos
@@ -66,7 +64,7 @@ def about_z(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 4 4"]:
 def planar_motions(
     angle: Float[Tensor, " batch"], shift: Float[Tensor, "batch 2"]
 ) -> Float[Tensor, "batch 4 4"]:
-    """Turns about the base's z axis by `angle` [rad], then shifts along x and y [m]."""
+    """Rotations about the base's z axis by `angle` [rad], followed by shifts along x and y [m]."""
     T = about_z(angle)
     T[:, :2, 3] = shift
     return T
@@ -78,13 +76,13 @@ def move_images(
     camera: Camera,
     height: float,
 ) -> UInt8[Tensor, "batch frames rows columns 3"]:
-    """Images as they would be with the plane z = `height` of the base frame moved; edges repeated.
+    """Warp images as if the plane z = `height` of the base frame had moved; edges are repeated.
 
     Args:
-        images: all frames of an example are moved alike.
-        motion: of the plane in itself (`planar_motions`).
-        camera: its pose in the base frame.
-        height: of the plane in the base frame [m].
+        images: images; all frames of an example move alike.
+        motion: motion of the plane within itself (`planar_motions`).
+        camera: model of the camera.
+        height: height of the plane in the base frame [m].
     """
     batch, frames, rows, columns, _ = images.shape
     seen = camera.resized(rows, columns)
@@ -105,11 +103,11 @@ def move_images(
 
 @dataclass(frozen=True)
 class PlanarPoses:
-    """Where the poses of objects on the table are in an `environment_state`, in the robot's base frame.
+    """Dimensions of an `environment_state` that hold poses of objects on the table, in the robot's base frame.
 
     Attributes:
-        points: dimensions of x and y of each position.
-        directions: dimensions of cosine and sine of each heading.
+        points: the dimensions of x and y of each position.
+        directions: the dimensions of cosine and sine of each heading.
     """
 
     points: tuple[tuple[int, int], ...]
@@ -117,10 +115,10 @@ class PlanarPoses:
 
     @classmethod
     def named(cls, names: Sequence[str]) -> PlanarPoses:
-        """Those of an `environment_state` with these names: NAME.x and NAME.y, NAME.cos_yaw and NAME.sin_yaw, NAME.z.
+        """Find the poses by the names of the dimensions: NAME.x and NAME.y, NAME.cos_yaw and NAME.sin_yaw, NAME.z.
 
         Raises:
-            ValueError: other names, or half of a pair; it is not known how these would move.
+            ValueError: there are other names, or half of a pair is missing.
         """
         place = {name: i for i, name in enumerate(names)}
         pairs: dict[str, list[tuple[int, int]]] = {}
@@ -133,7 +131,7 @@ class PlanarPoses:
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ValueError(
-                f"{', '.join(unknown)} of the environment_state cannot be moved along: allowed are NAME.x with NAME.y, "
+                f"{', '.join(unknown)} of the environment_state cannot be moved: allowed are NAME.x with NAME.y, "
                 "NAME.cos_yaw with NAME.sin_yaw and NAME.z, in the robot's base frame"
             )
         return cls(tuple(pairs[".x"]), tuple(pairs[".cos_yaw"]))
@@ -141,7 +139,7 @@ class PlanarPoses:
     def moved(
         self, state: Float[Tensor, "batch frames e"], motion: Float[Tensor, "batch 4 4"]
     ) -> Float[Tensor, "batch frames e"]:
-        """The state with all poses moved (`planar_motions`)."""
+        """The environment state with all poses moved by `motion` (`planar_motions`)."""
         turn, shift = motion[:, :2, :2].mT.to(state), motion[:, None, :2, 3].to(state)
         result = state.clone()
         for dims in map(list, self.points):
@@ -152,12 +150,13 @@ class PlanarPoses:
 
 
 class SceneMotion:
-    """Moves the scenes of some examples of a batch, each by a motion of its own.
+    """Moves the scenes of some examples of a batch, each by a different random motion.
 
     Args:
         robot: the kinematic model.
-        spec: of the data; every camera needs its model, and an `environment_state` the names of `PlanarPoses`.
-        height: of the plane on which the objects lie in the base frame [m] (`working_height`).
+        spec: the data; every camera needs a model, and an `environment_state` the names that `PlanarPoses.named` takes.
+        height: height of the objects' plane in the base frame [m] (`working_height`).
+        degrees, metres: largest rotation and shift.
 
     Raises:
         ValueError: robot or data do not allow it; the message says why.
@@ -174,25 +173,23 @@ class SceneMotion:
     ) -> None:
         wish = "moved_scenes is on"
         if robot is None:
-            raise ValueError(
-                f"{wish}, and moving a scene needs a robot, whose joints move along: give one, or switch it off"
-            )
+            raise ValueError(f"{wish}, but moving a scene needs a robot: give one, or switch it off")
         unknown = [name for name in spec.camera_names if name not in spec.cameras]
         if unknown:
             raise ValueError(
-                f"{wish}, and the place of the cameras {', '.join(unknown)} is not known: give their models "
+                f"{wish}, but the cameras {', '.join(unknown)} have no model: give their models "
                 "(--camera NAME=camera.json), or switch it off"
             )
         try:
             self.objects = PlanarPoses.named(spec.environment_state_names)
         except ValueError as error:
-            raise ValueError(f"{wish}, and {error}; rename them, or switch it off") from None
+            raise ValueError(f"{wish}, but {error}; rename them, or switch it off") from None
         self.robot, self.spec, self.height = robot, spec, height
         self.most_turn, self.most_shift = math.radians(degrees), metres
         self.base = base_joint(robot)
 
     def __call__(self, batch: Mapping[str, Any]) -> Batch:
-        """A batch as `Demonstrations.batch` gives it, its first half moved; draws from torch's global random state."""
+        """Move the first half of a training batch; draws from torch's global random state."""
         count = math.ceil(MOVED * len(batch["state"]))
         device = batch["state"].device
         angle = self.most_turn * (2 * torch.rand(count, device=device) - 1)
@@ -226,7 +223,7 @@ class SceneMotion:
     def move_joints(
         self, q: Float[Tensor, "batch n dof"], angle: Float[Tensor, " batch"], shift: Float[Tensor, "batch 2"]
     ) -> tuple[Float[Tensor, "batch n dof"], Bool[Tensor, " batch"]]:
-        """Joints whose tips have moved, and for which examples that was possible; the others are as they were."""
+        """Joints after the motion of the tips, and a mask of the examples that could be moved; others are unchanged."""
         start = q.clone()
         if self.base is not None:
             joint, sign = self.base
@@ -242,7 +239,7 @@ class SceneMotion:
 
 
 def working_height(robot: Robot, demonstrations: Demonstrations) -> float:
-    """Median height of the tips above the base where the demonstrations switch a gripper, or end [m]."""
+    """Median height of the tips above the base at the gripper events or last frames of the demonstrations [m]."""
     joints = demonstrations.goal_state[:, list(demonstrations.spec.joint_dims)].cpu()
     tips = forward_kinematics(robot, joints)[:, list(robot.tip_indices)]
     return float(tips[..., 2, 3].median())

@@ -1,4 +1,4 @@
-"""The state of a training run on disk: numbered safetensors files, so that a kill at any moment resumes."""
+"""The state of a training run on disk, in numbered safetensors files, from which a killed run resumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEPT = 2
 
 @dataclass
 class Progress:
-    """How far a run is: optimiser steps done and seconds spent on them."""
+    """Progress of a run: optimiser steps done, and seconds spent on them."""
 
     step: int = 0
     seconds: float = 0.0
@@ -34,7 +34,7 @@ def save_state(
     average: MovingAverage,
     progress: Progress,
 ) -> Path:
-    """Write `step-N.safetensors`; older ones but the last are removed afterwards."""
+    """Write `step-N.safetensors`, then remove all but the newest `KEPT` states."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"model/{key}": value for key, value in policy.state_dict().items()}
     tensors |= {f"average/{i}": value for i, value in enumerate(average.average)}
@@ -53,10 +53,10 @@ def save_state(
 def load_state(
     folder: Path, policy: Policy, optimizers: Sequence[torch.optim.Optimizer], average: MovingAverage
 ) -> Progress | None:
-    """Continue from the newest state in a folder; None if there is none.
+    """Load the newest state in a folder; returns None if there is none.
 
     Raises:
-        ValueError: the state is of a policy with other parameters.
+        ValueError: the state belongs to a policy with other parameters.
     """
     paths = sorted(folder.glob("step-*.safetensors"))
     if not paths:
@@ -87,7 +87,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """The values in the parameter's memory layout: the fused optimiser pairs them by place in memory."""
+    """Copy values to the parameter's memory layout, because the fused optimiser pairs them by memory position."""
     return value if value.shape != parameter.shape else torch.empty_like(parameter.detach()).copy_(value)
 
 

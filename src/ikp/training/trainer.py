@@ -33,14 +33,14 @@ Callback = Callable[[Policy, int, float], None]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run ended with.
+    """Result of a run.
 
     Attributes:
-        policy: the averaged policy, also in `out/policy`.
+        policy: the averaged policy, also saved in `out/policy`.
         steps: optimiser steps done.
-        seconds: time spent in steps, validation not counted.
-        validation: action errors at the end (see `ikp.training.validation`).
-        probe: what the encoder sees at the end (see `ikp.training.probe`).
+        seconds: time spent in steps, without validation.
+        validation: action errors at the end (`ikp.training.validation`).
+        probe: result of the perception probe at the end (`ikp.training.probe`).
     """
 
     policy: Policy
@@ -63,7 +63,7 @@ def train(
     """Train a policy on demonstrations.
 
     Args:
-        policy: a new policy (`ikp.make_policy`); its scales are taken from the data here.
+        policy: a new policy (`ikp.make_policy`); this function sets its scales from the data.
         dataset: demonstrations in memory.
         config: budget and optimisation.
         out: folder of the run: `policy/` (the result), `state/` (to resume), `metrics.jsonl`, TensorBoard events.
@@ -72,9 +72,9 @@ def train(
         provenance: recipe, method, data set and task of the policy, stored with the result.
 
     Raises:
-        FileExistsError: `out` holds a run and `resume` is off.
+        FileExistsError: `out` contains a run and `resume` is off.
         FloatingPointError: the loss is no longer finite.
-        ValueError: too few episodes to hold some out, or an augmentation that does not fit policy or data.
+        ValueError: there are too few episodes to hold some out, or `moved_scenes` does not fit policy or data.
     """
     run = _Run(policy, dataset, config or TrainConfig(), Path(out), resume)
     return run.execute(callback, dict(provenance or {}))
@@ -90,7 +90,9 @@ class _Run:
             torch.set_num_threads(config.threads)
         self.device = _device(config.device)
         if not resume and (out / "state").exists():
-            raise FileExistsError(f"{out} holds a run already: resume it (--resume) or choose another folder")
+            raise FileExistsError(
+                f"{out} already contains a run: resume it (--resume) or choose another folder"
+            )
         self.motion = _scene_motion(policy, dataset) if config.moved_scenes else None
         out.mkdir(parents=True, exist_ok=True)
         goals = dataset.goal_state if policy.plane is not None else None
@@ -113,7 +115,7 @@ class _Run:
         with tqdm(total=config.steps, initial=self.progress.step, unit="step", desc="training") as bar:
             while not self._done():
                 parts = self._step()
-                # by the clock, when that ends it
+                # the expected number of steps, if the clock ends the run
                 bar.total = max(self.progress.step, round(self.progress.step / self._fraction()))
                 bar.update()
                 step = self.progress.step
@@ -142,7 +144,7 @@ class _Run:
         warn_of_scales(scales)
 
     def _fraction(self) -> float:
-        """How far the schedule is, by steps or by the clock."""
+        """Fraction of the schedule that is done, by steps or by the clock."""
         by_steps = self.progress.step / self.config.steps
         if self.config.minutes is None:
             return by_steps
@@ -154,7 +156,7 @@ class _Run:
     def _step(self) -> dict[str, torch.Tensor]:
         started = time.perf_counter()
         config, step = self.config, self.progress.step
-        # Each step's randomness comes from (seed, step) alone, so a resumed run repeats it.
+        # The randomness of a step depends only on (seed, step), so that a resumed run repeats it.
         torch.manual_seed(config.seed * 1_000_003 + step)
         frames = batch_indices(self.training, config.batch_size, step, config.seed)
         has_goal = self.policy.plane is not None
@@ -217,7 +219,7 @@ def _scene_motion(policy: Policy, dataset: Demonstrations) -> SceneMotion:
 
 
 def batch_indices(pool: torch.Tensor, size: int, step: int, seed: int) -> torch.Tensor:
-    """The frames of one step: every epoch is a new permutation of the pool, found from (seed, step) alone."""
+    """Frames of one step: every epoch is a new permutation of the pool, which depends only on (seed, step)."""
     size = min(size, len(pool))
     per_epoch = len(pool) // size
     epoch, place = divmod(step, per_epoch)

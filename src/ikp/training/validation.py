@@ -1,4 +1,4 @@
-"""Action error on demonstrations: what the loss does not tell (the InfoNCE loss can fall while actions worsen)."""
+"""Action errors on demonstrations; the loss is no substitute, because InfoNCE can fall while actions get worse."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ikp.spec import Batch
 
 MISS_DEGREES = 5.0
 MISS_METRES = 0.010
-"""A chosen action whose tip pose is off by more than either of these is a large miss."""
+"""A chosen action is a large miss if its tip pose is off by more than either of these."""
 MOVES_DEGREES = 1.0
-"""A demonstrated motion of a joint above this is one that a policy should not answer with staying."""
+"""Demonstrated joint motions above this should not be answered by staying."""
 STAYS = 0.1
-"""A chosen motion below this share of the demonstrated one, whatever its direction, is staying."""
+"""A chosen joint motion below this share of the demonstrated one, in any direction, is staying."""
 
 
 def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
-    """Errors of the policy's chosen actions against the demonstrated ones, over a batch of frames.
+    """Errors of the policy's actions relative to the demonstrated ones, over a batch of frames.
 
     Returns:
-        Medians and 90th percentiles of the joint error [deg, largest joint], the tip's position [mm] and
-        orientation [deg] by nominal kinematics, the share of large misses (`miss`), that of joints which stay where
-        the demonstration moves them (`stay`), and that of wrong discrete values; without a robot the action error
-        in units of the demonstrations' spread.
+        Medians and 90th percentiles of the joint error [deg, largest joint] and of the tip's position [mm] and
+        orientation [deg] errors by nominal kinematics; the shares of large misses (`miss`), of joints that stay where
+        the demonstration moves them (`stay`), and of wrong discrete values (`discrete_wrong`). Without a robot, the
+        action error in units of the demonstrations' standard deviation.
     """
     action, chosen = batch["action"], policy.act(batch)
     errors: dict[str, float] = {}
@@ -54,9 +54,9 @@ def stay_share(
     demonstrated: Float[Tensor, "batch joints"],
     chosen: Float[Tensor, "batch joints"],
 ) -> float:
-    """Share of the demonstrated joint motions above `MOVES_DEGREES` that the choice hardly makes; 0 if there are none.
+    """Share of the demonstrated joint motions above `MOVES_DEGREES` for which the policy stays; 0 if there are none.
 
-    Where demonstrations often rest, "stay" is a narrow peak of the density that draws an uncertain policy.
+    Where demonstrations often rest, staying is a narrow peak of the density that attracts an uncertain policy.
 
     Args:
         measured, demonstrated, chosen: joint positions [rad].
@@ -70,7 +70,7 @@ def stay_share(
 def tip_distance(
     policy: Policy, q_a: Float[Tensor, "batch joints"], q_b: Float[Tensor, "batch joints"]
 ) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch"]]:
-    """Largest distance [m] and angle [rad] between the tips' poses at two joint vectors, nominal kinematics."""
+    """Largest distance [m] and angle [rad] over the tips between two joint vectors, by nominal kinematics."""
     assert policy.robot is not None
     tips = list(policy.robot.tip_indices)
     a, b = (forward_kinematics(policy.robot, q)[:, tips] for q in (q_a, q_b))
@@ -82,7 +82,7 @@ def pose_distance(
 ) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch"]]:
     """Largest distance [m] and angle [rad] over the tips between two sets of poses."""
     distance = (a[..., :3, 3] - b[..., :3, 3]).norm(dim=-1)
-    # |Ra - Rb|_F = 2 sqrt(2) sin(angle / 2), which is accurate for small angles where acos of the trace is not
+    # |Ra - Rb|_F = 2 sqrt(2) sin(angle / 2) is accurate for small angles, where acos of the trace is not
     chord = (a[..., :3, :3] - b[..., :3, :3]).flatten(-2).norm(dim=-1)
     angle = 2 * torch.asin((chord / (2 * math.sqrt(2))).clamp(max=1))
     return distance.amax(-1), angle.amax(-1)
