@@ -138,7 +138,7 @@ def test_wrong_windows_are_refused():
 
 def test_history_repeats_the_first_frame_and_copies_the_loops_buffers():
     history = FrameHistory(SPEC, 3)
-    with pytest.raises(ValueError, match="at least one window and one frame"):
+    with pytest.raises(ValueError, match="at least one window, all with the same"):
         _ = history.observation
     buffer = {**FRAME, "state": np.zeros(3), "top": IMAGES["top"].copy()}
     seen = []
