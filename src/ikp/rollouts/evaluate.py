@@ -148,7 +148,7 @@ class _Group:
         self.policy, self.seeds = policy, seeds
         self.filmed = min(filmed, len(seeds))
         self.envs = [
-            gym.make(env_id, render_mode="rgb_array" if i < self.filmed else None, **kwargs)
+            gym.make(env_id, **({"render_mode": "rgb_array"} if i < self.filmed else {}), **kwargs)
             for i in range(len(seeds))
         ]
         self.frames: list[list[np.ndarray]] = [[] for _ in range(self.filmed)]
