@@ -11,6 +11,7 @@ from ikp.kinematics import Robot, ur5e
 from ikp.nets import EncoderConfig
 from ikp.policies import DataSpec, ImplicitPolicy, Policy, PolicyConfig, make_policy, method_config
 from ikp.policies.config import Ablations, SearchConfig
+from ikp.policies.energy import EnergyWalk
 from ikp.policies.policy import Context
 from ikp.policies.proposal import uniform_negatives
 from ikp.policies.search import search
@@ -65,8 +66,8 @@ def small_batch(spec: DataSpec, size: int = 12, *, history: int = 1, seed: int =
 
 @torch.no_grad()
 def searched(policy: ImplicitPolicy, context: Context) -> torch.Tensor:
-    """The action variables that the search finds in torch, whatever the number of rows."""
-    walk = policy.energies.walk(policy.conditioning(context))
+    """The encoded actions that the search finds in torch, whatever the number of rows."""
+    walk = EnergyWalk(policy.energies, policy.conditioning(context))
     return search(walk, policy.bounds.low.tolist(), policy.bounds.high.tolist(), policy.config.search)
 
 
@@ -97,7 +98,7 @@ def assert_walk_equals_all_at_once(policy: ImplicitPolicy, batch: dict) -> None:
     candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
     context = policy.encode(batch)
     together = policy.conditional_energies(context, expert)(candidates)
-    walk = policy.energies.walk(policy.conditioning(context))
+    walk = EnergyWalk(policy.energies, policy.conditioning(context))
     rows = torch.tensor([3, 3, 0, 7])
     for j in range(policy.dims):
         alone = walk.energies(j)(candidates[:, j])

@@ -60,7 +60,7 @@ def test_the_head_learns_a_threshold_far_below_the_motions_spread():
 
 @pytest.mark.parametrize("space", ["joint", "joint+cartesian", "cartesian"])
 def test_the_gripper_sees_motions_where_the_variables_are_absolute(space):
-    """The decision sees motions from where the robot is, whatever the variables are."""
+    """The decision sees motions from where the robot is, whatever the targets are."""
     torch.manual_seed(0)
     config = PolicyConfig(width=32, action_space=space, targets="absolute")
     policy = make_policy(ur5e(), spec(), config)

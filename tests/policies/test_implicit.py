@@ -18,9 +18,9 @@ from ikp.policies.search import search
 from .conftest import assert_walk_equals_all_at_once, fitted, searched
 
 
-def log_density(policy: ImplicitPolicy, context, variables: torch.Tensor) -> torch.Tensor:
-    """log p(variables | context) up to a constant."""
-    return joint_log_density(policy.conditional_energies(context, variables), policy.bounds, variables)
+def log_density(policy: ImplicitPolicy, context, encoded: torch.Tensor) -> torch.Tensor:
+    """log p(encoded | context) up to a constant."""
+    return joint_log_density(policy.conditional_energies(context, encoded), policy.bounds, encoded)
 
 
 @pytest.mark.parametrize("links", LINKS)

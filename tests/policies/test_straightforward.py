@@ -94,7 +94,7 @@ def arm_policy(
 
 @torch.no_grad()
 def chosen(policy: ImplicitPolicy, batch: dict) -> torch.Tensor:
-    """The action variables of the policy's search."""
+    """The encoded actions of the policy's search."""
     return searched(policy, policy.encode(batch))
 
 

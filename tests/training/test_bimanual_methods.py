@@ -76,14 +76,14 @@ def test_small_steps_of_the_tips_never_are_large_ones_of_the_joints(collected):
     state = dataset.state[:1].expand(64, -1)
     demonstrated = tips.encode(dataset.state, dataset.action)
     low, high = demonstrated.amin(0), demonstrated.amax(0)
-    variables = low + torch.rand(64, 12, generator=torch.Generator().manual_seed(0)) * (high - low)
-    step = tips.decode(state, variables) - state
+    encoded = low + torch.rand(64, 12, generator=torch.Generator().manual_seed(0)) * (high - low)
+    step = tips.decode(state, encoded) - state
     allowed = LARGEST_STEP * robot.velocity.float() / dataset.spec.fps
     assert (step.abs() <= allowed * (1 + 1e-5)).all()
     # whole steps are shortened, and those that need not be are what inverse kinematics says
     T = tips.poses(state)
-    T[..., :3, 3] += variables.reshape(64, 2, 6)[..., :3]
-    T[..., :3, :3] = exp_rotation(variables.reshape(64, 2, 6)[..., 3:]) @ T[..., :3, :3]
+    T[..., :3, 3] += encoded.reshape(64, 2, 6)[..., :3]
+    T[..., :3, :3] = exp_rotation(encoded.reshape(64, 2, 6)[..., 3:]) @ T[..., :3, :3]
     plain = inverse_kinematics(robot, T, state, iterations=20, restarts=0).q - state
     excess = (plain.abs() / allowed).amax(-1, keepdim=True)
     torch.testing.assert_close(step, plain / excess.clamp_min(1.0), atol=1e-5, rtol=1e-4)
@@ -96,9 +96,9 @@ def test_two_tips_are_twelve_variables(collected):
     robot = gymnasium.make(env_id, disable_env_checker=True).unwrapped.robot
     poses = TipPoses(dataset.spec, robot, delta=True)
     state, action = dataset.state[:4], dataset.action[:4]
-    variables = poses.encode(state, action)
-    assert variables.shape == (4, 12)
-    decoded = poses.decode(state, variables)
+    encoded = poses.encode(state, action)
+    assert encoded.shape == (4, 12)
+    decoded = poses.decode(state, encoded)
     torch.testing.assert_close(poses.poses(decoded), poses.poses(action), atol=2e-3, rtol=0)
 
 

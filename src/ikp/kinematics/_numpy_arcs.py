@@ -60,7 +60,7 @@ class ArcWalk:
 
 @lru_cache(maxsize=64)
 def _folded(robot: Robot, dtype: np.dtype) -> tuple[tuple[int, ...], tuple[np.ndarray, ...]]:
-    """Of each joint, the joint before it in its chain (-1 for the base) and its parts (2 * 3 * 4, 4) in that frame."""
+    """The joint before each joint in its chain (-1 for the base), and the joint's parts (2 * 3 * 4, 4) there."""
     constants = nominal_arc_constants(robot, torch.float64, torch.device("cpu"))
     links, both = constants.link_frames[0].numpy(), constants.both[:3].numpy()
     before, parts = [], []

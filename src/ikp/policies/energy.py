@@ -134,7 +134,6 @@ class ActionEnergies(nn.Module):
         self,
         conditioning: Conditioning,
         prefix: Float[Tensor, "batch dims"],
-        *,
         dtype: torch.dtype | None = None,
     ) -> Energies:
         """Energies E_j of any candidates, given the dimensions of the prefix before j.
@@ -164,10 +163,6 @@ class ActionEnergies(nn.Module):
 
         return energies
 
-    def walk(self, conditioning: Conditioning) -> EnergyWalk:
-        """The energies of one dimension after another, for `ikp.policies.search`."""
-        return EnergyWalk(self, conditioning)
-
 
 class EnergyWalk:
     """`ActionEnergies.conditional` for a search that commits one dimension after another (`ikp.policies.search.Walk`).
@@ -181,10 +176,8 @@ class EnergyWalk:
     def __init__(self, energies: ActionEnergies, conditioning: Conditioning) -> None:
         self.first_layer, self.singles = energies.first_layer, energies.stack.unstacked()
         self.mean, self.std = conditioning.scale.mean.tolist(), conditioning.scale.std.tolist()
-        self.observation_term, self.shift = (
-            self.first_layer.observation_term(conditioning.features),
-            conditioning.shift,
-        )
+        self.observation_term = self.first_layer.observation_term(conditioning.features)
+        self.shift = conditioning.shift
         self.chosen = torch.zeros_like(conditioning.shift)
         self.link_walk, self.poses, self.constant_offset = None, None, None
         if conditioning.link_inputs is not None:
@@ -197,9 +190,7 @@ class EnergyWalk:
         link = None if self.link_walk is None else self.link_walk.terms(j)
         base, slopes = self.first_layer.single(j, self.observation_term[j], self.history[:, :j], link)
         energy, turn = self.singles[j], None
-        if (
-            self.link_walk is not None and self.constant_offset is not None
-        ):  # from a candidate to its turn, once for all
+        if self.link_walk is not None and self.constant_offset is not None:  # the same for all candidates
             turn = (self.shift[:, j] + self.constant_offset[j] - self.link_walk.q[:, j])[:, None]
 
         def energies(candidates: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ikp.kinematics import Robot
 from ikp.policies._numpy_walk import NumpyWalk, is_quick
 from ikp.policies.config import PolicyConfig
-from ikp.policies.energy import ActionEnergies, Conditioning, Energies
+from ikp.policies.energy import ActionEnergies, Conditioning, Energies, EnergyWalk
 from ikp.policies.image_plane import TIP_FEATURES
 from ikp.policies.langevin import CHAINS, langevin
 from ikp.policies.link_features import LINK_FEATURES, LinkInputs
@@ -111,11 +111,7 @@ class ImplicitPolicy(Policy):
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
         """Encoded actions of least energy, by grid search or by Langevin dynamics."""
         conditioning, settings = self.conditioning(context), self.config.search
-        walk = (
-            NumpyWalk(self.energies, conditioning)
-            if is_quick(conditioning)
-            else self.energies.walk(conditioning)
-        )
+        walk = (NumpyWalk if is_quick(conditioning) else EnergyWalk)(self.energies, conditioning)
         found = search(walk, self.bounds.low.tolist(), self.bounds.high.tolist(), settings)
         chosen = torch.as_tensor(found, dtype=context.features.dtype, device=context.features.device)
         if settings.method == "grid":

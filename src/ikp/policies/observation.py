@@ -28,15 +28,13 @@ class ObservationEncoder(nn.Module):
         self.spec, self.history = spec, config.history
         self.state = Standardizer(spec.state_dim)
         self.environment_state = Standardizer(spec.environment_state_dim)
-        self.images = nn.ModuleDict(
-            {
-                _module_name(camera): ImageEncoder(config.history, config.encoder, bfloat16=config.bfloat16)
-                for camera in spec.camera_names
-            }
-        )
+        encoders = {
+            camera.replace(".", "_"): ImageEncoder(config.history, config.encoder, bfloat16=config.bfloat16)
+            for camera in spec.camera_names
+        }
+        self.images = nn.ModuleDict(encoders)
         vectors = spec.state_dim + spec.environment_state_dim
-        sizes = [int(encoder.size) for encoder in self.images.values()]  # type: ignore[arg-type]
-        self.size = config.history * vectors + sum(sizes)
+        self.size = config.history * vectors + sum(encoder.size for encoder in encoders.values())
 
     def fit(
         self, state: Float[Tensor, "frames s"], environment_state: Float[Tensor, "frames e"] | None
@@ -51,32 +49,29 @@ class ObservationEncoder(nn.Module):
 
     def parts(self, observation: Observation) -> dict[str, Tensor]:
         """Features by source: `state`, `environment_state`, and each camera by its name."""
-        parts = self._vectors(observation)
-        for camera in self.spec.camera_names:
-            parts[camera] = self.images[_module_name(camera)](observation["images"][camera])
-        return parts
+        return self._parts(observation, None)[0]
 
     def with_map(
         self, observation: Observation, camera: str
     ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch channels rows4 columns4"]]:
         """The features, and the feature map of one camera, `camera`."""
-        parts, maps = self._vectors(observation), None
-        for name in self.spec.camera_names:
-            encoder, images = self.images[_module_name(name)], observation["images"][name]
-            assert isinstance(encoder, ImageEncoder)
-            if name == camera:
-                parts[name], maps = encoder.with_map(images)
-            else:
-                parts[name] = encoder(images)
+        parts, maps = self._parts(observation, camera)
         assert maps is not None
         return torch.cat(list(parts.values()), -1), maps
 
-    def _vectors(self, observation: Observation) -> dict[str, Tensor]:
-        parts = {"state": self.state(observation["state"]).flatten(1)}
+    def _parts(self, observation: Observation, mapped: str | None) -> tuple[dict[str, Tensor], Tensor | None]:
+        parts, maps = {"state": self.state(observation["state"]).flatten(1)}, None
         if self.spec.environment_state_dim:
             assert "environment_state" in observation
             parts["environment_state"] = self.environment_state(observation["environment_state"]).flatten(1)
-        return parts
+        for name, encoder in zip(self.spec.camera_names, self.images.values(), strict=True):
+            images = observation["images"][name]
+            if name == mapped:
+                assert isinstance(encoder, ImageEncoder)
+                parts[name], maps = encoder.with_map(images)
+            else:
+                parts[name] = encoder(images)
+        return parts, maps
 
     def check(self, observation: Observation | Mapping[str, Any]) -> Observation:
         """Return the observation unchanged after checking shapes, types and that all numbers are finite.
@@ -125,7 +120,3 @@ class ObservationEncoder(nn.Module):
                 f"observation {key!r} holds {float(value[row, frame, dim])} at {names[dim]!r} (row {row}): "
                 "the policy needs finite numbers; check the sensor"
             )
-
-
-def _module_name(camera: str) -> str:
-    return camera.replace(".", "_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 OPTIMIZERS = ("muon", "adamw")
@@ -67,11 +67,3 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """The configuration as a dict of plain JSON values."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> TrainConfig:
-        """Rebuild a configuration written by `to_json`; ValueError on an unknown key."""
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown:
-            raise ValueError(f"unknown keys {unknown} in a TrainConfig")
-        return cls(**values)

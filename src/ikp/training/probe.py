@@ -16,7 +16,7 @@ from ikp.kinematics import forward_kinematics
 from ikp.kinematics.rotations import rotation_6d_to_matrix
 from ikp.policies import Policy
 from ikp.policies.policy import batch_to
-from ikp.training.validation import pose_distance, quantiles
+from ikp.training.validation import evenly_spaced, pose_distance, quantiles
 
 FRAMES = 4096
 """Largest number of frames that the probe is trained on, and tested on."""
@@ -47,7 +47,7 @@ def perception_probe(
     """
     if policy.robot is None or not policy.spec.camera_names:
         return {}
-    train, test = (_evenly_spaced(frames, FRAMES) for frames in (training, held_out))
+    train, test = (evenly_spaced(frames, FRAMES) for frames in (training, held_out))
     phases = [_phases(demonstrations, frames) for frames in (train, test)]
     seen = _standardised(*(_features(policy, demonstrations, frames) for frames in (train, test)))
     target, truth = (_goal_poses(policy, demonstrations, frames) for frames in (train, test))
@@ -58,10 +58,6 @@ def perception_probe(
         distance, angle = pose_distance(found, truth)
         errors |= quantiles(f"{name}_mm", distance * 1e3) | quantiles(f"{name}_deg", angle.rad2deg())
     return errors
-
-
-def _evenly_spaced(frames: Tensor, most: int) -> Tensor:
-    return frames[torch.linspace(0, len(frames) - 1, min(most, len(frames))).long()]
 
 
 def _features(

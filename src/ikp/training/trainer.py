@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ikp.data import Demonstrations
 from ikp.files import write_json
 from ikp.policies import Policy, save_policy
 from ikp.policies.policy import batch_to
+from ikp.spec import Batch
 from ikp.training.config import TrainConfig
 from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.memory import reuse_freed_memory
@@ -25,7 +27,7 @@ from ikp.training.optimizer import CLIP, MovingAverage, make_optimizers, schedul
 from ikp.training.probe import perception_probe
 from ikp.training.scene_motion import SceneMotion, working_height
 from ikp.training.state import Progress, load_state, save_state
-from ikp.training.validation import action_errors
+from ikp.training.validation import action_errors, evenly_spaced
 
 VALIDATION_FRAMES = 512
 Callback = Callable[[Policy, int, float], None]
@@ -137,9 +139,7 @@ class _Run:
         return TrainResult(self.averaged, self.progress.step, self.progress.seconds, self.validation, probe)
 
     def _check_scales(self) -> None:
-        frames = self.training[torch.linspace(0, len(self.training) - 1, VALIDATION_FRAMES).long()]
-        batch = batch_to(self.dataset.batch(frames, self.policy.config.history), self.device)
-        scales = input_scales(self.policy, batch)
+        scales = input_scales(self.policy, self._validation_batch(self.training))
         self._record({"input_scales": scales})
         warn_of_scales(scales)
 
@@ -198,14 +198,16 @@ class _Run:
     def _validate(self, callback: Callback | None) -> None:
         self.average.copy_to(self.averaged)
         for name, pool in (("training", self.training), ("held_out", self.held_out)):
-            frames = pool[torch.linspace(0, len(pool) - 1, min(VALIDATION_FRAMES, len(pool))).long()]
-            batch = batch_to(self.dataset.batch(frames, self.policy.config.history), self.device)
-            self.validation[name] = action_errors(self.averaged, batch)
+            self.validation[name] = action_errors(self.averaged, self._validation_batch(pool))
             for key, value in self.validation[name].items():
                 self.writer.add_scalar(f"{name}/{key}", value, self.progress.step)
         self._record(self.validation)
         if callback is not None:
             callback(self.averaged, self.progress.step, self.progress.seconds)
+
+    def _validation_batch(self, pool: torch.Tensor) -> Batch:
+        frames = evenly_spaced(pool, VALIDATION_FRAMES)
+        return batch_to(self.dataset.batch(frames, self.policy.config.history), self.device)
 
     def _record(self, values: dict[str, Any]) -> None:
         line = {"step": self.progress.step, "seconds": round(self.progress.seconds, 2), **values}
@@ -227,15 +229,9 @@ def batch_indices(pool: torch.Tensor, size: int, step: int, seed: int) -> torch.
     return pool[order[place * size : (place + 1) * size]]
 
 
-_permutations: dict[tuple[int, int], tuple[int, torch.Tensor]] = {}
-
-
+@lru_cache(maxsize=2)
 def _permutation(count: int, seed: int, epoch: int) -> torch.Tensor:
-    cached = _permutations.get((count, seed))
-    if cached is None or cached[0] != epoch:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-        _permutations[count, seed] = cached = (epoch, torch.randperm(count, generator=generator))
-    return cached[1]
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
 def _device(name: str) -> torch.device:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ikp.kinematics import forward_kinematics
@@ -86,6 +86,11 @@ def pose_distance(
     chord = (a[..., :3, :3] - b[..., :3, :3]).flatten(-2).norm(dim=-1)
     angle = 2 * torch.asin((chord / (2 * math.sqrt(2))).clamp(max=1))
     return distance.amax(-1), angle.amax(-1)
+
+
+def evenly_spaced(frames: Int[Tensor, " frames"], most: int) -> Int[Tensor, " spaced"]:
+    """At most `most` of the frames, evenly spaced."""
+    return frames[torch.linspace(0, len(frames) - 1, min(most, len(frames))).long()]
 
 
 def quantiles(name: str, values: Tensor) -> dict[str, float]:
