@@ -40,6 +40,13 @@ def pose_matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "12 9
     return matrix.flatten(0, 1)
 
 
+@lru_cache(maxsize=8)
+def candidate_matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "12 18"]:
+    """Maps a pose's entries to the features of a candidate: the pose, and its change at a larger scale."""
+    pose = pose_matrix(dtype, device)
+    return LINK_GAIN * torch.cat([pose, CHANGE_SCALE * pose], -1)
+
+
 @dataclass(frozen=True)
 class FeatureArcs:
     """Features as functions of one joint each: constant + cos * cos(q) + sin * sin(q) + slope * q.
@@ -184,9 +191,8 @@ class LinkPoses(nn.Module):
         Args:
             far_ends: T_base_farend at the corrected measured joints.
         """
-        pose, measured = pose_matrix(far_ends.dtype, far_ends.device), self.features(far_ends)
-        center = self.center.expand_as(measured)
-        weight = LINK_GAIN * torch.cat([pose, CHANGE_SCALE * pose], -1)
+        measured = self.features(far_ends)
+        center, weight = self.center.expand_as(measured), candidate_matrix(far_ends.dtype, far_ends.device)
         bias = -LINK_GAIN * torch.cat([center, CHANGE_SCALE * measured], -1)
         if self.shows_all:
             return AffineFeatures(weight, bias)

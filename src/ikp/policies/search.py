@@ -85,14 +85,14 @@ def best_values(
     unit = _unit_grid(config.grid, walk.chosen)
     grid = 0.5 * (low + high) + 0.5 * (high - low) * unit
     cell = (high - low) / (config.grid - 1)
-    energy = lowest = energies(grid[None])
+    log_density = height = -energies(grid[None])
     if config.window:
-        kernel = _smoothing(config.grid, config.window * (config.grid - 1), energy)
-        lowest = -xp.log((_softmax(xp, -energy) @ kernel).clip(1e-30, None))
-    index, exists = _local_minima(xp, lowest, config.beam)
+        kernel = _smoothing(config.grid, config.window * (config.grid - 1), height)
+        height = _softmax(xp, log_density) @ kernel
+    index, exists = _local_maxima(xp, height, config.beam)
     best, reach = grid[index], cell
     if config.window:
-        best, reach = best + cell * _vertex(xp, lowest, index), 2 * config.window * (high - low)
+        best, reach = best + cell * _vertex(xp, height, index), 2 * config.window * (high - low)
     unit, fine = _unit_grid(config.fine_points, walk.chosen), None
     for _ in range(config.refinements):
         values = (best[..., None] + reach * unit).clip(low, high)
@@ -105,37 +105,39 @@ def best_values(
             reach = 2 * reach / (config.fine_points - 1)
     if exists is None:
         return best, None
-    log_partition = _logsumexp(xp, -energy)[:, None]
+    log_partition = _logsumexp(xp, log_density)[:, None]
     if fine is None:
-        found = -_take(xp, lowest, index) - (0.0 if config.window else log_partition)
+        found = _take(xp, height, index)
+        found = xp.log(found) if config.window else found - log_partition
     else:
         found = (_logsumexp(xp, -fine) if config.window else -xp.amin(fine, -1)) - log_partition
     return best, xp.where(exists, found, -xp.inf)
 
 
-def _local_minima(xp: Any, energy: Array, count: int) -> tuple[Array, Array | None]:
-    """Indices of the `count` lowest local minima of the grid, lowest first, and a mask of those that exist.
+def _local_maxima(xp: Any, height: Array, count: int) -> tuple[Array, Array | None]:
+    """Indices of the `count` highest local maxima of the grid, highest first, and a mask of those that exist.
 
     The mask is None for a count of one, which always exists.
     """
     if count == 1:
-        return energy.argmin(1)[:, None], None
-    is_minimum = xp.ones_like(energy, dtype=bool)
-    is_minimum[:, 1:] &= energy[:, 1:] <= energy[:, :-1]
-    is_minimum[:, :-1] &= energy[:, :-1] <= energy[:, 1:]
-    ranked = xp.where(is_minimum, energy, xp.inf)
+        return height.argmax(1)[:, None], None
+    is_maximum = xp.ones_like(height, dtype=bool)
+    is_maximum[:, 1:] &= height[:, 1:] >= height[:, :-1]
+    is_maximum[:, :-1] &= height[:, :-1] >= height[:, 1:]
+    ranked = xp.where(is_maximum, -height, xp.inf)
     index = xp.argsort(ranked, 1)[:, :count]
     return index, xp.isfinite(_take(xp, ranked, index))
 
 
-def _vertex(xp: Any, energy: Array, index: Array) -> Array:
-    """Offset of the vertex of the parabola through a minimum and its neighbours, in cells; 0 at the ends."""
-    last = energy.shape[1] - 1
+def _vertex(xp: Any, probability: Array, index: Array) -> Array:
+    """Offset of the vertex of the parabola through -log of a maximum and its neighbours, in cells; 0 at the ends."""
+    last = probability.shape[1] - 1
     if last < 2:
-        return xp.zeros_like(energy[:, : index.shape[1]])
+        return xp.zeros_like(probability[:, : index.shape[1]])
     inner = index.clip(1, last - 1)
-    before, at, after = (_take(xp, energy, place) for place in (inner - 1, inner, inner + 1))
-    moved = (before - after) / (2 * (before - 2 * at + after).clip(1e-6, None))
+    near = _take(xp, probability, xp.concatenate((inner - 1, inner, inner + 1), 1)).clip(1e-30, None)
+    before, at, after = xp.log(near).reshape(len(index), 3, -1).swapaxes(0, 1)
+    moved = (after - before) / (2 * (2 * at - before - after).clip(1e-6, None))
     return xp.where(inner == index, moved, 0 * moved).clip(-0.5, 0.5)
 
 
