@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ikp.kinematics.rotations import exp_rotation
+
 JOINT_KINDS = ("revolute", "continuous", "prismatic")
 _DEGREES_SUSPECTED = 4 * math.pi
 _ORTHONORMAL_TOLERANCE = 1e-6
@@ -78,6 +80,18 @@ class Joint:
                 stacklevel=4,
             )
 
+    def motion(self, position: float) -> Tensor:
+        """Motion (4, 4) of the joint's link by `position` [rad or m], in the frame of that link."""
+        T = torch.eye(4, dtype=torch.float64)
+        axis = torch.tensor(self.axis, dtype=torch.float64)
+        if self.kind == "prismatic":
+            T[:3, 3] = position * axis
+        else:
+            anchor = torch.tensor(self.anchor, dtype=torch.float64)
+            T[:3, :3] = exp_rotation(position * axis)
+            T[:3, 3] = anchor - T[:3, :3] @ anchor
+        return T
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready description; JSON has no infinity, so a missing limit is None."""
         limits = {"lower": self.lower, "upper": self.upper, "velocity": self.velocity}
@@ -136,26 +150,45 @@ class Link:
             )
 
 
-def resolve_mimics(links: Sequence[Link]) -> tuple[Link, ...]:
+def fixed_at(link: Link, position: float) -> Link:
+    """The link fixed to its parent, where its joint stands at `position` [rad or m]."""
+    if link.joint is None:
+        return link
+    return replace(link, T_parent_joint=link.T_parent_joint @ link.joint.motion(position), joint=None)
+
+
+def resolve_mimics(links: Sequence[Link], held: Mapping[str, float]) -> tuple[Link, ...]:
     """Make every mimic joint follow an actuated joint directly, where a file chains mimic joints.
+
+    A mimic joint that follows a joint that does not move becomes fixed.
+
+    Args:
+        links: links whose joints may mimic any joint.
+        held: names of the joints that do not move, with their positions [rad or m].
 
     Raises:
         ValueError: mimic joints form a cycle, or follow a joint that does not exist.
     """
     joints = {link.joint.name: link.joint for link in links if link.joint is not None}
     return tuple(
-        replace(link, joint=_resolved(link.joint, joints)) if link.joint and link.joint.mimic else link
+        _resolved(link, link.joint, joints, held) if link.joint and link.joint.mimic else link
         for link in links
     )
 
 
-def _resolved(joint: Joint, joints: Mapping[str, Joint]) -> Joint:
+def _resolved(link: Link, joint: Joint, joints: Mapping[str, Joint], held: Mapping[str, float]) -> Link:
     seen = {joint.name}
     mimic = joint.mimic
     while mimic is not None:
+        if mimic.joint in held:
+            return fixed_at(link, mimic.multiplier * held[mimic.joint] + mimic.offset)
         main = joints.get(mimic.joint)
         if main is None or main.name in seen:
-            fault = "does not exist or is fixed" if main is None else "follows it in turn"
+            fault = (
+                f"does not exist; allowed: {', '.join(joints)}"
+                if main is None
+                else "follows it in turn; let one of them follow no joint"
+            )
             raise ValueError(f"joint {joint.name!r} mimics joint {mimic.joint!r}, which {fault}")
         if main.mimic is None:
             break
@@ -163,4 +196,4 @@ def _resolved(joint: Joint, joints: Mapping[str, Joint]) -> Joint:
         inner = main.mimic
         offset = mimic.multiplier * inner.offset + mimic.offset
         mimic = Mimic(inner.joint, mimic.multiplier * inner.multiplier, offset)
-    return replace(joint, mimic=mimic)
+    return replace(link, joint=replace(joint, mimic=mimic))

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from ikp.kinematics.builtin import BUILTIN
-from ikp.kinematics.mjcf import robot_from_mjcf
-from ikp.kinematics.robot import Robot
+from ikp.kinematics.mjcf import BODY, check_copies, robot_from_mjcf
+from ikp.kinematics.robot import LARGEST_ROBOT, Robot
 from ikp.kinematics.urdf import robot_from_urdf
 
+_TIPS_LISTED = 8
 
-def load_robot(name_or_path: str | Path, *, tips: Sequence[str] | None = None) -> Robot:
+
+def load_robot(
+    name_or_path: str | Path,
+    *,
+    tips: Sequence[str] | None = None,
+    locked: Mapping[str, float] | None = None,
+) -> Robot:
     """Load a built-in robot or a URDF or MJCF file.
 
     Meshes are not read and may be missing. Links and joints are in depth-first order, children in the order of the
@@ -21,15 +30,17 @@ def load_robot(name_or_path: str | Path, *, tips: Sequence[str] | None = None) -
 
     Args:
         name_or_path: "ur5e", "iiwa14", "iiwa14_dual", or the path of a .urdf, .xml or .mjcf file.
-        tips: names of the tip links (in MJCF also of sites). By default every leaf that a joint moves.
+        tips: names of the tip links; in MJCF also of sites, "site:NAME" or "body:NAME" where a name has both. By
+            default every leaf that a joint moves, with a warning if there are several.
+        locked: positions of joints that are no actions, such as fingers [rad or m]; see :meth:`Robot.with_locked`.
 
     Raises:
         FileNotFoundError: there is neither a built-in robot nor a file of this name.
-        ValueError: the file is malformed, a joint type is not supported, or a tip is unknown; the message names the
-            file, the element and the fix.
+        ValueError: the file is malformed, a joint type is not supported, or a tip or locked joint is unknown; the
+            message names the file, the element and the fix.
     """
     if str(name_or_path) in BUILTIN:
-        robot = BUILTIN[str(name_or_path)]()
+        robot = BUILTIN[str(name_or_path)]().with_locked(locked or {})
         return robot if tips is None else robot.with_tips(tips)
     path = Path(name_or_path)
     if not path.is_file():
@@ -38,20 +49,56 @@ def load_robot(name_or_path: str | Path, *, tips: Sequence[str] | None = None) -
             f"the built-in robots: {', '.join(BUILTIN)}"
         )
     try:
-        return _load_file(path, tips)
+        robot = _load_file(path, tips, locked or {})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if tips is None and len(robot.tip_names) > 1:
+        first, more = robot.tip_names[0], len(robot.tip_names) - _TIPS_LISTED
+        names = ", ".join(robot.tip_names[:_TIPS_LISTED]) + (f" and {more} more" if more > 0 else "")
+        warnings.warn(
+            f"{path}: no tips were chosen, so every leaf that a joint moves is one: {names}; "
+            f"choose with load_robot(..., tips=[{first!r}]) or --tips {first}",
+            stacklevel=2,
+        )
+    if robot.reach > LARGEST_ROBOT:
+        warnings.warn(
+            f"{path}: the robot is {robot.reach:.0f} m long; lengths are in m, if these are mm multiply them by 0.001",
+            stacklevel=2,
+        )
+    return robot
 
 
-def _load_file(path: Path, tips: Sequence[str] | None) -> Robot:
+def _load_file(path: Path, tips: Sequence[str] | None, locked: Mapping[str, float]) -> Robot:
     root = _parse(path.read_bytes())
+    if root.tag == "mujoco":
+        _check_size(root, path.parent)
     if root.tag == "robot":
         robot = robot_from_urdf(root, path.stem)
     elif root.tag == "mujoco":
         robot = robot_from_mjcf(path, sites=tips or ())
     else:
         raise ValueError(f"the root element is <{root.tag}>; a URDF has <robot>, an MJCF <mujoco>")
-    return robot if tips is None else robot.with_tips(tips)
+    robot = replace(robot.with_locked(locked), tip_names=())
+    if tips is None:
+        return robot
+    return robot.with_tips([tip if tip in robot.link_names else tip.removeprefix(BODY) for tip in tips])
+
+
+def _check_size(root: Element, folder: Path) -> None:
+    """Check how many elements an MJCF makes, with the files that it includes: MuJoCo has no bound of its own."""
+    seen: set[Path] = set()
+
+    def included(element: Element) -> Element | None:
+        path = folder / element.get("file", "")
+        if element.tag not in ("include", "model") or path in seen or not path.is_file():
+            return None
+        seen.add(path)
+        try:
+            return _parse(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"in the included {path.name}: {error}") from error
+
+    check_copies(root, included)
 
 
 def _parse(data: bytes) -> Element:

@@ -4,22 +4,59 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element
 
 import torch
 from torch import Tensor
 
 from ikp.kinematics.links import Joint, Link, Mimic, resolve_mimics
 from ikp.kinematics.robot import Robot
-from ikp.kinematics.rotations import compose, exp_rotation, quat_wxyz_to_matrix
+from ikp.kinematics.rotations import compose, quat_wxyz_to_matrix
+
+SITE, BODY = "site:", "body:"
+"""Prefixes that tell a site from a body of the same name, which MuJoCo allows."""
 
 # Elements that may need a mesh or texture file, and elements that refer to them.
 _REMOVED = (
     *("keys", "sensors", "actuators", "tendons", "excludes", "pairs", "skins", "flexes", "tuples", "texts"),
     *("numerics", "plugins", "geoms", "cameras", "lights", "meshes", "hfields", "materials", "textures"),
 )
+
+
+_COPYING = ("replicate", "composite", "flexcomp")
+_MOST_COPIES = 1000
+"""Largest number of elements that a file may make by repetition. MuJoCo needs minutes for ten thousand."""
+
+
+def check_copies(root: Element, included: Callable[[Element], Element | None]) -> None:
+    """Raise ValueError where <replicate>, <composite> and <flexcomp> would make too many elements.
+
+    Args:
+        root: the file.
+        included: the root of the file that an <include> or <model> names, None for other elements.
+    """
+    made = 0
+    pending = [(root, 1)]
+    while pending:
+        element, copies = pending.pop()
+        if element.tag in _COPYING:
+            counts = (int(word) for word in element.get("count", "1").split() if word.isdecimal())
+            copies *= math.prod(counts)
+            made += copies
+        elif copies > 1:
+            made += copies
+        if made > _MOST_COPIES:
+            raise ValueError(
+                f"its {', '.join(f'<{tag}>' for tag in _COPYING)} make more than {_MOST_COPIES} elements; lower "
+                "the count, or leave them out: kinematics needs the robot alone"
+            )
+        pending += [(child, copies) for child in element]
+        inner = included(element)
+        if inner is not None:
+            pending.append((inner, copies))
 
 
 def robot_from_mjcf(path: Path, sites: Sequence[str] = ()) -> Robot:
@@ -31,22 +68,47 @@ def robot_from_mjcf(path: Path, sites: Sequence[str] = ()) -> Robot:
 
     Args:
         path: the file.
-        sites: names of sites that become fixed links; names that are not sites are ignored.
+        sites: names of sites that become fixed links, "site:NAME" or "NAME"; names that are not sites are ignored.
     """
     model = _compile(path)
     bound = _bound_joints(model)
+    held = {_name(model, "joint", j): value for j, value in bound.items() if isinstance(value, float)}
     links = [Link("world", -1)]
     link_of_body = [0]
     for body in range(1, model.nbody):
         links += _body_links(model, body, link_of_body[model.body_parentid[body]], len(links), bound)
         link_of_body.append(len(links) - 1)
-    taken = {link.name for link in links}
+    links += _site_links(model, sites, links, link_of_body)
+    return Robot(path.stem, resolve_mimics(links, held))
+
+
+def _site_links(
+    model: Any, asked: Sequence[str], links: Sequence[Link], link_of_body: Sequence[int]
+) -> list[Link]:
+    """A fixed link for each site that is asked for. Raises ValueError where a body elsewhere has the same name."""
+    index = {link.name: i for i, link in enumerate(links)}
+    found: dict[str, Link] = {}
     for site in range(model.nsite):
         name = model.site(site).name
-        if name in sites and name not in taken:
-            T = _pose(model.site_pos[site], model.site_quat[site])
-            links.append(Link(name, link_of_body[model.site_bodyid[site]], T))
-    return Robot(path.stem, resolve_mimics(links))
+        T, parent = _pose(model.site_pos[site], model.site_quat[site]), link_of_body[model.site_bodyid[site]]
+        if SITE + name in asked:
+            found[SITE + name] = Link(SITE + name, parent, T)
+        if name not in asked:
+            continue
+        if name not in index:
+            found[name] = Link(name, parent, T)
+        elif parent != index[name] or not torch.allclose(T, torch.eye(4, dtype=T.dtype), atol=1e-9):
+            raise ValueError(
+                f"{name!r} is the name of a body and of a site in another place; write {SITE + name!r} or "
+                f"{BODY + name!r}"
+            )
+    missing = [name for name in asked if name.removeprefix(BODY) not in index and name not in found]
+    if missing and model.nsite:
+        sites = ", ".join(model.site(site).name for site in range(model.nsite) if model.site(site).name)
+        raise ValueError(
+            f"{missing[0]!r} is no body and no site; allowed are the bodies {', '.join(index)} and the sites {sites}"
+        )
+    return list(found.values())
 
 
 def _compile(path: Path) -> Any:
@@ -62,12 +124,32 @@ def _compile(path: Path) -> Any:
                 f"{path}: constraint {equality.name!r} closes a loop; it is left open", stacklevel=2
             )
             spec.delete(equality)
+    for site in spec.sites:
+        site.material = ""
+    for body in spec.bodies[1:]:
+        _give_mass(body)
     spec.compiler.fusestatic = False
-    spec.compiler.balanceinertia = True
-    # a body without geoms may have no mass, and MuJoCo requires mass in moving bodies
-    spec.compiler.boundmass = spec.compiler.boundinertia = 1e-3
     spec.compiler.settotalmass = -1  # do not rescale the masses
+    spec.memory = -1  # what the file allots may be too little for other masses
     return spec.compile()
+
+
+def _give_mass(body: Any) -> None:
+    """Give a body a mass: MuJoCo requires one in moving bodies, and the geoms that had it are taken out.
+
+    The compiler options of an attached file cannot be changed, so both sources of a mass are set: the inertia, and a
+    small sphere for files with inertiafromgeom="true".
+    """
+    import mujoco
+
+    body.explicitinertial = True
+    body.mass, body.inertia = 1.0, [1.0, 1.0, 1.0]
+    body.ipos, body.iquat, body.fullinertia = [0.0] * 3, [1.0, 0.0, 0.0, 0.0], [math.nan] * 6
+    sphere = mujoco.mjtGeom.mjGEOM_SPHERE
+    geom = body.add_geom(type=sphere, size=[0.01, 0.0, 0.0], mass=1.0, contype=0, conaffinity=0)
+    # a default class of the file may have set these
+    geom.material = geom.meshname = geom.hfieldname = ""
+    geom.fromto = [math.nan] * 6
 
 
 def _body_links(
@@ -82,9 +164,9 @@ def _body_links(
     for j in moving:
         joint, held = _joint(model, j, bound.get(j)), bound.get(j)
         # MuJoCo's positions count from qpos0, in which the body has the pose that the file gives
-        T = compose(T, _moved(joint, -float(model.qpos0[model.jnt_qposadr[j]])))
+        T = compose(T, joint.motion(-float(model.qpos0[model.jnt_qposadr[j]])))
         if isinstance(held, float):
-            T = compose(T, _moved(joint, held))
+            T = compose(T, joint.motion(held))
         own = name if j == moving[-1] else f"{name}/{joint.name}"
         link_parent = next_index + len(links) - 1 if links else parent
         links.append(Link(own, link_parent, T, None if isinstance(held, float) else joint))
@@ -118,6 +200,7 @@ def _joint(model: Any, j: int, bound: Mimic | float | None) -> Joint:
 def _bound_joints(model: Any) -> dict[int, Mimic | float]:
     """Joints with an equality constraint: the joint that each follows, or the position at which it is held."""
     bound: dict[int, Mimic | float] = {}
+    follows: dict[int, int] = {}
     for e in range(model.neq):
         if not model.eq_active0[e]:
             continue
@@ -125,28 +208,30 @@ def _bound_joints(model: Any) -> dict[int, Mimic | float]:
         constant, factor, *higher = model.eq_data[e, :5].tolist()
         rest = float(model.qpos0[model.jnt_qposadr[joint]])
         name = _name(model, "joint", joint)
-        if joint in bound or (main >= 0 and any(higher)):
-            why = "a second one" if joint in bound else "not linear"
+        if joint in bound:
+            why = "a second one"
+        elif main >= 0 and any(higher):
+            why = "not linear"
+        elif _leads_to(joint, main, follows):
+            why = f"one that closes a ring: joint {_name(model, 'joint', main)!r} follows it already"
+        else:
+            why = None
+        if why:
             warnings.warn(f"an equality constraint of joint {name!r} is {why}; it is left out", stacklevel=2)
         elif main < 0:
             bound[joint] = rest + constant
         else:
+            follows[joint] = main
             main_rest = float(model.qpos0[model.jnt_qposadr[main]])
             bound[joint] = Mimic(_name(model, "joint", main), factor, rest + constant - factor * main_rest)
     return bound
 
 
-def _moved(joint: Joint, position: float) -> Tensor:
-    """Motion (4, 4) of the joint by `position`, in the frame of its link."""
-    T = torch.eye(4, dtype=torch.float64)
-    axis = torch.tensor(joint.axis, dtype=torch.float64)
-    if joint.kind == "prismatic":
-        T[:3, 3] = position * axis
-    else:
-        anchor = torch.tensor(joint.anchor, dtype=torch.float64)
-        T[:3, :3] = exp_rotation(position * axis)
-        T[:3, 3] = anchor - T[:3, :3] @ anchor
-    return T
+def _leads_to(joint: int, start: int, follows: Mapping[int, int]) -> bool:
+    """Whether `start` is `joint` or follows it, directly or through others."""
+    while start != joint and start in follows:
+        start = follows[start]
+    return start == joint
 
 
 def _pose(p: Any, quat_wxyz: Any) -> Tensor:

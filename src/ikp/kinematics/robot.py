@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikp.kinematics.links import Joint, Link
+from ikp.kinematics.links import Joint, Link, fixed_at
+
+LARGEST_ROBOT = 50.0
+"""A robot that is longer is assumed to be described in millimetres [m]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +24,8 @@ class Robot:
     """A kinematic tree with named links, actuated joints (the order of `q`) and tips.
 
     Links are in topological order, the root first. A mimic joint has no entry in `q`. Tensors are float64 on the CPU.
-    Without `tip_names`, every leaf that a joint moves is a tip.
+    Without `tip_names`, every leaf that a joint moves is a tip. `locked` names the joints that :meth:`with_locked` has
+    fixed, and their positions.
 
     Raises:
         ValueError: the tree is empty or disconnected, a name is unknown or not unique, no joint is actuated, or a mimic
@@ -30,6 +35,7 @@ class Robot:
     name: str
     links: tuple[Link, ...]
     tip_names: tuple[str, ...] = ()
+    locked: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "links", tuple(self.links))
@@ -97,19 +103,32 @@ class Robot:
         return tuple(sorted(found))
 
     @cached_property
+    @torch.inference_mode(False)
     def lower(self) -> Float[Tensor, " dof"]:
         """Lower limits, rad or m, -inf without a limit."""
         return torch.tensor([joint.lower for joint in self.joints], dtype=torch.float64)
 
     @cached_property
+    @torch.inference_mode(False)
     def upper(self) -> Float[Tensor, " dof"]:
         """Upper limits, rad or m, inf without a limit."""
         return torch.tensor([joint.upper for joint in self.joints], dtype=torch.float64)
 
     @cached_property
+    @torch.inference_mode(False)
     def velocity(self) -> Float[Tensor, " dof"]:
         """Speed limits, rad/s or m/s, inf when unknown."""
         return torch.tensor([joint.velocity for joint in self.joints], dtype=torch.float64)
+
+    @cached_property
+    def reach(self) -> float:
+        """Length of the longest chain of links, from its first joint on and without the way of prismatic joints [m]."""
+        moved, length = [False] * len(self.links), [0.0] * len(self.links)
+        for i, link in enumerate(self.links):
+            if link.parent >= 0 and moved[link.parent]:
+                length[i] = length[link.parent] + link.T_parent_joint[:3, 3].norm().item()
+            moved[i] = link.joint is not None or (link.parent >= 0 and moved[link.parent])
+        return max(length)
 
     def link_index(self, name: str) -> int:
         """Index of a link. Raises ValueError that lists the allowed names."""
@@ -123,9 +142,45 @@ class Robot:
         """The same robot with other tips. Raises ValueError for an unknown link."""
         return replace(self, tip_names=tuple(tips))
 
+    def with_locked(self, positions: Mapping[str, float]) -> Robot:
+        """The same robot with some joints fixed, for instance fingers that are no actions.
+
+        A locked joint has no entry in `q`. Joints that mimic it are fixed at the position that follows. The result's
+        `locked` lists all of them.
+
+        Args:
+            positions: position of each joint by name [rad or m].
+
+        Raises:
+            ValueError: a joint is unknown or mimics another, a position is beyond the joint's limits, or no joint is
+                left that moves.
+        """
+        mimics = {link.joint.name: link.joint.mimic for link in self.links if link.joint and link.joint.mimic}
+        for name, position in positions.items():
+            if name in mimics:
+                raise ValueError(f"joint {name!r} follows {mimics[name].joint!r}; lock that one")
+            _check_position(self.joints[self.joint_index(name)], position)
+        fixed = {name: float(position) for name, position in positions.items()}
+        for name, mimic in mimics.items():
+            if mimic.joint in positions:
+                fixed[name] = mimic.multiplier * fixed[mimic.joint] + mimic.offset
+        links = tuple(
+            fixed_at(link, fixed[link.joint.name]) if link.joint and link.joint.name in fixed else link
+            for link in self.links
+        )
+        return replace(self, links=links, locked={**self.locked, **fixed})
+
     def children(self, link: int) -> tuple[int, ...]:
         """The links whose parent is `link`."""
         return tuple(i for i, parent in enumerate(self.parents) if parent == link)
+
+    def joints_above(self, link: int) -> tuple[int, ...]:
+        """The actuated joints that move a link, as entries of `q`."""
+        found = set()
+        while link >= 0:
+            found.add(self.link_dofs[link])
+            link = self.parents[link]
+        return tuple(sorted(found - {-1}))
 
     def descends(self, link: int, ancestor: int) -> bool:
         """Whether `link` is `ancestor` or lies below it in the tree."""
@@ -148,6 +203,16 @@ class Robot:
         unit = torch.rand(*shape, self.dof, dtype=torch.float64, generator=generator)
         return (lower + unit * (upper - lower)).to(dtype)
 
+    def shortest(self, difference: Float[Tensor, "... dof"]) -> Float[Tensor, "... dof"]:
+        """Differences of joint positions [rad or m], those of continuous joints reduced to at most half a turn."""
+        if "continuous" not in self.joint_types:
+            return difference
+        continuous = torch.tensor(
+            [kind == "continuous" for kind in self.joint_types], device=difference.device
+        )
+        turns = (difference / (2 * math.pi)).round()
+        return torch.where(continuous, difference - 2 * math.pi * turns, difference)
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready description from which :meth:`from_dict` rebuilds the robot exactly."""
         links = [
@@ -159,7 +224,8 @@ class Robot:
             }
             for link in self.links
         ]
-        return {"name": self.name, "links": links, "tip_names": list(self.tip_names)}
+        locked = {"locked": dict(self.locked)} if self.locked else {}
+        return {"name": self.name, "links": links, "tip_names": list(self.tip_names), **locked}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Robot:
@@ -173,13 +239,22 @@ class Robot:
             )
             for link in data["links"]
         )
-        return Robot(data["name"], links, tuple(data["tip_names"]))
+        return Robot(data["name"], links, tuple(data["tip_names"]), dict(data.get("locked", {})))
 
 
 def _index(names: Sequence[str], name: str, what: str) -> int:
     if name not in names:
         raise ValueError(f"{name!r} is no {what}; allowed: {', '.join(names)}")
     return names.index(name)
+
+
+def _check_position(joint: Joint, position: float) -> None:
+    slack = 1e-6  # positions written with six digits
+    if not joint.lower - slack <= position <= joint.upper + slack or math.isinf(position):
+        unit = "m" if joint.kind == "prismatic" else "rad"
+        raise ValueError(
+            f"joint {joint.name!r} cannot be locked at {position}; allowed: {joint.lower:g} to {joint.upper:g} {unit}"
+        )
 
 
 def _moved_leaves(links: Sequence[Link]) -> tuple[str, ...]:
@@ -204,12 +279,12 @@ def _check_tree(robot: Robot) -> None:
             )
     joints = [link.joint for link in links if link.joint is not None]
     for what, names in (("link", [link.name for link in links]), ("joint", [joint.name for joint in joints])):
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         if repeated:
             raise ValueError(
                 f"robot {robot.name!r} has several {what}s named {', '.join(repeated)}; names must be unique"
             )
-    actuated = [joint.name for joint in joints if joint.mimic is None]
+    actuated = {joint.name: None for joint in joints if joint.mimic is None}
     if not actuated:
         raise ValueError(f"robot {robot.name!r} has no joint that moves; kinematics needs at least one")
     for joint in joints:
