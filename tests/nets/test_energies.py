@@ -85,3 +85,32 @@ def test_blocks_make_the_papers_dense_layers(blocks, layers):
     assert sum(p.numel() for p in network.parameters() if p.grad_fn is None) > 0
     with pytest.raises(ValueError, match="multiple of 4"):
         DenseResNet(7, 1, width=18, blocks=1)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_forward_mode_equals_backward(grad):
+    stack = StackedEnergies(2, width=8, blocks=2).double()
+    inputs = [torch.randn(2, 3, 8), torch.randn(2, 3, 5, 4), torch.randn(2, 3, 4, 8)]
+    inputs = tuple(x.double() for x in inputs)
+    directions = tuple(torch.randn_like(x) for x in inputs)
+    expected = sum(
+        (J * v).flatten(3).sum(-1)
+        for J, v in zip(torch.autograd.functional.jacobian(stack, inputs), directions, strict=True)
+    )
+    with torch.set_grad_enabled(grad):
+        values, tangents = torch.func.jvp(stack, inputs, directions)
+        torch.testing.assert_close(values, stack(*inputs))
+        torch.testing.assert_close(tangents, expected)
+        batch = torch.randn(4, 2, 3, 5, 4).double()
+        one_by_one = torch.stack([stack(inputs[0], basis, inputs[2]) for basis in batch])
+        vmapped = torch.vmap(lambda basis: stack(inputs[0], basis, inputs[2]))(batch)
+        torch.testing.assert_close(vmapped, one_by_one)
+
+
+def test_a_second_backward_is_refused():
+    stack = StackedEnergies(2, width=8, blocks=1)
+    basis = torch.randn(2, 3, 5, 4, requires_grad=True)
+    energies = stack(torch.randn(2, 3, 8), basis, torch.randn(2, 3, 4, 8))
+    (gradient,) = torch.autograd.grad(energies.square().sum(), basis, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.sum().backward()

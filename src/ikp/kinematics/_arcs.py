@@ -96,6 +96,7 @@ def arc_constants(robot: Robot, origins: Tensor) -> ArcConstants:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)
 def nominal_arc_constants(robot: Robot, dtype: torch.dtype, device: torch.device) -> ArcConstants:
     """:func:`arc_constants` of a robot without residuals, computed in float64 on first use."""
     exact = arc_constants(robot, plan_of(robot).origins)

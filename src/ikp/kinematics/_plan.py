@@ -83,7 +83,8 @@ class Plan:
         """Columns (4, 4, 1) of the identity in the dtype and on the device of `like`, cached."""
         key = (like.dtype, like.device)
         if key not in self._base:
-            self._base[key] = torch.eye(4, dtype=like.dtype, device=like.device)[..., None]
+            with torch.inference_mode(False):  # a cached tensor must serve training too
+                self._base[key] = torch.eye(4, dtype=like.dtype, device=like.device)[..., None]
         return self._base[key]
 
 
@@ -109,6 +110,7 @@ def nominal_terms(robot: Robot, dtype: torch.dtype) -> tuple[tuple[Terms, ...], 
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)
 def plan_of(robot: Robot) -> Plan:
     """The plan of a robot, computed on first use."""
     rows: list[tuple[Node, int, Tensor]] = []

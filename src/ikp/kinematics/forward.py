@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ikp.kinematics._columns import frame_columns, frame_gradient, joint_gradient, subtree_wrenches
+from ikp.kinematics._functional import functional_frame_columns, transforms_active
 from ikp.kinematics._plan import Plan, Terms, column_terms, nominal_terms, plan_of
 from ikp.kinematics._single import single_frame_columns
 from ikp.kinematics.robot import Robot
@@ -39,7 +40,8 @@ def forward_kinematics(
 
     Returns:
         (..., link, 4, 4) in the dtype of `q`; a view whose configurations are innermost in memory. Twice
-        differentiable in `q` and `q_offset`, differentiable in `link_residual`.
+        differentiable in `q`, `q_offset` and `link_residual`, by backward and by forward-mode derivatives,
+        and under the transforms of `torch.func`.
 
     Raises:
         ValueError: when the shape or dtype of an input does not fit the robot.
@@ -70,10 +72,13 @@ def link_columns(
     """The poses as a struct of arrays (link, column, row, n), with the leading dimensions flattened to n."""
     theta = theta if theta.ndim == 2 else theta.reshape(-1, robot.dof)
     plan = plan_of(robot)
-    frames, terms = None, nominal_terms(robot, theta.dtype)
+    frames = None
     if link_residual is not None:
         frames = plan.frames(residual_origins(robot, link_residual.to(theta)))
-        terms = column_terms(frames, theta.dtype)
+    if transforms_active():
+        constant = plan.frames(plan.origins).to(theta) if frames is None else frames
+        return functional_frame_columns(theta, constant, plan)[: len(robot.links)]
+    terms = nominal_terms(robot, theta.dtype) if frames is None else column_terms(frames, theta.dtype)
     if torch.is_grad_enabled() and (theta.requires_grad or (frames is not None and frames.requires_grad)):
         columns = _Kinematics.apply(theta, frames, plan, terms)
     else:

@@ -59,6 +59,7 @@ def jacobian_columns(
 class _Motion:
     """Constants of all moving links for :func:`jacobian_columns`; tensors broadcast to (chosen, moving, 3, n)."""
 
+    @torch.inference_mode(False)
     def __init__(self, robot: Robot, chosen: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
         joints = {i: link.joint for i, link in enumerate(robot.links) if link.joint is not None}
         self.moving = list(joints)

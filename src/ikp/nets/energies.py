@@ -22,7 +22,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from ikp.kinematics._functional import transforms_active
 from ikp.nets.dense import check_width
 from ikp.nets.fused import FEW_ROWS, linear_add, linear_relu, mask_, relu
 
@@ -73,7 +75,10 @@ class StackedEnergies(nn.Module):
         *,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "dims batch candidates"]:
-        """Energies of every candidate of every dimension; lower is better. Differentiable once.
+        """Energies of every candidate of every dimension; lower is better.
+
+        Differentiable once. Forward-mode derivatives and the transforms of `torch.func` take a slower form that is
+        differentiable any number of times.
 
         Args:
             base: first-layer activation that all candidates of an example share.
@@ -84,6 +89,8 @@ class StackedEnergies(nn.Module):
         """
         dtype = dtype or base.dtype
         parameters = self.stored()
+        if transforms_active():
+            return _functional_energies(base, basis, slopes, parameters, dtype)
         if torch.is_grad_enabled():
             return _Energies.apply(dtype, base, basis, slopes, *parameters)
         weights = _per_dimension(parameters, dtype)
@@ -164,6 +171,21 @@ def _forward(
     return energy.to(base.dtype).reshape(batch, candidates), activations
 
 
+def _functional_energies(
+    base: Tensor, basis: Tensor, slopes: Tensor, parameters: list[Tensor], dtype: torch.dtype
+) -> Float[Tensor, "dims batch candidates"]:
+    """`StackedEnergies.forward` by operations that function transforms and dual tensors can follow."""
+    weights = [w.to(dtype)[:, None] for w in parameters[::2]]
+    biases = [b.to(dtype)[:, None] for b in parameters[1::2]]
+    h = (base[:, :, None] + basis @ slopes).to(dtype)
+    for i in range(0, len(weights) - 1, 3):
+        x = h
+        for weight, bias in zip(weights[i : i + 3], biases[i : i + 3], strict=True):
+            x = x.relu() @ weight + bias
+        h = h + x
+    return (h.relu() @ weights[-1] + biases[-1]).to(base.dtype).squeeze(-1)
+
+
 def _backward(gradient: Tensor, weights: Weights, activations: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Gradient (rows, width) of the first layer's output, and gradients of the parameters as `stored`."""
     dtype = activations[-1].dtype
@@ -198,6 +220,7 @@ class _Energies(torch.autograd.Function):
         return torch.stack(energies)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         basis, slopes, *saved = ctx.saved_tensors
         per_dimension, kept = ctx.weights, len(saved) // len(ctx.weights)
