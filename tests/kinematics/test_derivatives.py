@@ -138,3 +138,16 @@ def test_what_inference_mode_caches_serves_training(quantity):
     q = torch.zeros(3, 6, requires_grad=True)
     (QUANTITIES[quantity](robot, q).sum() + (q * robot.lower).sum()).backward()
     assert q.grad.isfinite().all()
+
+
+def test_inverse_kinematics_refuses_forward_mode():
+    robot = load_robot("ur5e")
+    q = robot.random_q()
+    T = forward_kinematics(robot, q)[-1:]
+    with pytest.raises(ValueError, match="q_start carries forward-mode derivatives.*detach"):
+        torch.func.jvp(lambda q: inverse_kinematics(robot, T, q).q, (q,), (q,))
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(T, T)
+        with pytest.raises(ValueError, match="T_base_tip carries forward-mode derivatives"):
+            inverse_kinematics(robot, dual, q)
+        assert inverse_kinematics(robot, T, q).converged
