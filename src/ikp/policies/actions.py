@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ikp.kinematics import Robot, forward_kinematics, inverse_kinematics
+from ikp.kinematics.inverse import ROTATION_WEIGHT
 from ikp.kinematics.rotations import exp_rotation, log_rotation
 from ikp.spec import DataSpec
 
@@ -73,33 +74,43 @@ class JointTargets(ActionSpace):
 
     Args:
         spec: the data; `joint_dims` must be all its continuous action dimensions.
-        robot: the robot, to check the number of joints.
+        robot: the robot, to check the number of joints, and for differences of its continuous joints, which take the
+            shorter way round.
         delta: encode differences from the measured joints.
     """
 
     def __init__(self, spec: DataSpec, robot: Robot | None, *, delta: bool) -> None:
         check_joint_dims(spec, robot)
         super().__init__(list(spec.joint_dims), [spec.action_names[i] for i in spec.joint_dims])
-        self.delta = delta
+        self.robot, self.delta = robot, delta
 
     def encode(self, state: State, action: Action) -> Encoded:
         target = action[:, self.action_dims]
-        return target - state[:, self.action_dims] if self.delta else target
+        return self._from_measured(state, target) if self.delta else target
 
     def decode(self, state: State, encoded: Encoded) -> Encoded:
         return state[:, self.action_dims] + encoded if self.delta else encoded
 
     def motions(self, state: State, encoded: Encoded) -> Encoded:
-        return encoded if self.delta else encoded - state[:, self.action_dims]
+        return encoded if self.delta else self._from_measured(state, encoded)
 
     def shift(self, state: State) -> Encoded:
         measured = state[:, self.action_dims]
         return measured if self.delta else torch.zeros_like(measured)
 
+    def _from_measured(self, state: State, target: Encoded) -> Encoded:
+        difference = target - state[:, self.action_dims]
+        return difference if self.robot is None else self.robot.shortest(difference)
+
 
 LARGEST_STEP = 1.5
 """Largest accepted joint step from inverse kinematics, as a multiple of speed limit x frame time. More than 1 since
 the measured joints lag behind the commanded ones."""
+
+
+POSITION_FIRST = 0.03
+"""Weight of rotations in the inverse kinematics of tips with fewer than six joints, which cannot reach every pose, and
+would miss the point for the sake of the rotation [m per rad]."""
 
 
 class TipPoses(ActionSpace):
@@ -121,6 +132,8 @@ class TipPoses(ActionSpace):
         axes = ("x", "y", "z", "rx", "ry", "rz")
         super().__init__(list(spec.joint_dims), [f"{tip}.{axis}" for tip in robot.tip_names for axis in axes])
         self.robot, self.delta = robot, delta
+        full = all(len(robot.joints_above(tip)) >= 6 for tip in robot.tip_indices)
+        self.rotation_weight = ROTATION_WEIGHT if full else POSITION_FIRST
         self.largest_step = (LARGEST_STEP / spec.fps) * robot.velocity  # infinite where the limit is unknown
 
     def encode(self, state: State, action: Action) -> Encoded:
@@ -140,7 +153,10 @@ class TipPoses(ActionSpace):
             R = R @ measured[..., :3, :3]
         T = torch.eye(4, dtype=q.dtype, device=q.device).repeat(*p.shape[:-1], 1, 1)
         T[..., :3, :3], T[..., :3, 3] = R, p
-        return q + self._shortened(inverse_kinematics(self.robot, T, q, iterations=20, restarts=0).q - q)
+        solution = inverse_kinematics(
+            self.robot, T, q, iterations=20, restarts=0, rotation_weight=self.rotation_weight
+        )
+        return q + self._shortened(self.robot.shortest(solution.q - q))
 
     def motions(self, state: State, encoded: Encoded) -> Encoded:
         if self.delta:

@@ -40,12 +40,14 @@ def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
         difference = policy.actions.encode(state, action) - policy.actions.encode(state, chosen)
         return errors | quantiles("action", (difference / policy.scale.std).norm(dim=-1))
     joints = list(policy.spec.joint_dims)
-    difference = (action[:, joints] - chosen[:, joints]).abs().amax(-1)
+    difference = policy.robot.shortest(action[:, joints] - chosen[:, joints]).abs().amax(-1)
     position, angle = tip_distance(policy, action[:, joints], chosen[:, joints])
     miss = (position > MISS_METRES) | (angle > math.radians(MISS_DEGREES))
     errors |= quantiles("joint_deg", difference.rad2deg())
     errors |= quantiles("tip_mm", position * 1e3) | quantiles("tip_deg", angle.rad2deg())
-    stay = stay_share(policy.measured_joints(batch), action[:, joints], chosen[:, joints])
+    measured = policy.measured_joints(batch)
+    demonstrated, answered = (policy.robot.shortest(q[:, joints] - measured) for q in (action, chosen))
+    stay = stay_share(torch.zeros_like(measured), demonstrated, answered)
     return errors | {"miss": float(miss.float().mean()), "stay": stay}
 
 
