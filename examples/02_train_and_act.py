@@ -6,17 +6,17 @@ import gymnasium
 
 import ikp
 
-EPISODES = 100
-STEPS = 400
+EPISODES = 200
+STEPS = 1500
 OUT = Path("outputs/examples/02")
 
-# Demonstrations of the scripted expert; object poses instead of images train in seconds.
+# Demonstrations of the scripted expert; object poses in place of images train in a minute or two.
 task = {"observation": "state", "offset_seed": 0}  # seed 0 draws joint offsets of up to 2 degrees
 ikp.collect("insertion", OUT / "data", EPISODES, env_kwargs=task, perturbation=0.7, workers=1)
 demonstrations = ikp.load_dataset(OUT / "data")
 print(f"{demonstrations.episodes} episodes, {len(demonstrations)} frames")
 
-# The recipe `quick`, with fewer steps; `ikp train` and `ikp evaluate` do the same from the command line.
+# The recipe `quick`; `ikp train --recipe quick` and `ikp evaluate` do the same from the command line.
 env = gymnasium.make("ikp/Insertion-v0", **task)
 chosen = ikp.recipe("quick").with_budget(steps=STEPS)
 policy = ikp.make_policy(env.unwrapped.robot, demonstrations.spec, chosen.policy_for("ikp"))

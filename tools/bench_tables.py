@@ -15,13 +15,7 @@ Row = Mapping[str, Any]
 
 HEADLINES = (
     ("kinematics", "forward, iiwa14", "batch 65536"),
-    ("kinematics", "forward and gradient, iiwa14", "batch 65536"),
-    ("kinematics", "forward, iiwa14", "batch 1"),
-    ("training", "training step from 96x96 pixels", "6 joints"),
-    ("training", "training step from 96x96 pixels", "14 joints"),
     ("inference", "one action from 96x96 pixels, IKP", "6 joints + gripper, 1 env"),
-    ("inference", "one action from 96x96 pixels, IKP", "14 joints, 1 env"),
-    ("rollouts", "one demonstration of insertion", "96x96 pixels"),
 )
 """File, name and beginning of the size of the rows in the README."""
 

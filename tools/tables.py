@@ -36,7 +36,6 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
     insertion = partial(insertion_table, results)
     equal_steps = [cell for cell in TABLES["table2"].cells if cell.setting in (INSERTION_100, INSERTION_1000)]
     image = [cell for cell in TABLES["image"].cells if cell.variant in IMAGE_ROWS]
-    state = [cell for cell in TABLES["state"].cells if cell.variant in PAPER_METHODS]
     first = TABLES["image"].settings[:1]
     return {
         "methods": partial(methods_table, results),
@@ -48,8 +47,9 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "demo": partial(demo_table, results),
         "equal-steps": partial(insertion, equal_steps, paper=True),
         "image-methods": partial(insertion, image),
-        "state-methods": partial(insertion, state),
         **{name: partial(insertion, TABLES[name].cells) for name in INSERTION},
+        "ahead-table2": partial(ahead_table, results, TABLES["table2"], "ikp", (INSERTION_100, INSERTION_1000)),
+        "ahead-time": partial(ahead_table, results, TABLES["time"], "ikp"),
         "ahead-image": partial(ahead_table, results, TABLES["image"], "ikp-image", first),
         "ahead-state": partial(ahead_table, results, TABLES["state"], "ikp", rows=PAPER_METHODS),
         "ahead-ablations": partial(ahead_table, results, TABLES["ablations"], "ikp"),
