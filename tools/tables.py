@@ -48,7 +48,9 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "equal-steps": partial(insertion, equal_steps, paper=True),
         "image-methods": partial(insertion, image),
         **{name: partial(insertion, TABLES[name].cells) for name in INSERTION},
-        "ahead-table2": partial(ahead_table, results, TABLES["table2"], "ikp", (INSERTION_100, INSERTION_1000)),
+        "ahead-table2": partial(
+            ahead_table, results, TABLES["table2"], "ikp", (INSERTION_100, INSERTION_1000)
+        ),
         "ahead-time": partial(ahead_table, results, TABLES["time"], "ikp"),
         "ahead-image": partial(ahead_table, results, TABLES["image"], "ikp-image", first),
         "ahead-state": partial(ahead_table, results, TABLES["state"], "ikp", rows=PAPER_METHODS),
