@@ -74,7 +74,7 @@ class Step:
         return loss[0] if isinstance(loss, tuple) else loss
 
     def update(self) -> None:
-        """What follows the gradient."""
+        """The part of a step that follows the gradient."""
         torch.nn.utils.clip_grad_norm_(self.average.parameters, CLIP, foreach=True)
         for optimizer in self.optimizers:
             optimizer.step()

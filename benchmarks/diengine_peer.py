@@ -23,7 +23,7 @@ NAME = "DI-engine"
 LAYERS = 1
 """Hidden layers width x width, after the first: 89 % of the multiply-adds of two bottleneck blocks of ours."""
 ITERATIONS = 3
-"""Of its search, as in its own configurations."""
+"""Settings of its search, as in its own configurations."""
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class Case:
 
     @property
     def source(self) -> str:
-        """What the policy sees, in words."""
+        """The policy's inputs in words."""
         return "96x96 pixels" if self.pixels else "state"
 
     @property

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import arg, subcommand
 
-from ikp.policies.config import METHODS
+from ikp.policies.config import METHODS, PolicyConfig
 from ikp.recipes import RECIPES, Recipe, recipe
 from ikp.tasks.registry import registered_tasks
 
@@ -193,6 +193,18 @@ class PolicyOptions:
             changes["image_plane"] = (policy.image_plane or ImagePlaneConfig()) if self.image_plane else None
         return replace(chosen, policy=replace(policy, **changes))
 
+    def check(self, method: str, policy: PolicyConfig) -> None:
+        """Raise ValueError where a method does not have what an option asks for."""
+        if self.image_plane and policy.image_plane is None:
+            raise ValueError(
+                f"--image-plane is for methods that choose joints, and --method is {method}: leave it out, or choose "
+                "explicit, explicit-fk, implicit-joint or ikp"
+            )
+        if self.residual and not policy.residuals:
+            raise ValueError(
+                f"--residual is for the method ikp, and --method is {method}: leave one of them out"
+            )
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -268,6 +280,7 @@ class Train:
         source = self.data
         chosen = self.training.applied(self.policy.applied(recipe(self.recipe)))
         policy = chosen.policy_for(self.method)
+        self.policy.check(self.method, policy)
         task = task_of_data(source.data, source.task)
         train = chosen.train_for(task.env_id if task else None, self.method)
         if self.training.moved_scenes is not None:

@@ -1,4 +1,4 @@
-"""What the demo runs: a recipe on insertion from pixels, and the methods that are compared."""
+"""The settings of the demo: a recipe on insertion from pixels, and the methods that are compared."""
 
 from __future__ import annotations
 

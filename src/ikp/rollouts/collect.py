@@ -38,7 +38,7 @@ class CollectionInterrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class CollectionReport:
-    """What a collection did.
+    """Report of a collection.
 
     Attributes:
         root: folder of the data set.
@@ -64,7 +64,7 @@ class CollectionReport:
 
 @dataclass(frozen=True)
 class _Task:
-    """What determines the episodes, apart from their index."""
+    """Settings that determine the episodes, apart from their index."""
 
     env_id: str
     env_kwargs: dict[str, Any]
