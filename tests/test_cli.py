@@ -13,6 +13,7 @@ import pytest
 import ikp
 from ikp import cli
 from ikp.data.layout import IKP_PATH
+from ikp.recipes import RECIPES
 
 TINY = ["--recipe", "tiny", "--steps", "5", "--threads", "1"]
 OPTIONS = {
@@ -114,7 +115,7 @@ def test_the_printed_next_commands_work(tiny, capsys):
 
 
 def test_the_printed_training_fits_demonstrations_without_images(tiny, monkeypatch, capsys):
-    monkeypatch.setitem(cli.RECIPES, "tiny", with_image_plane(tiny))
+    monkeypatch.setitem(RECIPES, "tiny", with_image_plane(tiny))
     collect = ["collect", "--recipe", "tiny", "--workers", "1", "--out", "state", "--observation", "state"]
     assert cli.main(collect) == 0
     train = printed_next(capsys)
@@ -249,7 +250,7 @@ def test_errors_are_one_line(folder, capsys):
 
 
 def test_the_traceback_is_there_for_those_who_ask(monkeypatch):
-    monkeypatch.setenv(cli.DEBUG, "1")
+    monkeypatch.setenv("IKP_DEBUG", "1")
     with pytest.raises(ValueError, match="nowhere"):
         cli.main(["train", "--data", "nowhere", "--out", "new"])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ikp.files import read_json, write_json
+from ikp.files import differences, read_json, write_json
 
 LEDGER = "stages.json"
 
@@ -79,13 +79,3 @@ class Stages:
 
     def _store(self) -> None:
         write_json(self.path, self.done)
-
-
-def differences(stored: Any, given: Any, name: str = "") -> list[str]:
-    """The differences of two nested settings, in words."""
-    if isinstance(stored, dict) and isinstance(given, dict):
-        found: list[str] = []
-        for key in [*stored, *(key for key in given if key not in stored)]:
-            found += differences(stored.get(key), given.get(key), f"{name}.{key}" if name else key)
-        return found
-    return [] if stored == given else [f"{name} was {stored!r}, is {given!r}"]

@@ -87,9 +87,15 @@ def load_policy(path: Path | str) -> Policy:
     description = read_json(path / CONFIG_FILE, fix="train the policy or copy its folder again")
     if description.get("format") != FORMAT:
         raise ValueError(f"{path} has the format {description.get('format')!r}: this version reads {FORMAT}")
-    robot = Robot.from_dict(description["robot"]) if description["robot"] else None
-    spec = DataSpec.from_json(description["spec"])
-    policy = make_policy(robot, spec, PolicyConfig.from_json(description["policy"]))
+    try:
+        robot = Robot.from_dict(description["robot"]) if description["robot"] else None
+        spec = DataSpec.from_json(description["spec"])
+        policy = make_policy(robot, spec, PolicyConfig.from_json(description["policy"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path / CONFIG_FILE} is damaged ({type(error).__name__}: {error}): "
+            "train the policy or copy its folder again"
+        ) from None
     try:
         policy.load_state_dict(load_file(path / WEIGHTS_FILE))
     except (SafetensorError, RuntimeError) as error:

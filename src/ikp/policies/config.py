@@ -138,6 +138,10 @@ class PolicyConfig:
         one_of("targets", self.targets, TARGETS)
         one_of("proposal", self.proposal, PROPOSALS)
         at_least(self, history=1, negatives=2)
+        if isinstance(self.residual, str):
+            raise ValueError(
+                f"residual is the word {self.residual!r}: give a tuple, such as ({self.residual!r},)"
+            )
         if self.residual is None:
             is_ikp = self.kind == "implicit" and self.has_kinematics
             object.__setattr__(self, "residual", ("offset",) if is_ikp else ())

@@ -145,7 +145,13 @@ def _vector(frame: Mapping[str, Any], name: str, dim: int) -> np.ndarray:
         raise ValueError(
             f"{key!r} has the shape {array.shape}: expected ({dim},), the dimensions of the data set"
         )
-    return array.reshape(dim).astype(np.float32)
+    values = array.reshape(dim).astype(np.float32)
+    if not np.isfinite(values).all():
+        place = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise ValueError(
+            f"{key!r} holds {values[place]} at dimension {place}: give finite numbers; check the sensor"
+        )
+    return values
 
 
 def _image(frame: Mapping[str, Any], camera: str, spec: DataSpec) -> np.ndarray:

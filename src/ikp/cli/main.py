@@ -1,0 +1,102 @@
+"""Arguments to commands, errors to one line."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import subcommand
+
+from ikp.cli.collect import Collect
+from ikp.cli.demo import Demo
+from ikp.cli.evaluate import Evaluate
+from ikp.cli.train import Train
+
+DEBUG = "IKP_DEBUG"
+"""Environment variable: set it to see the traceback of an error."""
+DESCRIPTION = """Robot policies that see every action in joint and Cartesian space at once.
+
+Start with `ikp demo`, or step by step:
+  ikp collect --out data/insertion
+  ikp train --data data/insertion --out runs/insertion
+  ikp evaluate --policy runs/insertion --video runs/insertion/rollouts.mp4
+
+After Ctrl-C or a kill, run collect and demo again, and train with --resume: they continue.
+`ikp COMMAND --help` shows all options and examples, `ikp --version` the version; IKP_DEBUG=1 shows tracebacks."""
+MOVED = "'ikp reproduce' is now a command of its own: see ikp-paper --help"
+COMMANDS = {"collect": Collect, "train": Train, "evaluate": Evaluate, "demo": Demo}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 for an error, 2 for wrong arguments, 130 for Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["--version"]:
+        import ikp
+
+        print(f"ikp {ikp.__version__}")
+        return 0
+    if arguments[:1] == ["reproduce"]:
+        print(f"ikp: error: {MOVED}", file=sys.stderr)
+        return 2
+    hint = "add --resume to continue" if arguments[:1] == ["train"] else "run the same again to continue"
+    return run_command(lambda: parsed(arguments).run(), "ikp", hint)
+
+
+def run_command(run: Callable[[], None], program: str, hint: str) -> int:
+    """Run a program and print an error as one line; return the exit status: 0, 1 for an error, 130 for Ctrl-C.
+
+    Args:
+        run: parses the arguments and does the work.
+        program: its name, for messages.
+        hint: how to continue after Ctrl-C.
+    """
+    warnings.filterwarnings("ignore", message=".*lowering.*", module="torch")
+    try:
+        run()
+    except KeyboardInterrupt as error:
+        print(f"\n{program}: stopped: {_line(error) or hint}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of the output, a pager or `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
+        if os.environ.get(DEBUG):
+            raise
+        print(f"{program}: error: {_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parsed(arguments: Sequence[str]) -> Collect | Train | Evaluate | Demo:
+    """The command with its options; ends the process with help or an error where there is nothing to run."""
+    chosen = arguments[0] if arguments else ""
+    described: Any = tuple(
+        Annotated[command, subcommand(name, description=_description(command, in_full=name == chosen))]
+        for name, command in COMMANDS.items()
+    )
+    commands = described[0] | described[1] | described[2] | described[3]
+    return tyro.cli(
+        commands,
+        prog="ikp",
+        description=DESCRIPTION,
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+    )
+
+
+def _description(command: type, *, in_full: bool) -> str:
+    """A command's docstring without its attributes; only the first line for the list of all commands."""
+    text = (inspect.getdoc(command) or "").partition("\nAttributes:")[0].rstrip()
+    return text if in_full else text.partition("\n")[0]
+
+
+def _line(error: BaseException) -> str:
+    """An error's message on one line; its kind where it has none."""
+    return " ".join(str(error).split()) or (
+        "" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+    )
