@@ -22,6 +22,7 @@ SMALLER = {
     "collect": ["--episodes", "4", "--workers", "1"],
     "train": ["--steps", "2", "--batch-size", "4", "--width", "16"],
     "evaluate": ["--episodes", "1"],
+    "data": [],
 }
 """Options that are added to the commands of a page that is run."""
 ARM = (

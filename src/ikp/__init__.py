@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ikp.data import Demonstrations, load_dataset
+    from ikp.joint_map import JointMap
     from ikp.kinematics import Camera, Robot, forward_kinematics, load_robot
     from ikp.policies import (
         Policy,
@@ -32,6 +33,7 @@ __all__ = [
     "Camera",
     "DataSpec",
     "Demonstrations",
+    "JointMap",
     "Observation",
     "Policy",
     "PolicyConfig",
@@ -57,6 +59,7 @@ _HOMES = {
     "Camera": "ikp.kinematics",
     "DataSpec": "ikp.spec",
     "Demonstrations": "ikp.data",
+    "JointMap": "ikp.joint_map",
     "Observation": "ikp.spec",
     "Policy": "ikp.policies",
     "PolicyConfig": "ikp.policies",

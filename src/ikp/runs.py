@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,8 @@ import torch
 
 from ikp.data import load_dataset
 from ikp.data.layout import IKP_PATH
-from ikp.data.metadata import read_description
+from ikp.data.metadata import read_description, read_info
+from ikp.data.usage import usage
 from ikp.files import read_json, write_json
 from ikp.kinematics import Camera, Robot
 from ikp.policies import PolicyConfig, load_policy, make_policy
@@ -86,12 +87,14 @@ def train_policy(
     policy: PolicyConfig,
     train_config: TrainConfig,
     recipe: str | None = None,
-    episodes: int | None = None,
+    episodes: int | Sequence[int] | None = None,
     robot: Robot | None = None,
     cameras: Mapping[str, Camera] | None = None,
+    loading: Mapping[str, Any] | None = None,
     task: str | None = None,
     resume: bool = False,
     callback: Callback | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Train a policy on a data set's folder; the result in `out/policy` stores its task and its provenance.
 
@@ -102,12 +105,14 @@ def train_policy(
         policy, train_config: all choices (`Recipe.policy_for`, `Recipe.train_for`); `train_config.seed` also draws the
             initial weights.
         recipe: name of the recipe that they come from, stored with the result.
-        episodes: use only the first ones.
+        episodes: use only the first ones, or those of a list.
         robot: kinematic model, for data from elsewhere; data of a simulated task bring their own.
         cameras: models of cameras that the data set does not describe, or describes wrongly, by name.
+        loading: further arguments of `ikp.load_dataset`: cameras, image_size, joint_map, hints.
         task: name or id of the simulated task, where the data set names none or one that is not registered;
             "module:id" imports the module that registers it.
         resume, callback: as in `ikp.train`.
+        report: receives the lines that say what of the data is used and what is left out.
 
     Raises:
         ValueError: the policy needs a robot and there is none, or the task is not registered.
@@ -117,7 +122,15 @@ def train_policy(
         raise FileExistsError(
             f"{out} holds a run already: continue it with --resume, or choose another folder"
         )
-    demonstrations = load_dataset(data, episodes=episodes)
+    read_info(Path(data))  # a folder that is no data set is told before a missing robot
+    if policy.action_space == "raw":
+        robot = None
+    elif robot is None:
+        robot = _robot_of(task_of_data(data, task), data)
+    demonstrations = load_dataset(data, episodes=episodes, robot=robot, **(loading or {}))
+    if report is not None:
+        for line in usage(data, demonstrations):
+            report(line)
     spec = demonstrations.spec
     simulated = task_of_data(data, task, "pixels" if spec.camera_names else "state")
     needs_cameras = bool(spec.camera_names) and (policy.image_plane is not None or train_config.moved_scenes)
@@ -125,10 +138,6 @@ def train_policy(
         spec = replace(spec, cameras=simulated.cameras(spec.camera_names))
     if cameras:
         spec = replace(spec, cameras={**spec.cameras, **cameras})
-    if policy.action_space == "raw":
-        robot = None
-    elif robot is None:
-        robot = _robot_of(simulated, data)
     torch.manual_seed(train_config.seed)
     new = make_policy(robot, spec, policy)
     described = {

@@ -2,20 +2,23 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NotRequired, TypedDict
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ikp.joint_map import GRIPPER, JOINT, JointMap
 from ikp.kinematics import Camera
 
 
 class Observation(TypedDict):
     """The input of a policy: for each environment (a row of the batch) its last `history` frames, oldest first.
 
-    Units and dimensions are those of the data set (`DataSpec`). Any mapping with these keys is accepted, and further
-    keys are ignored. `ikp.policies.observation_from_frames` makes an observation from the frames of a control loop.
+    Units and dimensions are those of the data set as recorded for `Policy.act`, and those of the model (`DataSpec`)
+    in batches of demonstrations; the two differ where the data set has a `JointMap` that changes numbers. Any mapping
+    with these keys is accepted, and further keys are ignored. `ikp.policies.observation_from_frames` makes an
+    observation from the frames of a control loop.
 
     Keys:
         state: (batch, history, state_dim) float32, the measured state, such as joints [rad or m]; state_dim may be 0.
@@ -33,7 +36,7 @@ class Batch(Observation):
     """A training batch: observations, and what the demonstration did at the newest frame of each.
 
     Keys, beside those of `Observation`:
-        action: (batch, action_dim) float32, in the units of the data set.
+        action: (batch, action_dim) float32, in the model's units.
         goal_state: (batch, state_dim) float32, the measured state at the next gripper event; only from
             `Demonstrations.batch(..., goals=True)`.
     """
@@ -58,6 +61,8 @@ class DataSpec:
         discrete_dims: the action dimensions that are either 0 or 1 (a gripper).
         history: frames per observation, oldest first.
         cameras: camera name to its model in the robot's base frame, for the cameras whose model is known.
+        joint_map: how recorded numbers become the model's, to which all other attributes refer: joints in the order of
+            q, then grippers, then the rest. None where the recorded numbers are the model's.
 
     Raises:
         ValueError: a size, name, rate or dimension is invalid; the message names it.
@@ -72,6 +77,7 @@ class DataSpec:
     discrete_dims: tuple[int, ...] = ()
     history: int = 1
     cameras: Mapping[str, Camera] = field(default_factory=dict)
+    joint_map: JointMap | None = None
 
     def __post_init__(self) -> None:
         for name in ("action_names", "state_names", "environment_state_names"):
@@ -95,6 +101,8 @@ class DataSpec:
             raise ValueError(
                 f"cameras {unknown} have a model but no images: there are images of {sorted(shapes)}"
             )
+        if self.joint_map is not None:
+            _check_map(self, self.joint_map)
 
     @property
     def action_dim(self) -> int:
@@ -116,6 +124,50 @@ class DataSpec:
         """Names of the cameras, in the order of the data set."""
         return tuple(self.image_shapes)
 
+    @property
+    def changes_numbers(self) -> bool:
+        """Whether recorded numbers differ from the model's."""
+        return self.joint_map is not None and not self.joint_map.is_identity
+
+    @property
+    def recorded_action_names(self) -> tuple[str, ...]:
+        """Names of the action's dimensions in the data set."""
+        return self.action_names if self.joint_map is None else tuple(d.name for d in self.joint_map.action)
+
+    @property
+    def recorded_state_names(self) -> tuple[str, ...]:
+        """Names of the state's dimensions in the data set."""
+        return self.state_names if self.joint_map is None else tuple(d.name for d in self.joint_map.state)
+
+    @property
+    def measured_discrete_dims(self) -> tuple[int, ...]:
+        """The dimensions of `discrete_dims` that the state measures, in the same place."""
+        dims = tuple(dim for dim in self.discrete_dims if dim < self.state_dim)
+        if self.joint_map is None:
+            return dims
+        return tuple(dim for dim in dims if self.joint_map.states.kept[dim].role == GRIPPER)
+
+    def with_joint_map(self, joint_map: JointMap) -> "DataSpec":
+        """The specification of the same recording after its numbers went through a joint map.
+
+        Raises:
+            ValueError: the map is one of other dimensions.
+        """
+        joint_map.check_names(self.recorded_action_names, self.recorded_state_names, "the data set")
+        roles = [d.role for d in joint_map.actions.kept]
+        joints = tuple(i for i, role in enumerate(roles) if role == JOINT)
+        discrete = tuple(i for i, role in enumerate(roles) if role == GRIPPER)
+        if not joint_map.joints:  # without a robot the roles of the continuous dimensions stay open
+            joints = tuple(i for i, role in enumerate(roles) if role != GRIPPER)
+        return replace(
+            self,
+            action_names=joint_map.actions.names,
+            state_names=joint_map.states.names,
+            joint_dims=joints,
+            discrete_dims=discrete,
+            joint_map=joint_map,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The specification as a dict of plain JSON values."""
         plain = {
@@ -123,6 +175,7 @@ class DataSpec:
         }
         plain["image_shapes"] = {camera: list(shape) for camera, shape in self.image_shapes.items()}
         plain["cameras"] = {name: camera.to_json() for name, camera in self.cameras.items()}
+        plain["joint_map"] = self.joint_map.to_json() if self.joint_map is not None else None
         return plain
 
     @classmethod
@@ -141,8 +194,25 @@ class DataSpec:
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         shapes = {camera: tuple(shape) for camera, shape in values.get("image_shapes", {}).items()}
         cameras = {name: Camera.from_json(camera) for name, camera in values.get("cameras", {}).items()}
-        changed = {"image_shapes": shapes, "cameras": cameras, "fps": float(values.get("fps", 10.0))}
+        joint_map = values.get("joint_map")
+        changed = {
+            "image_shapes": shapes,
+            "cameras": cameras,
+            "fps": float(values.get("fps", 10.0)),
+            "joint_map": None if joint_map is None else JointMap.from_json(joint_map),
+        }
         return cls(**(values | changed))
+
+
+def _check_map(spec: DataSpec, joint_map: JointMap) -> None:
+    for what, names, made in (
+        ("action", spec.action_names, joint_map.actions.names),
+        ("state", spec.state_names, joint_map.states.names),
+    ):
+        if names != made:
+            raise ValueError(
+                f"{what}_names is {list(names)}, the joint map makes {list(made)}: use `DataSpec.with_joint_map`"
+            )
 
 
 def _names(what: str, names: Sequence[str]) -> tuple[str, ...]:

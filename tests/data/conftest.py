@@ -16,7 +16,7 @@ SPEC = DataSpec(
 
 
 def make_frames(seed: int, length: int, spec: DataSpec = SPEC) -> list[tuple[dict, np.ndarray]]:
-    """Observations and actions of one episode, all values random."""
+    """Observations and actions of one episode, all values random; a discrete action is 0 or 1."""
     rng = np.random.default_rng(seed)
     frames = []
     for _ in range(length):
@@ -28,7 +28,9 @@ def make_frames(seed: int, length: int, spec: DataSpec = SPEC) -> list[tuple[dic
                 for camera, shape in spec.image_shapes.items()
             },
         }
-        frames.append((observation, rng.normal(size=spec.action_dim).astype(np.float32)))
+        action = rng.normal(size=spec.action_dim).astype(np.float32)
+        action[list(spec.discrete_dims)] = action[list(spec.discrete_dims)] > 0
+        frames.append((observation, action))
     return frames
 
 

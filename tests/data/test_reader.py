@@ -60,6 +60,7 @@ class Foreign:
         self.root = root
         self.state = rng.normal(size=(frames, 2))
         self.action = rng.normal(size=(frames, 2)).astype(np.float32)
+        self.action[:, 1] = self.action[:, 1] > 0
         self.images = rng.integers(0, 256, (frames, 10, 14, 3)).astype(np.uint8)
         self.episode = np.repeat(np.arange(len(self.lengths)), self.lengths)
         starts = np.cumsum((0, *self.lengths))

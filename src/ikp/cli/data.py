@@ -1,14 +1,75 @@
-"""Options on the demonstrations that a command reads."""
+"""Options on the demonstrations that a command reads, and `ikp data`, which checks them before a training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
-from ikp.cli.words import OF_THE_TASK
+from ikp.cli.words import OF_THE_TASK, named_options
+
+if TYPE_CHECKING:
+    from ikp.kinematics import Robot
+
+FOUND = "(default: found by name and values)"
+NONE = "(default: none)"
+OF_THE_DATA = "(default: data set's)"
+
+
+@dataclass(frozen=True)
+class ArmOptions:
+    """The robot of the data, and how its joints are recorded.
+
+    Attributes:
+        robot: ur5e, iiwa14, iiwa14_dual or a URDF or MJCF file.
+        tips: names of the robot's tip links.
+        lock: joints of the robot that the data do not move, as NAME=VALUE [rad or m].
+        units: unit of all joints, or NAME=UNIT: rad, deg, m, mm, percent of the joint's range, signed-percent (-100 to
+            100).
+        joints: the action's dimensions that are the robot's joints, in the robot's order.
+        gripper: two-valued grippers of the action, as NAME or NAME=OPEN,CLOSED.
+        ignore: dimensions of action or state to leave out.
+        joint_map: a JSON file that says all of this, with signs and offsets; ikp data check --save writes it.
+    """
+
+    robot: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=OF_THE_TASK)] = None
+    tips: Annotated[
+        tuple[str, ...], arg(metavar="[LINK ...]", help_behavior_hint="(default: its leaves)")
+    ] = ()
+    lock: Annotated[tuple[str, ...], arg(metavar="[NAME=VALUE ...]", help_behavior_hint=NONE)] = ()
+    units: Annotated[tuple[str, ...], arg(metavar="[UNIT|NAME=UNIT ...]", help_behavior_hint=FOUND)] = ()
+    joints: Annotated[tuple[str, ...], arg(metavar="[NAME ...]", help_behavior_hint=FOUND)] = ()
+    gripper: Annotated[tuple[str, ...], arg(metavar="[NAME[=A,B] ...]", help_behavior_hint=FOUND)] = ()
+    ignore: Annotated[tuple[str, ...], arg(metavar="[NAME ...]", help_behavior_hint=NONE)] = ()
+    joint_map: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=OF_THE_DATA)] = None
+
+    def load_robot(self) -> Robot | None:
+        """The robot; None where no option names one."""
+        from ikp.kinematics import load_robot
+
+        locked = named_options(self.lock, "--lock", "gripper=0.02")
+        for joint, value in locked.items():
+            if not isinstance(value, int | float):
+                raise ValueError(f"--lock {joint}={value}: give a number [rad or m]")
+        if self.robot is None:
+            if self.tips or locked:
+                raise ValueError("--tips and --lock change a robot that is given: add --robot")
+            return None
+        return load_robot(self.robot, tips=self.tips or None, locked=locked)
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """Arguments of `ikp.load_dataset` about the recorded numbers."""
+        from ikp.data import MapHints
+
+        named = (word.rpartition("=") for word in self.units)
+        units = {name: unit for name, _, unit in named}  # "" is the key of a unit for all joints
+        grippers = _grippers(self.gripper)
+        hints = MapHints(units=units, joints=self.joints, gripper=grippers, ignore=self.ignore)
+        return {"joint_map": self.joint_map, "hints": hints}
 
 
 @dataclass(frozen=True)
@@ -18,9 +79,9 @@ class DataOptions:
     Attributes:
         data: folder of a LeRobotDataset v3.0.
         out: folder of the run: policy/, metrics.jsonl, tensorboard/ and the state to resume from.
-        episodes: use only the first ones of the data set.
-        robot: ur5e, iiwa14, iiwa14_dual or a URDF or MJCF file.
-        tips: names of the robot's tip links.
+        episodes: the number of first episodes to use, or a list such as 0-9,12.
+        cameras: cameras to use; nothing after --cameras means none.
+        image_size: resize images to HEIGHTxWIDTH.
         camera: models of cameras that the data set does not describe, for the image plane and moved scenes, as
             NAME=FILE (JSON).
         task: the simulated task, where the data set names none; module:id for a task of your own.
@@ -28,12 +89,106 @@ class DataOptions:
 
     data: Path
     out: Path
-    episodes: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
-    robot: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=OF_THE_TASK)] = None
-    tips: Annotated[
-        tuple[str, ...], arg(metavar="[LINK ...]", help_behavior_hint="(default: its leaves)")
-    ] = ()
-    camera: Annotated[
-        tuple[str, ...], arg(metavar="[NAME=FILE ...]", help_behavior_hint="(default: data set's)")
-    ] = ()
-    task: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: data set's)")] = None
+    episodes: Annotated[str | None, arg(metavar="N|LIST", help_behavior_hint="(default: all)")] = None
+    cameras: Annotated[
+        tuple[str, ...] | None, arg(metavar="[NAME ...]", help_behavior_hint="(default: all)")
+    ] = None
+    image_size: Annotated[str | None, arg(metavar="HxW", help_behavior_hint=OF_THE_DATA)] = None
+    camera: Annotated[tuple[str, ...], arg(metavar="[NAME=FILE ...]", help_behavior_hint=OF_THE_DATA)] = ()
+    task: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=OF_THE_DATA)] = None
+
+    @property
+    def chosen_episodes(self) -> int | list[int] | None:
+        """A number of first episodes, or a list of them; None for all."""
+        return _episodes(self.episodes)
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """Arguments of `ikp.load_dataset` about images."""
+        return {"cameras": self.cameras, "image_size": _image_size(self.image_size)}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Check a data set before a training: what is understood, what looks wrong, and the option that mends it.
+
+    The exit status is 1 where a training would refuse the data. Images are not decoded.
+
+    For example:
+      ikp data check recordings --robot arm.urdf
+      ikp data check recordings --robot arm.urdf --units deg --gripper gripper=100,0 --store
+      ikp data check recordings --robot arm.urdf --save map.json
+
+    Attributes:
+        action: check.
+        folder: folder of a LeRobotDataset v3.0.
+        arm: the robot of the data, and how its joints are recorded.
+        save: write the joint map to a JSON file, to edit it.
+        store: write the joint map into the data set's info.json, where each later command finds it.
+    """
+
+    action: Positional[Literal["check"]]
+    folder: Positional[Path]
+    arm: ArmOptions = field(default_factory=ArmOptions)
+    save: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=NONE)] = None
+    store: bool = False
+
+    def run(self) -> None:
+        from ikp.data import store_joint_map
+        from ikp.data.check import check_dataset
+        from ikp.runs import task_of_data
+
+        robot = self.arm.load_robot()
+        if robot is None:
+            task = task_of_data(self.folder)
+            robot = task.robot() if task is not None else None
+        report = check_dataset(self.folder, robot=robot, **self.arm.loading)
+        print(report)
+        if (self.save or self.store) and report.joint_map is None:
+            reason = "see above" if report.refused else "give --robot; or none is needed"
+            raise ValueError(f"there is no joint map to write: {reason}")
+        if report.joint_map is not None and self.save:
+            print(f"wrote {report.joint_map.save(self.save)}")
+        if report.joint_map is not None and self.store:
+            store_joint_map(self.folder, report.joint_map)
+            print(f"stored the joint map in {self.folder}")
+        if report.refused:
+            raise SystemExit(1)
+
+
+def _grippers(words: Sequence[str]) -> dict[str, tuple[float, float] | None]:
+    """Open and closed value by name, None where a word gives only the name."""
+    values: dict[str, tuple[float, float] | None] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        try:
+            opened, closed = (float(part) for part in text.split(",")) if equals else (0.0, 0.0)
+        except ValueError:
+            raise ValueError(
+                f"--gripper {word!r}: write NAME, or NAME=OPEN,CLOSED such as gripper=100,0"
+            ) from None
+        values[name] = (opened, closed) if equals else None
+    return values
+
+
+def _episodes(text: str | None) -> int | list[int] | None:
+    """A number of first episodes, or the episodes of a list such as 0-9,12."""
+    if text is None:
+        return None
+    try:
+        if text.isdigit():
+            return int(text)
+        ranges = [part.partition("-") for part in text.split(",") if part]
+        return [i for low, dash, high in ranges for i in range(int(low), int(high if dash else low) + 1)]
+    except ValueError:
+        raise ValueError(f"--episodes {text!r}: give a number, or a list such as 0-9,12") from None
+
+
+def _image_size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of a text such as 96x128."""
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise ValueError(f"--image-size {text!r}: write HEIGHTxWIDTH, such as 96x128")
+    return int(height), int(width)

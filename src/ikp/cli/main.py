@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import operator
 import os
 import sys
 import warnings
@@ -13,6 +15,7 @@ import tyro
 from tyro.conf import subcommand
 
 from ikp.cli.collect import Collect
+from ikp.cli.data import Data
 from ikp.cli.demo import Demo
 from ikp.cli.evaluate import Evaluate
 from ikp.cli.train import Train
@@ -29,7 +32,7 @@ Start with `ikp demo`, or step by step:
 After Ctrl-C or a kill, run collect and demo again, and train with --resume: they continue.
 `ikp COMMAND --help` shows all options and examples, `ikp --version` the version; IKP_DEBUG=1 shows tracebacks."""
 MOVED = "'ikp reproduce' is now a command of its own: see ikp-paper --help"
-COMMANDS = {"collect": Collect, "train": Train, "evaluate": Evaluate, "demo": Demo}
+COMMANDS = {"collect": Collect, "train": Train, "evaluate": Evaluate, "demo": Demo, "data": Data}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,14 +75,14 @@ def run_command(run: Callable[[], None], program: str, hint: str) -> int:
     return 0
 
 
-def parsed(arguments: Sequence[str]) -> Collect | Train | Evaluate | Demo:
+def parsed(arguments: Sequence[str]) -> Collect | Train | Evaluate | Demo | Data:
     """The command with its options; ends the process with help or an error where there is nothing to run."""
     chosen = arguments[0] if arguments else ""
     described: Any = tuple(
         Annotated[command, subcommand(name, description=_description(command, in_full=name == chosen))]
         for name, command in COMMANDS.items()
     )
-    commands = described[0] | described[1] | described[2] | described[3]
+    commands = functools.reduce(operator.or_, described)
     return tyro.cli(
         commands,
         prog="ikp",

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from ikp.cli.data import DataOptions
+from ikp.cli.data import ArmOptions, DataOptions
 from ikp.cli.words import METHOD_CHOICES, OF_THE_RECIPE, RECIPE_CHOICES, given, named_options
 from ikp.policies.config import PolicyConfig
 from ikp.recipes import RECIPES, Recipe, recipe
@@ -117,8 +117,8 @@ class Train:
       ikp train --data data/insertion --out runs/ikp
       ikp train --data data/insertion --out runs/joints --method implicit-joint --minutes 10
 
-    Data of your own, recorded with a robot or in a simulation:
-      ikp train --data recordings --out runs/mine --robot arm.urdf --tips tool0
+    Data of your own, recorded with a robot or in a simulation (`ikp data check` shows what is understood of them):
+      ikp train --data recordings --out runs/mine --robot arm.urdf --tips tool0 --units deg
       ikp train --data recordings --out runs/plane --robot arm.urdf --camera front=front.json --image-plane True
       ikp train --data recordings --out runs/raw --method raw
 
@@ -126,18 +126,20 @@ class Train:
         recipe: the recipe.
         method: one of the paper's five, or raw (implicit on plain action vectors, without a robot).
         data: the demonstrations.
+        arm: the robot of the data, and how its joints are recorded.
         policy: choices of the policy.
         training: choices of the training.
     """
 
     data: DataOptions
+    arm: ArmOptions = field(default_factory=ArmOptions)
     recipe: Annotated[str, arg(metavar=RECIPE_CHOICES)] = "standard"
     method: Annotated[str, arg(metavar=METHOD_CHOICES)] = "ikp"
     policy: PolicyOptions = field(default_factory=PolicyOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
 
     def run(self) -> None:
-        from ikp.kinematics import Camera, load_robot
+        from ikp.kinematics import Camera
         from ikp.runs import task_of_data, train_policy
 
         source = self.data
@@ -156,11 +158,13 @@ class Train:
             policy=policy,
             train_config=train,
             recipe=self.recipe,
-            episodes=source.episodes,
-            robot=load_robot(source.robot, tips=source.tips or None) if source.robot else None,
+            episodes=source.chosen_episodes,
+            robot=self.arm.load_robot(),
             cameras={name: Camera.load(path) for name, path in cameras.items()},
+            loading=source.loading | self.arm.loading,
             task=source.task,
             resume=self.training.resume,
+            report=print,
         )
         print(f"{result.steps} steps in {result.seconds / 60:.1f} min; errors on held-out demonstrations:")
         for name, value in (result.validation["held_out"] | result.probe).items():

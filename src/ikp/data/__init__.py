@@ -2,16 +2,20 @@
 
 - `demonstrations`: episodes in memory, and training batches from them.
 - `reader`: loads a folder; `index` finds columns and episodes, `parquet` and `video` decode files.
+- `joint_maps`: what the recorded numbers are to a robot's joints.
+- `check`: what looks wrong in a data set; `usage`: what of it is used.
 - `writer`: writes a folder; `recorder` checks and encodes an episode, `metadata` and `stats` describe the data set,
   `recovery` repairs it after a crash.
 - `layout`: keys, paths and features of the format.
 """
 
 from ikp.data.demonstrations import Demonstrations
+from ikp.data.joint_maps import store_joint_map
 from ikp.data.layout import DatasetError
 from ikp.data.reader import load_dataset
 from ikp.data.recorder import EncodedEpisode, EpisodeRecorder
 from ikp.data.writer import DatasetWriter
+from ikp.joint_map import MapHints
 
 __all__ = [
     "DatasetError",
@@ -19,5 +23,7 @@ __all__ = [
     "Demonstrations",
     "EncodedEpisode",
     "EpisodeRecorder",
+    "MapHints",
     "load_dataset",
+    "store_joint_map",
 ]

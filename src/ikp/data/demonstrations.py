@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from ikp.joint_map import JointMap
 from ikp.spec import Batch, DataSpec
 
 CLOSED = 0.5
@@ -24,7 +25,8 @@ class Demonstrations:
     Attributes:
         spec: names, sizes and roles.
         state: (frame, state_dim) measured state.
-        action: (frame, action_dim) action chosen at that frame, in the units of the data set.
+        action: (frame, action_dim) action chosen at that frame. State and action are in the model's units and order
+            where the specification has a joint map, else as recorded.
         environment_state: (frame, environment_state_dim) privileged state.
         images: camera to (frame, height, width, 3).
         episode_index: (frame,) index of the episode in the data set.
@@ -66,8 +68,8 @@ class Demonstrations:
     @property
     def gripper_closed(self) -> Bool[Tensor, "frame grippers"]:
         """Whether each gripper is closed: as measured where the state has its dimension, else as commanded."""
-        measured = [dim for dim in self.spec.discrete_dims if dim < self.spec.state_dim]
-        commanded = [dim for dim in self.spec.discrete_dims if dim >= self.spec.state_dim]
+        measured = list(self.spec.measured_discrete_dims)
+        commanded = [dim for dim in self.spec.discrete_dims if dim not in measured]
         return torch.cat([self.state[:, measured], self.action[:, commanded]], 1) > CLOSED
 
     @property
@@ -141,6 +143,20 @@ class Demonstrations:
         """The frames of some episodes, by their position from 0 to `episodes` - 1, in ascending order."""
         bounds = self.episode_bounds[sorted(int(episode) for episode in episodes)]
         return torch.cat([torch.arange(int(start), int(end)) for start, end in bounds])
+
+    def mapped(self, joint_map: JointMap) -> Demonstrations:
+        """The demonstrations in the model's units and order; the images are shared with this object.
+
+        Raises:
+            ValueError: they have gone through a joint map already, or the map is one of other dimensions.
+        """
+        if self.spec.joint_map is not None:
+            raise ValueError("the demonstrations have a joint map already: load them again")
+        spec = self.spec.with_joint_map(joint_map)
+        if joint_map.is_identity:
+            return replace(self, spec=spec)
+        state, action = joint_map.states.to_model(self.state), joint_map.actions.to_model(self.action)
+        return replace(self, spec=spec, state=state, action=action)
 
     def first(self, episodes: int) -> Demonstrations:
         """The first episodes; they share memory with this object.

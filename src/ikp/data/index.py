@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,18 @@ import pyarrow.parquet as pq
 
 from ikp.data.layout import (
     ACTION,
+    CAMERA_KEY,
     ENVIRONMENT_STATE,
     IKP_PATH,
     IMAGES,
+    ROLE_KEYS,
     STATE,
     DatasetError,
     data_path,
 )
 from ikp.data.metadata import read_description, read_info
 from ikp.data.parquet import damaged, episode_info, numbers, open_data_file
+from ikp.kinematics import Camera
 from ikp.spec import DataSpec
 
 
@@ -44,8 +48,21 @@ class EpisodePlace:
     info: Mapping[str, Any]
 
 
+def all_cameras(info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Map each camera's name to its feature, with its column as "key" and its "shape" as (height, width, channels)."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, feature in info["features"].items():
+        if feature["dtype"] in ("image", "video"):
+            shape = _height_width_channels(feature)
+            found[_camera_name(key, found)] = {**feature, "key": key, "shape": shape}
+    return found
+
+
 def camera_features(info: Mapping[str, Any], cameras: Sequence[str] | None) -> dict[str, dict[str, Any]]:
     """Map each camera's name to its feature, with its column as "key" and its "shape" as (height, width, 3).
+
+    A transparent image (4 channels) counts as a colour image. Without `cameras`, a warning names what is left out, such
+    as depth and images stored as plain numbers.
 
     Args:
         info: content of info.json.
@@ -54,13 +71,23 @@ def camera_features(info: Mapping[str, Any], cameras: Sequence[str] | None) -> d
     Raises:
         DatasetError: a camera is unknown or has no colour images.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for key, feature in info["features"].items():
-        if feature["dtype"] in ("image", "video"):
-            name = key.removeprefix(IMAGES).removeprefix("observation.")
-            found[name] = {**feature, "key": key, "shape": _height_width_channels(feature)}
+    found = all_cameras(info)
     if cameras is None:
-        return {name: feature for name, feature in found.items() if feature["shape"][2] == 3}
+        used = {name: feature for name, feature in found.items() if feature["shape"][2] == 3}
+        shapes = {name: feature["shape"] for name, feature in found.items() if name not in used}
+        shapes |= {
+            key: tuple(feature["shape"])
+            for key, feature in info["features"].items()
+            if feature["dtype"] not in ("image", "video") and len(feature.get("shape") or ()) == 3
+        }
+        if shapes:
+            shown = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
+            warnings.warn(
+                f"cameras that do not have colour images as files or videos are not used: {shown}; name the cameras to "
+                "use to silence this",
+                stacklevel=3,
+            )
+        return used
     keys = {feature["key"]: name for name, feature in found.items()}
     names = [keys.get(camera, camera) for camera in cameras]
     for name in names:
@@ -73,11 +100,22 @@ def camera_features(info: Mapping[str, Any], cameras: Sequence[str] | None) -> d
     return {name: found[name] for name in names}
 
 
+def _camera_name(key: str, taken: Mapping[str, Any]) -> str:
+    """The key without `observation.` and `images.`; with the latter where another camera has that name."""
+    name = key.removeprefix(IMAGES).removeprefix("observation.")
+    return name if name not in taken else key.removeprefix("observation.")
+
+
 def _height_width_channels(feature: Mapping[str, Any]) -> tuple[int, int, int]:
+    """The shape of an image with the channels last; where names and sizes contradict, sizes of 3 and 4 decide."""
     shape = tuple(int(size) for size in feature["shape"])
+    if len(shape) != 3:
+        raise DatasetError(f"an image feature has the shape {shape}: expected height, width and channels")
     names = feature.get("names") or []
-    channels_first = str(names[0]).startswith("c") if len(names) == 3 else shape[0] == 3 and shape[-1] != 3
-    return (shape[1], shape[2], shape[0]) if channels_first else shape  # type: ignore[return-value]
+    first, last = shape[0] in (3, 4), shape[-1] in (3, 4)
+    channels_first = first if first != last else len(names) == 3 and str(names[0]).startswith("c")
+    height, width, channels = (shape[1], shape[2], shape[0]) if channels_first else shape
+    return height, width, 3 if channels == 4 else channels
 
 
 def read_spec(
@@ -87,11 +125,11 @@ def read_spec(
     joint_dims: Sequence[int] | None,
     discrete_dims: Sequence[int] | None,
     history: int,
-) -> DataSpec:
-    """The specification of a data set.
+) -> tuple[DataSpec, bool]:
+    """The specification of a data set as it is recorded, and whether its joint dimensions are declared.
 
-    The roles of action dimensions come from the arguments, else from meta/ikp.json; without either, every dimension
-    that is not discrete counts as a joint.
+    The roles of action dimensions come from the arguments, else from info.json, else from meta/ikp.json; without any,
+    every dimension that is not discrete counts as a joint.
 
     Raises:
         DatasetError: there is no action, or a state or action has more than one axis.
@@ -99,29 +137,45 @@ def read_spec(
     features = info["features"]
     if ACTION not in features:
         raise DatasetError(f"{root} has no feature {ACTION!r}: it holds {list(features)}")
-    actions, known = _dim_names(features, ACTION), {}
-    if (root / IKP_PATH).exists():
-        stored = DataSpec.from_json(read_description(root)["spec"])
-        joint_dims = stored.joint_dims if joint_dims is None else joint_dims
-        discrete_dims = stored.discrete_dims if discrete_dims is None else discrete_dims
-        known = {name: camera for name, camera in stored.cameras.items() if name in shapes}
-    discrete_dims = tuple(discrete_dims or ())
+    actions = dim_names(features, ACTION)
+    stored = _stored_roles(root, features, shapes)
+    joint_dims = stored.get("joint_dims") if joint_dims is None else joint_dims
+    discrete = tuple(stored.get("discrete_dims", ()) if discrete_dims is None else discrete_dims)
+    declared = joint_dims is not None
     if joint_dims is None:
-        joint_dims = tuple(dim for dim in range(len(actions)) if dim not in discrete_dims)
-    return DataSpec(
+        joint_dims = tuple(dim for dim in range(len(actions)) if dim not in discrete)
+    spec = DataSpec(
         action_names=actions,
-        state_names=_dim_names(features, STATE),
-        environment_state_names=_dim_names(features, ENVIRONMENT_STATE),
+        state_names=dim_names(features, STATE),
+        environment_state_names=dim_names(features, ENVIRONMENT_STATE),
         image_shapes=shapes,
         fps=float(info["fps"]),
         joint_dims=tuple(joint_dims),
-        discrete_dims=discrete_dims,
+        discrete_dims=discrete,
         history=history,
-        cameras=known,
+        cameras=stored["cameras"],
     )
+    return spec, declared
 
 
-def _dim_names(features: Mapping[str, Any], key: str) -> tuple[str, ...]:
+def _stored_roles(root: Path, features: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
+    """Roles of dimensions and camera models from info.json, which LeRobot's tools keep, and from meta/ikp.json."""
+    stored: dict[str, Any] = {"cameras": {}}
+    if (root / IKP_PATH).exists():
+        spec = DataSpec.from_json(read_description(root)["spec"])
+        stored = {key: getattr(spec, key) for key in (*ROLE_KEYS, "cameras")}
+    stored |= {key: tuple(features[ACTION][key]) for key in ROLE_KEYS if key in features[ACTION]}
+    models = {
+        name: Camera.from_json(features[IMAGES + name][CAMERA_KEY])
+        for name in shapes
+        if CAMERA_KEY in features.get(IMAGES + name, {})
+    }
+    cameras = {**stored["cameras"], **models}
+    return stored | {"cameras": {name: camera for name, camera in cameras.items() if name in shapes}}
+
+
+def dim_names(features: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Names of a vector's dimensions; numbered where it has none, empty where there is no such feature."""
     if key not in features:
         return ()
     shape = features[key]["shape"]
@@ -165,8 +219,10 @@ def find_episodes(
     if own and indices is not None:  # one file per episode: the others need not be opened
         chosen = [root / data_path(index) for index in sorted(indices)]
         paths = chosen if all(path.exists() for path in chosen) else paths
-    places = [place for path in paths for place in _episodes_in(path)]
+    places, damage = _all_places(paths)
     found = {place.index: place for place in places}
+    if damage is not None and (indices is None or not indices <= set(found)):
+        raise damage
     expected = indices if indices is not None else set(range(listed)) | set(found)
     missing = sorted(expected - set(found))
     if missing:
@@ -174,6 +230,18 @@ def find_episodes(
     if len(found) != len(places):
         raise DatasetError(f"{root} holds an episode in two places: files of two data sets are mixed")
     return [found[index] for index in sorted(expected)]
+
+
+def _all_places(paths: Sequence[Path]) -> tuple[list[EpisodePlace], DatasetError | None]:
+    """The episodes of all files that can be read, and the error of the first one that cannot."""
+    places: list[EpisodePlace] = []
+    damage: DatasetError | None = None
+    for path in paths:
+        try:
+            places += _episodes_in(path)
+        except DatasetError as error:
+            damage = damage or error
+    return places, damage
 
 
 def _missing_error(root: Path, missing: list[int], total: int, own: bool) -> DatasetError:

@@ -21,6 +21,12 @@ TASKS_PATH = Path("meta/tasks.parquet")
 IKP_PATH = Path("meta/ikp.json")
 DATA_PATTERN = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATTERN = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+ROLE_KEYS = ("joint_dims", "discrete_dims")
+"""Keys of the action's feature, beside its names: the fields of `DataSpec` that say what its dimensions are."""
+CAMERA_KEY = "camera"
+"""Key of an image's feature: the model of its camera (`Camera.to_json`)."""
+MAP_KEY = "joint_map"
+"""Key of the features of action and state: their part of the joint map. LeRobot's tools keep what features hold."""
 CHUNK_SIZE = 1000
 """Files per folder, LeRobot's default. Each data file that is written here holds one episode."""
 
@@ -60,7 +66,10 @@ def features_from_spec(spec: DataSpec, units: Mapping[str, Sequence[str]] | None
     for camera, shape in spec.image_shapes.items():
         names = ["height", "width", "channels"]
         features[IMAGES + camera] = {"dtype": "image", "shape": list(shape), "names": names}
+        if camera in spec.cameras:
+            features[IMAGES + camera][CAMERA_KEY] = spec.cameras[camera].to_json()
     features[ACTION] = {"dtype": "float32", "shape": [spec.action_dim], "names": list(spec.action_names)}
+    features[ACTION] |= {key: list(getattr(spec, key)) for key in ROLE_KEYS}
     for key, unit in (units or {}).items():
         if key not in features or features[key]["dtype"] == "image":
             raise ValueError(f"units given for {key!r}: the vector features are {list(features)}")

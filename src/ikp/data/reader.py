@@ -16,11 +16,20 @@ import torch
 from tqdm import tqdm
 
 from ikp.data.demonstrations import Demonstrations
-from ikp.data.index import EpisodePlace, camera_features, find_episodes, read_spec, video_places
+from ikp.data.index import (
+    EpisodePlace,
+    camera_features,
+    find_episodes,
+    read_spec,
+    video_places,
+)
+from ikp.data.joint_maps import find_joint_map, stored_units
 from ikp.data.layout import ACTION, ENVIRONMENT_STATE, STATE, SUCCESS, DatasetError
 from ikp.data.metadata import read_info
 from ikp.data.parquet import damaged, decode_image, image_files, numbers, open_data_file
 from ikp.data.video import decode_video
+from ikp.joint_map import JointMap, MapHints, Recording, Vector
+from ikp.kinematics import Robot
 from ikp.spec import DataSpec
 
 ROWS_PER_TASK = 64
@@ -35,6 +44,9 @@ def load_dataset(
     image_size: tuple[int, int] | None = None,
     joint_dims: Sequence[int] | None = None,
     discrete_dims: Sequence[int] | None = None,
+    robot: Robot | None = None,
+    joint_map: JointMap | str | Path | None = None,
+    hints: MapHints | None = None,
     history: int = 1,
     progress: bool = True,
 ) -> Demonstrations:
@@ -48,15 +60,20 @@ def load_dataset(
         episodes: a number of first episodes, or a list of indices; all if not given.
         cameras: cameras by name or key; all colour cameras if not given, none if empty.
         image_size: (height, width) to resize to, pixels.
-        joint_dims: action dimensions that are joints. If not given, they are read from meta/ikp.json; without that
-            file, all dimensions that are not discrete.
-        discrete_dims: action dimensions that only take the values 0 and 1.
+        joint_dims: action dimensions that are joints, in the order of the robot's q. If not given, the data set's own
+            roles; without these, all dimensions that are not discrete.
+        discrete_dims: action dimensions that take two values only.
+        robot: match the dimensions with the joints of this robot and convert them to its units and order, by the joint
+            map that the data set stores, else by an inferred one (`ikp.joint_map.infer_joint_map`).
+        joint_map: convert by this map, or the map in this JSON file, instead.
+        hints: units, joints and grippers where they cannot be inferred.
         history: frames per observation in the specification.
         progress: show a bar when loading takes longer than 2 s.
 
     Raises:
         DatasetError: there is no data set; it is empty, incomplete, damaged or of another version; values are
-            not finite; or the images do not fit into memory. The message says which, and how to fix it.
+            not finite; the images do not fit into memory; or the data do not fit the robot. The message says which,
+            and how to fix it.
     """
     root = Path(root)
     info = read_info(root)
@@ -66,14 +83,18 @@ def load_dataset(
         name: (height or feature["shape"][0], width or feature["shape"][1], 3)
         for name, feature in features.items()
     }
-    spec = read_spec(root, info, shapes, joint_dims, discrete_dims, history)
+    spec, declared = read_spec(root, info, shapes, joint_dims, discrete_dims, history)
     places = find_episodes(root, info, episodes)
     loader = _Loader(root, spec, info, features, places)
+    loader.load_numbers()
+    recording = loader.recording(joint_dims=spec.joint_dims if declared else None)
+    found = find_joint_map(root, info, recording, robot=robot, joint_map=joint_map, hints=hints)
     with tqdm(
-        total=loader.work, desc="loading", unit="frame", delay=2, disable=not progress, leave=False
+        total=loader.work, desc="loading", unit="image", delay=2, disable=not progress, leave=False
     ) as bar:
-        loader.load(bar)
-    return loader.result()
+        loader.load_images(bar)
+    loaded = loader.result()
+    return loaded if found is None else loaded.mapped(found)
 
 
 class _Loader:
@@ -96,7 +117,7 @@ class _Loader:
         self._starts = np.cumsum([0] + [place.length for place in places])
         frames = int(self._starts[-1])
         self._check_memory(frames)
-        self.work = frames * max(1, len(cameras))
+        self.work = frames * len(cameras)
         dims = {STATE: spec.state_dim, ENVIRONMENT_STATE: spec.environment_state_dim, ACTION: spec.action_dim}
         self._vectors = {key: np.zeros((frames, dim), np.float32) for key, dim in dims.items()}
         self._success = np.zeros(frames, bool)
@@ -113,33 +134,47 @@ class _Loader:
                 "smaller image_size, fewer episodes or fewer cameras"
             )
 
-    def load(self, bar: tqdm) -> None:
-        """Read all files; stop at the first error."""
+    def load_numbers(self) -> None:
+        """Read states, actions and successes."""
+        keys = [key for key in (STATE, ENVIRONMENT_STATE, ACTION, SUCCESS) if key in self._features]
+        for rows, batch, path in self._batches(keys):
+            self._read_vectors(rows, batch, path)
+        self._check_finite()
+
+    def recording(self, joint_dims: tuple[int, ...] | None) -> Recording:
+        """The recorded numbers, from which a joint map is inferred."""
+        spec, starts = self._spec, np.zeros(int(self._starts[-1]), bool)
+        starts[self._starts[:-1]] = True
+        vectors = (("action", spec.action_names, ACTION), ("state", spec.state_names, STATE))
+        action, state = (
+            Vector(
+                what, names, stored_units(self._features, key, len(names)), self._vectors[key].astype(float)
+            )
+            for what, names, key in vectors
+        )
+        return Recording(action, state, starts, spec.fps, joint_dims, spec.discrete_dims)
+
+    def load_images(self, bar: tqdm) -> None:
+        """Decode the images; stop at the first error."""
         pending: list[Future[int]] = []
         with ThreadPoolExecutor(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         ) as pool:
             try:
-                for rows, batch, path in self._batches():
-                    self._read_vectors(rows, batch, path)
-                    if self._stills:
-                        pending.append(pool.submit(self._decode, rows, batch, path))
-                    elif not self._videos:
-                        bar.update(len(rows))
+                keys = [camera["key"] for camera in self._stills.values()]
+                for rows, batch, path in self._batches(keys) if keys else ():
+                    pending.append(pool.submit(self._decode, rows, batch, path))
                     while len(pending) > 64:  # bounds the encoded images held in memory
                         bar.update(pending.pop(0).result())
                 for future in pending:
                     bar.update(future.result())
-                self._check_finite()
                 self._decode_videos(bar)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _batches(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch, Path]]:
+    def _batches(self, columns: list[str]) -> Iterator[tuple[np.ndarray, pa.RecordBatch, Path]]:
         """Target frames, rows and file, a few rows at a time, without the rows of other episodes."""
-        columns = [key for key in (STATE, ENVIRONMENT_STATE, ACTION, SUCCESS) if key in self._features]
-        columns += [camera["key"] for camera in self._stills.values()]
         numbered = list(enumerate(self._places))
         for path, group in groupby(
             sorted(numbered, key=lambda item: str(item[1].path)), lambda item: item[1].path

@@ -13,13 +13,22 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ikp.data.layout import IKP_PATH, data_path, features_from_spec
+from ikp.data.layout import (
+    ACTION,
+    IKP_PATH,
+    INFO_PATH,
+    MAP_KEY,
+    STATE,
+    DatasetError,
+    data_path,
+    features_from_spec,
+)
 from ikp.data.metadata import Metadata, check_description, read_description
 from ikp.data.parquet import episode_table, index_columns
 from ikp.data.recorder import EncodedEpisode, EpisodeRecorder
 from ikp.data.recovery import finished_files, rebuild_row
 from ikp.data.stats import vector_stats
-from ikp.files import replaced_atomically, write_json
+from ikp.files import read_json, replaced_atomically, write_json
 from ikp.locks import lock
 from ikp.spec import DataSpec
 
@@ -62,6 +71,11 @@ class DatasetWriter:
         units: Mapping[str, Sequence[str]] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
+        if spec.joint_map is not None:
+            raise DatasetError(
+                "the specification has a joint map, a writer records numbers as they come: give a specification with "
+                "the recorded names (joint_map=None)"
+            )
         self.root = Path(root)
         self.spec = spec
         self._task = task
@@ -111,7 +125,12 @@ class DatasetWriter:
         else:
             write_json(self.root / IKP_PATH, description)
         self.extra: dict[str, Any] = description["extra"]
-        self._features = features_from_spec(self.spec, description["units"])
+        self._features = features_from_spec(DataSpec.from_json(description["spec"]), description["units"])
+        if (self.root / INFO_PATH).exists():  # a joint map that was stored there stays
+            kept = read_json(self.root / INFO_PATH, DatasetError).get("features", {})
+            for key in (ACTION, STATE):
+                if MAP_KEY in kept.get(key, {}) and key in self._features:
+                    self._features[key][MAP_KEY] = kept[key][MAP_KEY]
         self._metadata = Metadata(self.root, self._features, self.spec.fps, description["robot_type"])
         self._metadata.restore(len(files))
         for path in files[self._metadata.episodes :]:

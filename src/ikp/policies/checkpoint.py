@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ikp.files import read_json, replaced_atomically
+from ikp.joint_map import EXTRA, GRIPPER, JOINT, JointMap
 from ikp.kinematics import Robot
 from ikp.policies.config import PolicyConfig
 from ikp.policies.explicit import ExplicitPolicy
@@ -71,8 +73,13 @@ def policy_folder(path: Path | str) -> Path:
     return inner if not (path / CONFIG_FILE).is_file() and (inner / CONFIG_FILE).is_file() else path
 
 
-def load_policy(path: Path | str) -> Policy:
+def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = None) -> Policy:
     """Read a policy from its folder or from the folder of the run that trained it.
+
+    Args:
+        path: the folder.
+        joint_map: a map, or its JSON file, in place of the stored one: the same policy on an arm with other zeros,
+            signs, units or names.
 
     Raises:
         FileNotFoundError: there is no such folder or a file of it is missing.
@@ -90,6 +97,9 @@ def load_policy(path: Path | str) -> Policy:
     try:
         robot = Robot.from_dict(description["robot"]) if description["robot"] else None
         spec = DataSpec.from_json(description["spec"])
+        if joint_map is not None:
+            given = joint_map if isinstance(joint_map, JointMap) else JointMap.load(joint_map, robot)
+            spec = _with_other_map(spec, robot, given, path)
         policy = make_policy(robot, spec, PolicyConfig.from_json(description["policy"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
@@ -101,3 +111,38 @@ def load_policy(path: Path | str) -> Policy:
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path / WEIGHTS_FILE} is damaged or of another policy: {error}") from None
     return policy.eval()
+
+
+def _with_other_map(spec: DataSpec, robot: Robot | None, joint_map: JointMap, path: Path) -> DataSpec:
+    """The specification of a policy with another joint map that leads to the same model's dimensions.
+
+    Raises:
+        ValueError: the map leads to other dimensions.
+    """
+    joints = robot.joint_names if robot is not None else ()
+    if joint_map.joints != joints:
+        raise ValueError(
+            f"the joint map has the joints {list(joint_map.joints)}, the robot of {path} has {list(joints)}: write a "
+            "map for this robot"
+        )
+    joint_dims = spec.joint_dims if joints else ()  # without a robot all that are no grippers are the same
+    dims = {
+        "action": (_layout(spec.action_names, joint_dims, spec.discrete_dims), joint_map.actions),
+        "state": (_layout(spec.state_names, joint_dims, spec.measured_discrete_dims), joint_map.states),
+    }
+    for what, (stored, vector) in dims.items():
+        roles = [d.role if d.role != EXTRA else d.name for d in vector.kept]
+        if roles != stored:
+            raise ValueError(
+                f"the joint map leads to the {what} dimensions {roles}, the policy in {path} has {stored}: give every "
+                "dimension the role that it has there"
+            )
+    return replace(
+        spec, action_names=joint_map.actions.names, state_names=joint_map.states.names, joint_map=joint_map
+    )
+
+
+def _layout(names: Sequence[str], joint_dims: Sequence[int], discrete_dims: Sequence[int]) -> list[str]:
+    """Roles of a vector's dimensions, and the names of extras."""
+    roles = dict.fromkeys(joint_dims, JOINT) | dict.fromkeys(discrete_dims, GRIPPER)
+    return [roles.get(dim, name) for dim, name in enumerate(names)]

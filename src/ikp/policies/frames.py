@@ -19,7 +19,8 @@ def observation_from_frames(windows: Sequence[Sequence[Mapping[str, Any]]], spec
     A frame is the observation that `env.step` returns, or that LeRobot's robots and data sets give. Its keys are:
 
     - `state` or `observation.state`, and `environment_state` or `observation.environment_state`: vectors with the
-      dimensions that `spec` names, in the units of the data set.
+      dimensions that `spec` names, in the order and the units in which the data set is recorded. LeRobot's robots give
+      one number per name instead (`shoulder_pan.pos`).
     - An image for each camera NAME of `spec`, as NAME, `observation.images.NAME`, `observation.NAME`, or NAME in a
       mapping `images`; a single camera may also be `image` or `observation.image`. Images are (height, width, 3) or
       (3, height, width), as uint8 or as floating-point numbers from 0 to 1.
@@ -129,15 +130,18 @@ def _read_frame(frame: Mapping[str, Any], spec: DataSpec) -> dict[str, Any]:
             "list of frames ([[frame]] for a single one)"
         )
     return {
-        "state": _vector(frame, "state", spec.state_dim),
-        "environment_state": _vector(frame, "environment_state", spec.environment_state_dim),
+        "state": _vector(frame, "state", spec.recorded_state_names),
+        "environment_state": _vector(frame, "environment_state", spec.environment_state_names),
         "images": {camera: _image(frame, camera, spec) for camera in spec.camera_names},
     }
 
 
-def _vector(frame: Mapping[str, Any], name: str, dim: int) -> np.ndarray:
+def _vector(frame: Mapping[str, Any], name: str, names: Sequence[str]) -> np.ndarray:
+    dim = len(names)
     if not dim:
         return np.zeros(0, np.float32)
+    if name not in frame and f"observation.{name}" not in frame and all(part in frame for part in names):
+        frame = {name: [float(frame[part]) for part in names]}  # one number per key, as LeRobot's robots give
     key, array = _find(frame, (name, f"observation.{name}"), f"{name!r}")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{key!r} is {array.dtype}: give {dim} numbers")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -28,10 +29,10 @@ class ObservationEncoder(nn.Module):
         self.spec, self.history = spec, config.history
         self.state = Standardizer(spec.state_dim)
         self.environment_state = Standardizer(spec.environment_state_dim)
-        encoders = {
-            camera.replace(".", "_"): ImageEncoder(config.history, config.encoder, bfloat16=config.bfloat16)
-            for camera in spec.camera_names
-        }
+        encoders: dict[str, ImageEncoder] = {}
+        for camera in spec.camera_names:
+            encoder = ImageEncoder(config.history, config.encoder, bfloat16=config.bfloat16)
+            encoders[_module_name(camera, encoders)] = encoder
         self.images = nn.ModuleDict(encoders)
         vectors = spec.state_dim + spec.environment_state_dim
         self.size = config.history * vectors + sum(encoder.size for encoder in encoders.values())
@@ -48,7 +49,7 @@ class ObservationEncoder(nn.Module):
         return torch.cat(list(self.parts(observation).values()), -1)
 
     def parts(self, observation: Observation) -> dict[str, Tensor]:
-        """Features by source: `state`, `environment_state`, and each camera by its name."""
+        """Features by source: `state`, `environment_state`, and each camera by its name (`camera_part`)."""
         return self._parts(observation, None)[0]
 
     def with_map(
@@ -68,9 +69,9 @@ class ObservationEncoder(nn.Module):
             images = observation["images"][name]
             if name == mapped:
                 assert isinstance(encoder, ImageEncoder)
-                parts[name], maps = encoder.with_map(images)
+                parts[camera_part(name)], maps = encoder.with_map(images)
             else:
-                parts[name] = encoder(images)
+                parts[camera_part(name)] = encoder(images)
         return parts, maps
 
     def check(self, observation: Observation | Mapping[str, Any]) -> Observation:
@@ -85,6 +86,7 @@ class ObservationEncoder(nn.Module):
         ):
             if size:
                 self._check_vector(observation, key, size)
+        self._check_batch(observation)
         images = observation.get("images", {})
         for camera, shape in self.spec.image_shapes.items():
             if camera not in images:
@@ -103,6 +105,17 @@ class ObservationEncoder(nn.Module):
                 )
         return cast(Observation, observation)
 
+    def _check_batch(self, observation: Mapping[str, Any]) -> None:
+        images = observation.get("images", {})
+        parts = {camera: images[camera] for camera in self.spec.camera_names if camera in images}
+        sizes = (("state", self.spec.state_dim), ("environment_state", self.spec.environment_state_dim))
+        parts |= {key: observation[key] for key, size in sizes if size and key in observation}
+        rows = {key: len(part) for key, part in parts.items() if part.ndim}
+        if len(set(rows.values())) > 1 or 0 in rows.values():
+            raise ValueError(
+                f"the batch sizes of the observation are {rows}: they must be the same, and not 0"
+            )
+
     def _check_vector(self, observation: Mapping[str, Any], key: str, size: int) -> None:
         if key not in observation:
             raise ValueError(f"the observation has no {key!r}: it has {sorted(observation)}")
@@ -120,3 +133,43 @@ class ObservationEncoder(nn.Module):
                 f"observation {key!r} holds {float(value[row, frame, dim])} at {names[dim]!r} (row {row}): "
                 "the policy needs finite numbers; check the sensor"
             )
+
+
+def as_tensors(observation: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """The observation with tensors in place of arrays and lists, numbers of the vectors as float32.
+
+    Raises:
+        ValueError: a value is no array of numbers.
+    """
+    made = dict(observation)
+    for key in ("state", "environment_state"):
+        if key in made:
+            made[key] = _tensor(made[key], key, device).float()
+    if isinstance(made.get("images"), Mapping):
+        made["images"] = {
+            camera: _tensor(value, f"image of camera {camera!r}", device)
+            for camera, value in made["images"].items()
+        }
+    return made
+
+
+def _tensor(value: Any, what: str, device: torch.device) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    try:
+        return torch.as_tensor(np.asarray(value), device=device)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} is no array of numbers ({error})") from error
+
+
+def camera_part(camera: str) -> str:
+    """The key of a camera in `ObservationEncoder.parts`."""
+    return f"camera {camera}" if camera in ("state", "environment_state") else camera
+
+
+def _module_name(camera: str, taken: Container[str]) -> str:
+    """A name that a `ModuleDict` accepts: without dots, not one of its own attributes, and not taken."""
+    name = camera.replace(".", "_")
+    while hasattr(nn.ModuleDict(), name) or name in taken:
+        name = f"camera_{name}"
+    return name

@@ -17,9 +17,10 @@ from ikp.policies.config import PolicyConfig
 from ikp.policies.frames import FrameHistory
 from ikp.policies.gripper import GripperHead
 from ikp.policies.image_plane import OBSERVED_FEATURES, Goal, ImagePlane
+from ikp.policies.limits import JointLimits
 from ikp.policies.link_features import LinkPoses
 from ikp.policies.normalizer import Bounds, Standardizer
-from ikp.policies.observation import ObservationEncoder
+from ikp.policies.observation import ObservationEncoder, as_tensors
 from ikp.policies.residual import KinematicResidual
 from ikp.spec import Batch, DataSpec, Observation
 
@@ -31,7 +32,7 @@ class Context:
     """Everything that a policy derives from a batch of observations, computed once and passed on as one object.
 
     Attributes:
-        state: the newest measured state, in the units of the data.
+        state: the newest measured state, in the model's units.
         features: the observation as features at unit scale.
         q: measured joints, corrected by the residual [rad or m]; None if the policy uses no link poses.
         far_ends: T_base_farend of every joint at `q`.
@@ -72,6 +73,9 @@ class Policy(nn.Module, ABC):
         self.frames = FrameHistory(spec, config.history)
         self.actions = make_action_space(robot, spec, config.action_space, delta=config.targets == "delta")
         dims = len(self.actions.names)
+        self.limits = None
+        if robot is not None and config.action_space != "raw":
+            self.limits = JointLimits(robot)
         self.bounds = Bounds(dims)
         self.scale = Standardizer(dims)
         self.encoder = ObservationEncoder(spec, config)
@@ -111,8 +115,13 @@ class Policy(nn.Module, ABC):
             goal_state: measured state at the next gripper event of each frame; only an image plane needs it.
 
         Raises:
-            ValueError: the policy has an image plane and `goal_state` is missing.
+            ValueError: measured joints are far beyond the robot's limits, or the policy has an image plane and
+                `goal_state` is missing.
         """
+        if self.limits is not None:
+            self.limits.check_measured(
+                state[:, list(self.spec.joint_dims)], "measured joints of the demonstrations"
+            )
         self.encoder.fit(state, environment_state)
         if self.poses is not None:
             self.poses.fit(state[:, list(self.spec.joint_dims)])
@@ -158,12 +167,55 @@ class Policy(nn.Module, ABC):
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
         """Choose encoded actions for the context of checked observations."""
 
-    @torch.no_grad()
     def act(self, observation: Observation | Mapping[str, Any]) -> Float[Tensor, "batch action"]:
-        """Choose actions, in the units of the demonstrations (a discrete dimension is 0 or 1).
+        """Choose actions, in the units and the order of the recorded data.
+
+        The joint map of the specification, if there is one, converts state and action. Joint targets are clamped to the
+        robot's limits, which is reported once.
 
         Args:
-            observation: a batch, as `ikp.observation_from_frames` makes it; `select_action` takes single frames.
+            observation: a batch as `ikp.observation_from_frames` makes it, of tensors or arrays; `select_action` takes
+                single frames, and `decide` batches of demonstrations.
+
+        Raises:
+            ValueError: a part of the observation is missing, has a wrong shape or dtype, or is not finite; measured
+                joints are far beyond the robot's limits; or the action is not finite.
+        """
+        received = self._to_model(as_tensors(observation, self.bounds.low.device))
+        action = self.decide(received)
+        if not torch.isfinite(action).all():
+            raise ValueError(
+                "the policy's action is not finite: its weights are damaged; train or copy it again"
+            )
+        if self.limits is not None:
+            joints = list(self.spec.joint_dims)
+            action[:, joints] = self.limits.clamped(action[:, joints])
+        joint_map = self.spec.joint_map
+        return action if joint_map is None or joint_map.is_identity else joint_map.actions.to_recorded(action)
+
+    def _to_model(self, observation: dict[str, Any]) -> dict[str, Any]:
+        """A recorded observation in the model's units and order."""
+        joint_map = self.spec.joint_map
+        if joint_map is not None and not joint_map.is_identity and "state" in observation:
+            if "action" in observation:
+                raise ValueError(
+                    "this is a batch of demonstrations, in the model's units: use policy.decide(batch); act takes "
+                    "observations in the recorded units"
+                )
+            observation["state"] = joint_map.states.to_model(observation["state"])
+        state = observation.get("state")
+        if self.limits is None or state is None or state.ndim != 3 or state.shape[-1] != self.spec.state_dim:
+            return observation  # `decide` refuses it, or needs no joints
+        if torch.isfinite(state).all():
+            self.limits.check_measured(state[:, -1, list(self.spec.joint_dims)])
+        return observation
+
+    @torch.no_grad()
+    def decide(self, observation: Observation | Mapping[str, Any]) -> Float[Tensor, "batch action"]:
+        """Choose actions for observations in the model's units and order, such as `Demonstrations.batch`.
+
+        Returns:
+            Actions in the model's units: joint targets [rad or m] in the order of q, and 0 or 1 for a gripper.
 
         Raises:
             ValueError: a part of the observation is missing, has a wrong shape or dtype, or is not finite.
@@ -188,7 +240,7 @@ class Policy(nn.Module, ABC):
             frame: the observation of a Gymnasium or LeRobot loop (`ikp.observation_from_frames` lists the keys).
 
         Returns:
-            (action,), in the units of the demonstrations.
+            (action,), in the units and the order of the recorded data.
 
         Raises:
             ValueError: a part of the frame is missing, has a wrong shape or type, or is not finite.
@@ -201,7 +253,7 @@ class Policy(nn.Module, ABC):
         self.frames.reset()
 
     def decode(self, context: Context, chosen: Float[Tensor, "batch dims"]) -> Float[Tensor, "batch action"]:
-        """Decode chosen encoded actions to the units of the demonstrations, and decide the discrete dimensions."""
+        """Decode chosen encoded actions to the model's units, and decide the discrete dimensions."""
         continuous = self.actions.decode(context.state, chosen)
         action = continuous.new_zeros(len(continuous), self.spec.action_dim)
         action[:, self.actions.action_dims] = continuous

@@ -15,6 +15,7 @@ from ikp.data import Demonstrations
 from ikp.kinematics import forward_kinematics
 from ikp.kinematics.rotations import rotation_6d_to_matrix
 from ikp.policies import Policy
+from ikp.policies.observation import camera_part
 from ikp.policies.policy import batch_to
 from ikp.training.validation import evenly_spaced, pose_distance, quantiles
 
@@ -68,7 +69,9 @@ def _features(
     for chunk in frames.split(CHUNK):
         batch = batch_to(demonstrations.batch(chunk, policy.config.history), device)
         parts = policy.encoder.parts(batch)
-        found.append(torch.cat([parts[camera] for camera in policy.spec.camera_names], -1).double().cpu())
+        found.append(
+            torch.cat([parts[camera_part(camera)] for camera in policy.spec.camera_names], -1).double().cpu()
+        )
     return torch.cat(found)
 
 

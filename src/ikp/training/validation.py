@@ -30,7 +30,7 @@ def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
         the demonstration moves them (`stay`), and of wrong discrete values (`discrete_wrong`). Without a robot, the
         action error in units of the demonstrations' standard deviation.
     """
-    action, chosen = batch["action"], policy.act(batch)
+    action, chosen = batch["action"], policy.decide(batch)
     errors: dict[str, float] = {}
     discrete = list(policy.spec.discrete_dims)
     if discrete:

@@ -1,0 +1,88 @@
+"""Find two-valued grippers: which dimension, which value is open and which is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ikp.joint_map.dimension import GRIPPER, Dimension
+from ikp.joint_map.names import POSITION, plain_name
+from ikp.joint_map.recording import Vector
+
+AT_ENDS = 0.9
+"""Share of the numbers that lie within a tenth of the range from either end, of a gripper that is two-valued."""
+
+
+def command_gripper(
+    name: str, values: np.ndarray, *, is_said: bool, given: tuple[float, float] | None = None
+) -> Dimension:
+    """The entry of a gripper's commands.
+
+    Of two values, 1 is closed where they are 0 and 1 or -1 and 1; else the larger one is open, a width or a percentage.
+
+    Args:
+        name: of the dimension.
+        values: (frame,) recorded commands.
+        is_said: whether the user says that it is a two-valued gripper; many values are then cut in two.
+        given: its open and its closed value.
+
+    Raises:
+        ValueError: it takes more than two values, or one; the message names the option that settles it.
+    """
+    if given is not None:
+        return Dimension(name, GRIPPER, open=given[0], closed=given[1], reason="as given")
+    found = two_values(values)
+    if found is None and is_said and len(values):
+        low, high = (float(value) for value in np.quantile(values, [0.02, 0.98]))
+        found = (low, high) if high > low else None
+    if found is None:
+        different = np.unique(values)
+        shown = ", ".join(f"{value:.4g}" for value in different[:6]) + (", ..." if len(different) > 6 else "")
+        raise ValueError(
+            f"the gripper {name!r} takes the values {shown}, not two: make it two-valued (--gripper {name}, or "
+            f"--gripper {name}=OPEN,CLOSED), or leave it out (--ignore {name})"
+        )
+    closed_above = found in ((0.0, 1.0), (-1.0, 1.0))
+    opened, closed = found if closed_above else found[::-1]
+    return Dimension(name, GRIPPER, open=opened, closed=closed, reason="two values")
+
+
+def measured_grippers(
+    state: Vector, commands: Mapping[int, Dimension], taken: Container[int], *, same_place: Container[int]
+) -> dict[int, Dimension]:
+    """The state's dimensions that measure the action's grippers, by name; all of them or none.
+
+    Args:
+        state: the recorded state.
+        commands: the gripper entries by dimension of the action.
+        taken: dimensions of the state that are something else.
+        same_place: dimensions that mean the same in action and state.
+    """
+    found: dict[int, Dimension] = {}
+    for place, entry in commands.items():
+        own = plain_name(entry.name)
+        for dim, name in enumerate(state.names):
+            plain = plain_name(name)
+            is_same = name == entry.name or (plain.words == own.words and plain.kind == POSITION)
+            if dim not in found and dim not in taken and (is_same or (dim == place and place in same_place)):
+                found[dim] = replace(entry, name=name, joint=entry.joint, reason="measured, as the action's")
+                break
+    return found if len(found) == len(commands) else {}
+
+
+def two_values(values: np.ndarray) -> tuple[float, float] | None:
+    """The lower and the higher one of two values around which nearly all numbers lie; None if they do not."""
+    different = np.unique(values)
+    if len(different) == 1 and different[0] in (0.0, 1.0):
+        return 0.0, 1.0
+    if len(different) < 2:
+        return None
+    if len(different) == 2:
+        return float(different[0]), float(different[1])
+    low, high = values.min(), values.max()
+    near_low, near_high = values < low + 0.1 * (high - low), values > high - 0.1 * (high - low)
+    if near_low.mean() + near_high.mean() < AT_ENDS or min(near_low.mean(), near_high.mean()) < 0.02:
+        return None
+    return float(np.median(values[near_low])), float(np.median(values[near_high]))

@@ -1,0 +1,222 @@
+"""`JointMap`: what every recorded dimension of an action and a state is to the model.
+
+Recordings hold degrees, millimetres, grippers from 0 to 100 and joints in any order; the model has radians, metres,
+grippers of 0 and 1 and the robot's order. A joint map says for every recorded dimension of the action and of the state
+what it is, with q_model = sign * scale * x + offset for joints. It is stored with the data set and with the policy, and
+can be replaced when a policy is loaded: the same policy then drives an arm with other zeros, signs or units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ikp.files import read_json, write_json
+from ikp.joint_map.dimension import EXTRA, GRIPPER, IGNORED, JOINT, UNITS, Dimension
+from ikp.joint_map.vector import VectorMap
+from ikp.kinematics import Robot
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class JointMap:
+    """What every recorded dimension of action and state is to the model.
+
+    Attributes:
+        joints: names of the robot's joints, in the order of q; empty without a robot.
+        action: one entry per recorded dimension of the action.
+        state: one entry per recorded dimension of the state.
+
+    Raises:
+        ValueError: a name is repeated, or a joint does not have one dimension in the action and one in the state.
+
+    Example:
+        joint_map = ikp.JointMap.load("arm.json")
+        policy = ikp.load_policy("runs/arm", joint_map=joint_map)
+    """
+
+    joints: tuple[str, ...]
+    action: tuple[Dimension, ...]
+    state: tuple[Dimension, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key in ("joints", "action", "state"):
+            object.__setattr__(self, key, tuple(getattr(self, key)))
+        for what, dimensions in (("action", self.action), ("state", self.state)):
+            _check_unique(what, [d.name for d in dimensions], "dimension")
+            taken = [d.joint for d in dimensions if d.role == JOINT]
+            _check_unique(what, taken, "joint")
+            _check_unique(what, [d.model_name for d in dimensions if d.role != IGNORED], "name")
+            unknown = sorted(set(taken) - set(self.joints))
+            if unknown:
+                raise ValueError(
+                    f"the {what} names the joints {unknown}, which the robot does not have; it has {list(self.joints)}"
+                )
+            missing = [joint for joint in self.joints if joint not in taken]
+            if missing:
+                raise ValueError(
+                    f"the {what} has no dimension for the robot's joints {missing}: give one the role 'joint', or "
+                    "lock the joints of the robot (--lock NAME=VALUE)"
+                )
+        if not self.action:
+            raise ValueError("the joint map has no action: give one entry per dimension")
+        grippers, measured = self.grippers, {d.joint for d in self.state if d.role == GRIPPER}
+        if measured and measured != set(grippers):
+            raise ValueError(
+                f"the state has the grippers {sorted(measured)} and the action {list(grippers)}: give those of the "
+                "state the same 'joint' as in the action, or the role 'extra'"
+            )
+
+    @property
+    def grippers(self) -> tuple[str, ...]:
+        """Names of the grippers, in the order of the action."""
+        return tuple(d.joint for d in self.action if d.role == GRIPPER)
+
+    @cached_property
+    def actions(self) -> VectorMap:
+        """Converts actions."""
+        return VectorMap(self.action, self.joints, self.grippers, commands=True)
+
+    @cached_property
+    def states(self) -> VectorMap:
+        """Converts states."""
+        return VectorMap(self.state, self.joints, self.grippers)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether recorded and model's numbers are the same, in the same order."""
+        return self.actions.is_identity and self.states.is_identity
+
+    @classmethod
+    def identity(cls, robot: Robot, grippers: Sequence[str] = (), extras: Sequence[str] = ()) -> JointMap:
+        """The map of data that are in the model's units and order already.
+
+        Args:
+            robot: its joints come first.
+            grippers: names of the grippers, in action and state, with 0 for open and 1 for closed.
+            extras: names of further dimensions of the state.
+        """
+        named = zip(robot.joint_names, robot.joint_types, strict=True)
+        common = [Dimension(name, JOINT, name, "m" if kind == "prismatic" else "rad") for name, kind in named]
+        common += [Dimension(name, GRIPPER) for name in grippers]
+        return cls(robot.joint_names, tuple(common), (*common, *(Dimension(name, EXTRA) for name in extras)))
+
+    def to_json(self) -> dict[str, Any]:
+        """The map as plain JSON values."""
+        return {
+            "format": FORMAT,
+            "joints": list(self.joints),
+            "action": [d.to_json() for d in self.action],
+            "state": [d.to_json() for d in self.state],
+        }
+
+    @classmethod
+    def from_json(cls, values: Any, robot: Robot | None = None, where: str = "the joint map") -> JointMap:
+        """A map written by `to_json` or by hand.
+
+        Args:
+            values: a JSON object.
+            robot: gives `joints` where the object has none, and the ranges of joints in percent.
+            where: the file, for messages.
+
+        Raises:
+            ValueError: a key or value is wrong; the message names it.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{where} is {values!r}: expected an object with 'joints', 'action' and 'state'")
+        unknown = sorted(set(values) - {"format", "joints", "action", "state"})
+        if unknown or values.get("format", FORMAT) != FORMAT:
+            wrong = f"the unknown keys {unknown}" if unknown else f"the format {values['format']!r}"
+            raise ValueError(
+                f"{where} has {wrong}: expected format {FORMAT} with 'joints', 'action', 'state'"
+            )
+        joints = values.get("joints", list(robot.joint_names) if robot else [])
+        for key, item in (("joints", joints), *((key, values.get(key, [])) for key in ("action", "state"))):
+            if not isinstance(item, list):
+                raise ValueError(f"{where}: {key!r} is {item!r}; give a list")
+        entries: dict[str, list[Dimension]] = {}
+        for key in ("action", "state"):
+            entries[key] = []
+            for item in values.get(key, []):
+                try:
+                    entries[key].append(Dimension.from_json(item, robot))
+                except ValueError as error:
+                    raise ValueError(f"{where}: {key}: {error}") from None
+        try:
+            return cls(
+                tuple(str(joint) for joint in joints), tuple(entries["action"]), tuple(entries["state"])
+            )
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+
+    @classmethod
+    def load(cls, path: Path | str, robot: Robot | None = None) -> JointMap:
+        """Read a JSON file; `ikp data check FOLDER --robot ARM --save FILE` writes one to edit.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is wrong; the message names file, key and fix.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"there is no joint map {str(path)!r}: `ikp data check FOLDER --robot ARM --save FILE` writes one"
+            )
+        return cls.from_json(read_json(path, fix="write it again"), robot, str(path))
+
+    def save(self, path: Path | str) -> Path:
+        """Write a JSON file for `load`."""
+        return write_json(path, self.to_json())
+
+    def check_names(self, action: Sequence[str], state: Sequence[str], where: str) -> None:
+        """Refuse data whose dimensions have other names or another order than the map's.
+
+        Raises:
+            ValueError: the message names both.
+        """
+        for what, names, entries in (("action", action, self.action), ("state", state, self.state)):
+            expected = [d.name for d in entries]
+            if list(names) != expected:
+                raise ValueError(
+                    f"the joint map has the {what} dimensions {expected}, {where} has {list(names)}: write a map "
+                    "with the names of these data (`ikp data check FOLDER --robot ARM --save FILE`)"
+                )
+
+    def __str__(self) -> str:
+        """A table with one line per recorded dimension."""
+        rows = [("recorded", "becomes", "by", "because")]
+        for what, dimensions in (("action", self.action), ("state", self.state)):
+            rows += [(f"{what} {d.name}", _role_text(d), _formula(d), d.reason) for d in dimensions]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+        return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
+def _role_text(d: Dimension) -> str:
+    if d.role == JOINT:
+        return f"joint {d.joint}"
+    return f"{d.role} {d.joint}" if d.role == GRIPPER and d.joint != d.name else d.role
+
+
+def _formula(d: Dimension) -> str:
+    if d.role == GRIPPER:
+        return f"{d.open:g} open, {d.closed:g} closed"
+    if d.role != JOINT:
+        return f"returned as {d.fill:g}" if d.role == IGNORED and d.fill else d.unit
+    terms = [d.unit]
+    if d.sign < 0:
+        terms.append("reversed")
+    if UNITS[d.unit] != d.scale:
+        terms.append(f"x {d.scale:.6g}")
+    if d.offset:
+        terms.append(f"{'+' if d.offset > 0 else '-'} {abs(d.offset):.6g}")
+    return " ".join(terms)
+
+
+def _check_unique(what: str, names: Sequence[str], kind: str) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"the {what} holds the {kind} {', '.join(map(repr, repeated))} more than once")

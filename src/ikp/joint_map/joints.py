@@ -1,0 +1,112 @@
+"""Find the recorded dimension of every joint of a robot: as the user says, by name, or as the data set declares."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Sequence
+
+from ikp.joint_map.names import DIFFERENCE, POSE, POSITION, VELOCITY, match_joints, plain_name
+from ikp.joint_map.recording import Recording, Vector
+from ikp.kinematics import Robot
+
+RAW = "train without a robot (--method raw)"
+
+
+def find_joints(
+    robot: Robot,
+    recording: Recording,
+    vector: Vector,
+    *,
+    said: Sequence[str] = (),
+    excluded: Collection[str] = (),
+) -> tuple[dict[str, int], str]:
+    """The dimension of every joint in one vector, and how it was found.
+
+    Args:
+        robot: gives the names of the joints.
+        recording: where joint dimensions are declared, they count unless the names say otherwise.
+        vector: action or state.
+        said: names of the joints' dimensions in the order of the robot; for a state that names them differently, those
+            of the action.
+        excluded: names that are no joints.
+
+    Raises:
+        ValueError: a joint has no dimension; the message names the option that settles it.
+    """
+    usable = [i for i, name in enumerate(vector.names) if name not in excluded]
+    names = [vector.names[i] for i in usable]
+    joints = robot.joint_names
+    if said:
+        if len(said) != len(joints):
+            raise ValueError(
+                f"--joints gives {len(said)} names for the {len(joints)} joints {list(joints)} of robot "
+                f"{robot.name!r}: give one for each, in this order, or lock a joint (--lock NAME=VALUE)"
+            )
+        same = {name: names.index(name) for name in said if name in names}
+        by_name = same if len(same) == len(said) else match_joints(names, said)
+        found = {
+            joint: usable[by_name[name]] for joint, name in zip(joints, said, strict=True) if name in by_name
+        }
+        how = "as given"
+    else:
+        declared = recording.joint_dims
+        by_name = match_joints(names, joints, loose=declared is None)
+        found, how = {joint: usable[index] for joint, index in by_name.items()}, "by name"
+        if declared is not None and len(found) < len(joints):
+            return _declared(robot, recording, vector, declared), "declared"
+    if len(found) < len(joints):
+        raise _missing(robot, recording, vector, names, [joint for joint in joints if joint not in found])
+    return found, how
+
+
+def _declared(
+    robot: Robot, recording: Recording, vector: Vector, declared: tuple[int, ...]
+) -> dict[str, int]:
+    if len(declared) != robot.dof:
+        names = [recording.action.names[i] for i in declared]
+        raise ValueError(
+            f"robot {robot.name!r} has {robot.dof} joints and the data set {len(declared)} joint dimensions {names}: "
+            "give the robot of these data (--robot), lock joints (--lock NAME=VALUE), or name them (--joints NAME ...)"
+        )
+    if max(declared) >= len(vector.names):
+        raise ValueError(
+            f"the measured joints must be the state's dimensions {declared}, but the state has {len(vector.names)} "
+            f"dimensions {list(vector.names)}: {RAW}"
+        )
+    return dict(zip(robot.joint_names, declared, strict=True))
+
+
+def _missing(
+    robot: Robot, recording: Recording, vector: Vector, names: Sequence[str], missing: Sequence[str]
+) -> ValueError:
+    """The error for a vector in which joints are missing, with the options that may settle it."""
+    start = f"the {vector.what} {list(vector.names)}"
+    found_none = len(missing) == robot.dof
+    kinds = {plain_name(name).kind for name in names}
+    if not vector.names:
+        return ValueError(f"there is no {vector.what}, which must measure the joints: {RAW}")
+    if POSE in kinds and found_none:
+        return ValueError(
+            f"{start} looks like the pose of an end effector, not like joint positions of robot {robot.name!r}: "
+            f"record joint positions, or {RAW}"
+        )
+    if kinds & {VELOCITY, DIFFERENCE} and found_none:
+        kind = "velocities" if VELOCITY in kinds else "differences"
+        return ValueError(f"{start} looks like {kind}, not joint positions: record joint positions, or {RAW}")
+    if vector is recording.action:
+        positions = [name for name in names if plain_name(name).kind == POSITION]
+        arm = [name for name in positions if not plain_name(name).is_gripper]
+        fitting = next((part for part in (positions, arm) if len(part) == robot.dof), None)
+        fixes = [
+            f"if they are these joints in this order, --joints {shlex.join(fitting)}"
+            if fitting
+            else f"name them in the robot's order with --joints (it has {', '.join(robot.joint_names)})"
+        ]
+    else:
+        fixes = ["say which they are with --joint-map FILE"]
+    if not found_none:
+        fixes.append(f"if the data do not move them, lock them: --lock {missing[0]}=VALUE")
+    fixes.append("or give the robot of these data (--robot)")
+    return ValueError(
+        f"{start} has no dimension for the joints {list(missing)} of robot {robot.name!r}: {'; '.join(fixes)}"
+    )

@@ -1,0 +1,142 @@
+"""Infer the joint map of a recording from its names, units and values, or refuse with the option that settles it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import torch
+
+from ikp.joint_map.dimension import EXTRA, GRIPPER, IGNORED, JOINT, Dimension, unit_scale
+from ikp.joint_map.grippers import command_gripper, measured_grippers
+from ikp.joint_map.joint_map import JointMap
+from ikp.joint_map.joints import RAW, find_joints
+from ikp.joint_map.names import plain_name
+from ikp.joint_map.recording import MapHints, Recording, Vector
+from ikp.joint_map.units import infer_units
+from ikp.kinematics import Robot
+
+FEWEST = 10
+"""Steps from which actions are compared with the measured motion."""
+
+
+def infer_joint_map(robot: Robot | None, recording: Recording, hints: MapHints | None = None) -> JointMap:
+    """The joint map of a recording.
+
+    Joints are found by name (or by declared dimensions), units by what the user says, what the data set stores, what
+    names tell, and else by comparing values with the robot's limits and speeds; grippers by name and values.
+
+    Args:
+        robot: the kinematic model; without one only declared grippers are mapped.
+        recording: names, units and values.
+        hints: what the user says; it counts before everything else.
+
+    Raises:
+        ValueError: a joint is not found, a unit or gripper is ambiguous, or the actions are no joint targets; the
+            message names the option that settles it.
+    """
+    hints = hints or MapHints()
+    action, state = recording.action, recording.state
+    if robot is None and (hints.units or hints.joints):
+        raise ValueError(
+            "--units and --joints are about a robot's joints: give the robot (--robot), or leave them out"
+        )
+    joints = robot.joint_names if robot is not None else ()
+    hints.check_names([*action.names, *state.names, *joints])
+    declared = {action.names[i] for i in recording.discrete_dims}
+    said = declared | set(hints.gripper)
+    known: dict[str, dict[int, Dimension]] = {"action": {}, "state": {}}
+    if robot is not None:
+        known = _joint_entries(robot, recording, hints, excluded=said | set(hints.ignore))
+    for vector in (action, state):
+        known[vector.what] |= _ignored(vector, hints)
+    commands = {
+        dim: _other_action(robot, action, dim, hints, said)
+        for dim in range(len(action.names))
+        if dim not in known["action"]
+    }
+    grippers = {dim: entry for dim, entry in commands.items() if entry.role == GRIPPER}
+    same_place = recording.discrete_dims if recording.joint_dims is not None else ()
+    measured = measured_grippers(state, grippers, known["state"], same_place=same_place)
+    extras = {dim: Dimension(name, EXTRA, reason="an input only") for dim, name in enumerate(state.names)}
+    found = JointMap(
+        tuple(joints),
+        tuple(entry for _, entry in sorted((known["action"] | commands).items())),
+        tuple(entry for _, entry in sorted((extras | measured | known["state"]).items())),
+    )
+    if robot is not None:
+        _check_targets(found, recording)
+    return found
+
+
+def _joint_entries(
+    robot: Robot, recording: Recording, hints: MapHints, excluded: set[str]
+) -> dict[str, dict[int, Dimension]]:
+    """By vector the entries of the joints' dimensions."""
+    vectors = (recording.action, recording.state)
+    places = {
+        vector.what: find_joints(robot, recording, vector, said=hints.joints, excluded=excluded)
+        for vector in vectors
+    }
+    units = infer_units(robot, recording, hints, {what: found for what, (found, _) in places.items()})
+    entries: dict[str, dict[int, Dimension]] = {}
+    for vector in vectors:
+        found, how = places[vector.what]
+        entries[vector.what] = {}
+        for joint, dim in found.items():
+            unit, reason = units[vector.what, joint]
+            scale, offset = unit_scale(unit, joint, robot)
+            entries[vector.what][dim] = Dimension(
+                vector.names[dim], JOINT, joint, unit, 1, scale, offset, reason=f"{how}; {reason}"
+            )
+    return entries
+
+
+def _ignored(vector: Vector, hints: MapHints) -> dict[int, Dimension]:
+    """The dimensions that the user leaves out; a policy returns the median of what was recorded."""
+    return {
+        dim: Dimension(name, IGNORED, fill=float(np.median(vector.values[:, dim])), reason="as given")
+        for dim, name in enumerate(vector.names)
+        if name in hints.ignore
+    }
+
+
+def _other_action(
+    robot: Robot | None, action: Vector, dim: int, hints: MapHints, said: Collection[str]
+) -> Dimension:
+    """An action dimension that is no joint: a gripper, a constant, or an error."""
+    name, values = action.names[dim], action.values[:, dim]
+    if name in said:
+        return command_gripper(name, values, is_said=name in hints.gripper, given=hints.gripper.get(name))
+    if robot is None:
+        return Dimension(name, EXTRA, reason="taken as it is")
+    if len(values) and values.min() == values.max():
+        return Dimension(name, IGNORED, fill=float(values[0]), reason=f"always {values[0]:g}")
+    if plain_name(name).is_gripper:
+        return command_gripper(name, values, is_said=False)
+    raise ValueError(
+        f"the action's dimension {name!r} is no joint of robot {robot.name!r}: make it a two-valued gripper "
+        f"(--gripper {name}), leave it out (--ignore {name}), or {RAW}"
+    )
+
+
+def _check_targets(found: JointMap, recording: Recording) -> None:
+    """Refuse actions that are differences or velocities of the joints: they are no joint targets."""
+    joints = len(found.joints)
+    target = found.actions.to_model(torch.from_numpy(recording.action.values))[:-1, :joints]
+    state = found.states.to_model(torch.from_numpy(recording.state.values))[:, :joints]
+    inside = torch.from_numpy(~recording.starts[1:])
+    if int(inside.sum()) < FEWEST:
+        return
+    target, measured, step = target[inside], state[:-1][inside], (state[1:] - state[:-1])[inside]
+    as_target, moves = float((target - measured).abs().mean()), float(step.abs().mean())
+    others = {
+        "differences": float((target - step).abs().mean()),
+        "velocities": float((target - step * recording.fps).abs().mean()),
+    }
+    kind = min(others, key=lambda key: others[key])
+    if as_target > max(0.05, 5 * moves) and others[kind] < 0.3 * as_target:
+        raise ValueError(
+            f"the actions {list(recording.action.names)} look like {kind}, not like targets of the joints: record "
+            f"targets, or {RAW}; if they are targets, say so with --joint-map FILE"
+        )

@@ -1,0 +1,118 @@
+"""Names of recorded dimensions: the joint, the quantity and the unit that a name such as `shoulder_pan.pos` tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+POSITION, VELOCITY, EFFORT, DIFFERENCE, POSE = "position", "velocity", "effort", "difference", "pose"
+
+_KINDS = {
+    VELOCITY: {"vel", "velocity", "velocities", "speed", "dq", "qvel"},
+    EFFORT: {"effort", "eff", "torque", "tau", "current", "load", "force"},
+    DIFFERENCE: {"delta", "deltas", "diff", "difference", "relative"},
+}
+_POSITION_WORDS = {
+    "pos",
+    "position",
+    "positions",
+    "qpos",
+    "q",
+    "target",
+    "goal",
+    "cmd",
+    "command",
+    "commanded",
+}
+_POSITION_WORDS |= {"present", "measured", "actual", "state", "action", "observation", "main"}
+_POSITION_WORDS |= {"joint", "joints", "motor", "motors"}
+_UNITS = {"rad": "rad", "radians": "rad", "deg": "deg", "degree": "deg", "degrees": "deg", "mm": "mm"}
+_AXES = {"x", "y", "z", "roll", "pitch", "yaw", "rx", "ry", "rz", "qx", "qy", "qz", "qw"}
+_FRAMES = {"ee", "eef", "tcp", "end", "effector", "endeffector", "cartesian", "tip", "tool", "pose"}
+_FRAMES |= {"rot", "rotation", "quat", "left", "right", "arm"}
+_GRIPPERS = {"gripper", "grip", "jaw", "finger", "fingers", "hand", "claw", "vacuum", "suction", "grasp"}
+
+
+@dataclass(frozen=True)
+class PlainName:
+    """The parts of a name.
+
+    Attributes:
+        words: the words that identify a joint, lower case, numbers without leading zeros.
+        kind: the quantity: position, velocity, effort, difference, or pose for an end-effector coordinate.
+        unit: rad, deg or mm where the name tells it, else empty.
+    """
+
+    words: tuple[str, ...]
+    kind: str = POSITION
+    unit: str = ""
+
+    @property
+    def is_gripper(self) -> bool:
+        """Whether the name is one of a gripper."""
+        return bool(_GRIPPERS & set(self.words))
+
+
+def plain_name(name: str) -> PlainName:
+    """Split a name at dots, underscores, changes of case and numbers, and sort its words."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    words = [str(int(word)) if word.isdigit() else word for word in re.findall(r"[a-z]+|\d+", spaced.lower())]
+    kind = next((kind for kind, known in _KINDS.items() if known & set(words)), POSITION)
+    unit = next((_UNITS[word] for word in words if word in _UNITS), "")
+    dropped = _POSITION_WORDS | set(_UNITS) | set().union(*_KINDS.values())
+    kept = tuple(word for word in words if word not in dropped) or tuple(words)
+    if kept and set(kept) <= _AXES | _FRAMES and set(kept) & _AXES and kind != VELOCITY:
+        kind = POSE
+    return PlainName(kept, kind, unit)
+
+
+def match_joints(names: Sequence[str], joints: Sequence[str], *, loose: bool = True) -> dict[str, int]:
+    """Find the recorded dimension of each joint by its name.
+
+    Names match when their words are equal, as they are or without the words at the start that all names share. With
+    `loose`, they also match when the words of one are among those of the other. A match counts where it is the only one
+    of both.
+
+    Args:
+        names: names of recorded dimensions.
+        joints: names of the robot's joints.
+        loose: also match by part of the words.
+
+    Returns:
+        Joint to dimension, for the joints that were found.
+    """
+    plain = [plain_name(name) for name in names]
+    wanted = [plain_name(joint).words for joint in joints]
+    free = {i for i, name in enumerate(plain) if name.kind not in _KINDS}
+    found: dict[int, int] = {}
+    cut_names, cut_joints = _shared_start([plain[i].words for i in free]), _shared_start(wanted)
+
+    def assign(matches: Callable[[tuple[str, ...], tuple[str, ...]], bool]) -> bool:
+        """Assign the joints and names that match each other and nothing else."""
+        left = [j for j in range(len(joints)) if j not in found]
+        pairs = [(j, i) for j in left for i in sorted(free) if matches(wanted[j], plain[i].words)]
+        forced = [
+            (j, i) for j, i in pairs if sum(j == a for a, _ in pairs) == sum(i == b for _, b in pairs) == 1
+        ]
+        found.update(forced)
+        free.difference_update(i for _, i in forced)
+        return bool(forced)
+
+    assign(lambda joint, name: joint == name)
+    assign(lambda joint, name: joint[cut_joints:] == name[cut_names:])
+    if loose:
+        free &= {i for i in free if plain[i].kind == POSITION}
+        while assign(lambda joint, name: set(joint) < set(name) or set(name) < set(joint)):
+            pass
+    return {joints[j]: found[j] for j in sorted(found)}
+
+
+def _shared_start(names: Sequence[tuple[str, ...]]) -> int:
+    """The number of words at the start that all names share; each name keeps at least one word."""
+    if len(names) < 2:
+        return 0
+    count = 0
+    while all(len(name) > count + 1 for name in names) and len({name[count] for name in names}) == 1:
+        count += 1
+    return count

@@ -1,0 +1,251 @@
+"""Infer the unit of every recorded joint: what the user says, what is stored, else what fits the robot's limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ikp.joint_map.dimension import unit_scale
+from ikp.joint_map.names import plain_name
+from ikp.joint_map.recording import MapHints, Recording, Vector
+from ikp.kinematics import Robot
+
+FAR = {"revolute": 4 * math.pi, "continuous": 4 * math.pi, "prismatic": 10.0}
+"""Joint positions beyond this [rad or m] are taken for another unit."""
+SLACK = {"revolute": 0.2, "continuous": 0.2, "prismatic": 0.02}
+"""Accepted excess over a joint's limits [rad or m]: zeros are not exact, and targets may lie beyond a stop."""
+FASTEST = 2.0
+"""Accepted speed between two frames, as a multiple of a joint's speed limit."""
+RARE = 0.001
+"""Share of the frames that may lie beyond the limits."""
+LINEAR_UNITS, ANGLE_UNITS = ("m", "mm"), ("rad", "deg")
+STORED_UNITS = {
+    **dict.fromkeys(("rad", "radian", "radians"), "rad"),
+    **dict.fromkeys(("deg", "degree", "degrees", "°"), "deg"),
+    **dict.fromkeys(("m", "metre", "meter", "metres", "meters"), "m"),
+    **dict.fromkeys(("%", "percent"), "percent"),
+    "mm": "mm",
+    "signed-percent": "signed-percent",
+}
+"""Words for units that other data sets store."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The recorded numbers of one joint in one vector, and what the joint can do.
+
+    Attributes:
+        what: action or state.
+        name, stored: name and stored unit of the dimension.
+        joint, kind: name and type of the joint.
+        is_hand: whether it belongs to a gripper.
+        low, high: smallest and largest recorded number, and without the rarest ones.
+        fastest: recorded change per second that few frames exceed; 0 for an action.
+        limits: of the joint [rad or m], with some slack.
+        speed: limit of the joint [rad/s or m/s].
+    """
+
+    what: str
+    name: str
+    stored: str
+    joint: str
+    kind: str
+    is_hand: bool
+    low: float
+    high: float
+    usual: tuple[float, float]
+    fastest: float
+    limits: tuple[float, float]
+    speed: float
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the joint slides."""
+        return self.kind == "prismatic"
+
+    @property
+    def largest(self) -> float:
+        """Largest distance from 0."""
+        return max(abs(self.low), abs(self.high))
+
+    @property
+    def is_percent(self) -> bool:
+        """Whether all numbers lie between 0 and 100."""
+        return self.low >= -0.5 and self.high <= 100.5
+
+    def reaches(self, scale: float) -> bool:
+        """Whether the joint can reach the numbers, times the scale."""
+        return self.limits[0] <= self.usual[0] * scale and self.usual[1] * scale <= self.limits[1]
+
+    def keeps_up(self, scale: float) -> bool:
+        """Whether the joint can move as fast as the numbers, times the scale."""
+        return self.fastest * scale <= FASTEST * self.speed
+
+    def excess(self, scale: float) -> float:
+        """Distance of the numbers, times the scale, beyond the limits [rad or m]."""
+        return max(self.limits[0] - self.low * scale, self.high * scale - self.limits[1])
+
+
+def infer_units(
+    robot: Robot, recording: Recording, hints: MapHints, found: Mapping[str, Mapping[str, int]]
+) -> dict[tuple[str, str], tuple[str, str]]:
+    """Unit and reason of every joint in action and state.
+
+    Args:
+        robot: limits and speeds of the joints.
+        recording: names, stored units and values.
+        hints: units that the user says.
+        found: by vector (action, state) the dimension of every joint.
+
+    Raises:
+        ValueError: a unit is ambiguous or does not fit the joint; the message names the option that settles it.
+    """
+    channels = [
+        _channel(robot, recording, vector, joint, dim)
+        for vector in (recording.action, recording.state)
+        for joint, dim in found[vector.what].items()
+    ]
+    units = hints.units_by_name
+    common = units.get("", "")
+    if common and not any(_fits_kind(common, channel) for channel in channels):
+        raise ValueError(
+            f"--units {common}: robot {robot.name!r} has no joint of this kind; {_choices(channels[0])}"
+        )
+    made: dict[tuple[str, str], tuple[str, str]] = {}
+    unsaid = []
+    for channel in channels:
+        said = _said(channel, units, common)
+        if said is None:
+            unsaid.append(channel)
+        else:
+            made[channel.what, channel.joint] = said
+    for is_linear in (False, True):
+        group = [channel for channel in unsaid if not channel.is_hand and channel.is_linear == is_linear]
+        if group:
+            made |= dict.fromkeys(((channel.what, channel.joint) for channel in group), _arm_unit(group))
+    is_native = all(unit in ("rad", "m") for unit, _ in made.values())
+    for channel in unsaid:
+        if channel.is_hand:
+            made[channel.what, channel.joint] = _hand_unit(channel, robot, is_native)
+    return made
+
+
+def _channel(robot: Robot, recording: Recording, vector: Vector, joint: str, dim: int) -> Channel:
+    index = robot.joint_index(joint)
+    kind = robot.joint_types[index]
+    values = vector.values[:, dim]
+    low = high = fastest = 0.0
+    usual = (0.0, 0.0)
+    if len(values):
+        low, high = float(values.min()), float(values.max())
+        usual = (float(np.quantile(values, RARE)), float(np.quantile(values, 1 - RARE)))
+    steps = np.abs(np.diff(values))[~recording.starts[1:]]
+    if vector is recording.state and len(steps):
+        fastest = float(np.quantile(steps, 0.99)) * recording.fps
+    lower, upper, speed = (float(values[index]) for values in (robot.lower, robot.upper, robot.velocity))
+    return Channel(
+        what=vector.what,
+        name=vector.names[dim],
+        stored=STORED_UNITS.get(vector.units[dim].strip().lower(), ""),
+        joint=joint,
+        kind=kind,
+        is_hand=plain_name(joint).is_gripper or plain_name(vector.names[dim]).is_gripper,
+        low=low,
+        high=high,
+        usual=usual,
+        fastest=fastest,
+        limits=(
+            lower - SLACK[kind] if math.isfinite(lower) else -FAR[kind],
+            upper + SLACK[kind] if math.isfinite(upper) else FAR[kind],
+        ),
+        speed=speed if speed > 0 else math.inf,
+    )
+
+
+def _fits_kind(unit: str, channel: Channel) -> bool:
+    """Whether a joint of this kind can have the unit."""
+    return unit not in (ANGLE_UNITS if channel.is_linear else LINEAR_UNITS)
+
+
+def _choices(channel: Channel) -> str:
+    units = LINEAR_UNITS if channel.is_linear else ANGLE_UNITS
+    return f"choose {units[0]}, {units[1]}, percent or signed-percent"
+
+
+def _said(channel: Channel, units: Mapping[str, str], common: str) -> tuple[str, str] | None:
+    """The unit that the user, the data set or the name gives; None without any."""
+    own = units.get(channel.joint) or units.get(channel.name)
+    if own:
+        if not _fits_kind(own, channel):
+            raise ValueError(
+                f"--units {channel.joint}={own}: the joint is {channel.kind}; {_choices(channel)}"
+            )
+        return own, "as given"
+    if common and channel.is_hand and common not in ("rad", "m") and channel.is_percent:
+        return "percent", f"a gripper from 0 to 100 (else --units {channel.joint}=UNIT)"
+    if common and _fits_kind(common, channel):
+        return common, "as given"
+    told = channel.stored or plain_name(channel.name).unit
+    if told and not _fits_kind(told, channel):
+        raise ValueError(
+            f"{channel.name!r} is in {told}, but joint {channel.joint!r} of the robot is {channel.kind}: give the "
+            f"robot of these data (--robot), or the unit (--units {channel.joint}=UNIT)"
+        )
+    if told == "rad" and channel.largest > FAR[channel.kind]:
+        raise ValueError(
+            f"{channel.name!r} is said to be in rad, but reaches {channel.largest:.1f}: give the true unit (--units "
+            "deg, or --units rad if it is true)"
+        )
+    return (told, "unit stored in the data set" if channel.stored else "unit in the name") if told else None
+
+
+def _arm_unit(group: Sequence[Channel]) -> tuple[str, str]:
+    """The common unit of joints of one kind, in action and state, by their values."""
+    base, small = LINEAR_UNITS if group[0].is_linear else ANGLE_UNITS
+    small_scale = unit_scale(small, "", None)[0]
+    reaches, keeps_up = (
+        all(fits) for fits in zip(*((c.reaches(1), c.keeps_up(1)) for c in group), strict=True)
+    )
+    if reaches and keeps_up:
+        return base, "values fit limits and speeds"
+    fits_small = all(c.reaches(small_scale) and c.keeps_up(small_scale) for c in group)
+    farthest = max(group, key=lambda c: c.largest)
+    start = f"the {farthest.what} reaches {farthest.largest:.4g} at {farthest.name!r}"
+    if farthest.largest > FAR[farthest.kind]:
+        # LeRobot's arms record `NAME.pos` in degrees or as -100 to 100 between the limits, and do not say which.
+        if base == "rad" and farthest.largest <= 100 and all(c.name.endswith(".pos") for c in group):
+            raise ValueError(
+                f"{start}, which is not rad: it may be degrees or, as in older recordings of LeRobot, -100 to 100 "
+                "between the joints' limits: give --units deg or --units signed-percent"
+            )
+        if fits_small:
+            return small, f"up to {farthest.largest:.4g}, far beyond the limits in {base}"
+    if reaches:
+        raise ValueError(
+            f"{start}, within the limits in {base}, but the joints move faster than the robot can: give --units "
+            f"{small}, or --units {base} if they are in {base}"
+        )
+    worst = max(group, key=lambda c: c.excess(1))
+    raise ValueError(
+        f"the {worst.what}'s {worst.name!r} goes from {worst.low:.4g} to {worst.high:.4g}, joint {worst.joint!r} has "
+        f"the limits {worst.limits[0] + SLACK[worst.kind]:.4g} to {worst.limits[1] - SLACK[worst.kind]:.4g}; as "
+        f"{small} the numbers {'fit' if fits_small else 'do not fit either'}. Give --units {base} or --units "
+        f"{small}; where the arm has other zeros or signs than its model, give them by --joint-map FILE"
+    )
+
+
+def _hand_unit(channel: Channel, robot: Robot, is_native: bool) -> tuple[str, str]:
+    """The unit of a gripper's joint: as the arm's where that is the model's own and fits, else percent."""
+    if is_native and channel.reaches(1):
+        return "m" if channel.is_linear else "rad", "values fit the limits"
+    if channel.is_percent:
+        unit_scale("percent", channel.joint, robot)  # refuses a joint without limits
+        return "percent", "a gripper from 0 to 100"
+    raise ValueError(
+        f"the gripper {channel.name!r} goes from {channel.low:.4g} to {channel.high:.4g}, which fits neither the "
+        f"limits of joint {channel.joint!r} nor 0 to 100: give --units {channel.joint}=UNIT, or make it two-valued "
+        f"(--gripper {channel.name} --lock {channel.joint}=VALUE)"
+    )

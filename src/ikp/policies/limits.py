@@ -1,0 +1,85 @@
+"""Checks between a policy and an arm: measured joints in the right unit, targets that are finite and within limits."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ikp.kinematics import Robot
+
+WARN = {"prismatic": 0.02}
+WARN_ANGLE = 0.2
+"""Excess of a measured joint over its limits that is reported once [rad or m]."""
+REFUSE = {"prismatic": 1.0}
+REFUSE_ANGLE = 3.0
+"""Excess of a measured joint over its limits that is refused [rad or m]: its unit is wrong."""
+
+
+class JointLimits(nn.Module):
+    """Refuses measured joints in a wrong unit and keeps targets within the limits of the robot.
+
+    Args:
+        robot: gives the limits [rad or m].
+    """
+
+    lower: Tensor
+    upper: Tensor
+    warn: Tensor
+    refuse: Tensor
+
+    def __init__(self, robot: Robot) -> None:
+        super().__init__()
+        self.names = robot.joint_names
+        warn = torch.tensor([WARN.get(kind, WARN_ANGLE) for kind in robot.joint_types])
+        refuse = torch.tensor([REFUSE.get(kind, REFUSE_ANGLE) for kind in robot.joint_types])
+        for name, value in (
+            ("lower", robot.lower),
+            ("upper", robot.upper),
+            ("warn", warn),
+            ("refuse", refuse),
+        ):
+            self.register_buffer(name, value.float(), persistent=False)
+        self.reported: set[str] = set()
+
+    def check_measured(self, q: Float[Tensor, "*batch joints"], what: str = "measured joints") -> None:
+        """Refuse joints far beyond their limits, and warn once about joints beyond them.
+
+        Raises:
+            ValueError: a joint is so far beyond its limits that its unit must be wrong.
+        """
+        if not ((q < self.lower - self.warn) | (q > self.upper + self.warn)).any():
+            return
+        rows = q.reshape(-1, q.shape[-1])
+        excess = torch.maximum(self.lower - rows, rows - self.upper)
+        worst = int((excess - self.refuse).amax(0).argmax())
+        value = float(rows[int(excess[:, worst].argmax()), worst])
+        text = (
+            f"{what}: {self.names[worst]!r} is {value:.4g}, its limits are {self.lower[worst]:.4g} to "
+            f"{self.upper[worst]:.4g} [rad or m]"
+        )
+        if (excess > self.refuse).any():
+            raise ValueError(
+                f"{text}. Are they degrees, or in another order? Load the data with ikp.load_dataset(..., "
+                "robot=robot), or give the joint map of this arm: ikp.load_policy(path, joint_map=FILE)"
+            )
+        self._report("measured", f"{text}: check its zero (a joint map holds offsets)")
+
+    def clamped(self, targets: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch joints"]:
+        """The targets within the limits; the first change is reported."""
+        kept = targets.clamp(self.lower, self.upper)
+        if "targets" not in self.reported and not torch.equal(kept, targets):
+            worst = int((kept - targets).abs().amax(0).argmax())
+            self._report(
+                "targets",
+                f"the policy chose targets beyond the limits of joint {self.names[worst]!r}: targets are clamped to "
+                "the robot's limits",
+            )
+        return kept
+
+    def _report(self, kind: str, text: str) -> None:
+        if kind not in self.reported:
+            self.reported.add(kind)
+            warnings.warn(text, stacklevel=4)

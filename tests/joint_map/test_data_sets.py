@@ -1,0 +1,187 @@
+"""Recordings of others with a robot: the same numbers in any unit, maps that are stored, and what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import ikp
+from ikp import cli
+from ikp.data import DatasetError, DatasetWriter, MapHints, load_dataset, store_joint_map
+from ikp.data.check import check_dataset
+from ikp.data.layout import IKP_PATH
+from ikp.joint_map import JointMap
+from ikp.spec import DataSpec
+
+
+@pytest.fixture
+def arm(arm_with_jaw):
+    return arm_with_jaw
+
+
+@pytest.fixture
+def in_degrees(tmp_path, helpers):
+    """A recording like that of an SO-101: degrees, a jaw from 0 to 100, two cameras of different size."""
+    return helpers.so101_like(tmp_path / "degrees", in_degrees=True)
+
+
+@pytest.fixture
+def in_radians(tmp_path, helpers):
+    """The same in the robot's units."""
+    return helpers.so101_like(tmp_path / "radians", in_degrees=False)
+
+
+def test_degrees_and_a_jaw_in_percent_are_the_same_data_as_radians(arm, in_degrees, in_radians):
+    one = load_dataset(in_degrees, robot=arm, hints=MapHints(units="deg"))
+    other = load_dataset(in_radians, robot=arm)
+    torch.testing.assert_close(one.state, other.state, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(one.action, other.action, rtol=1e-5, atol=1e-5)
+    assert one.spec.joint_dims == other.spec.joint_dims == tuple(range(6))
+    assert one.spec.action_names == arm.joint_names
+    assert one.spec.recorded_action_names[0] == "shoulder_pan.pos"
+    assert one.spec.image_shapes == {"front": (24, 32, 3), "wrist": (16, 16, 3)}
+    for camera, images in one.images.items():
+        assert torch.equal(images, other.images[camera])
+
+
+def test_degrees_without_a_word_are_refused_before_any_image_is_decoded(arm, in_degrees, monkeypatch):
+    monkeypatch.setattr("ikp.data.reader.decode_image", lambda *_: pytest.fail("an image was decoded"))
+    with pytest.raises(DatasetError, match="--units deg or --units signed-percent"):
+        load_dataset(in_degrees, robot=arm)
+
+
+def test_a_stored_map_is_found_and_survives_what_tools_drop(arm, in_degrees, in_radians):
+    mapped = load_dataset(in_degrees, robot=arm, hints=MapHints(units="deg"))
+    assert mapped.spec.joint_map is not None
+    store_joint_map(in_degrees, mapped.spec.joint_map)
+    again = load_dataset(in_degrees, robot=arm)
+    assert again.spec == mapped.spec
+    torch.testing.assert_close(again.state, mapped.state)
+    info = json.loads((in_degrees / "meta/info.json").read_text())
+    assert set(info["features"]["action"]) == {"dtype", "shape", "names", "joint_map"}
+    info["features"]["action"]["joint_map"]["action"][0]["unit"] = "turns"
+    (in_degrees / "meta/info.json").write_text(json.dumps(info))
+    with pytest.raises(DatasetError, match="'unit' is 'turns'.*ikp data check --store"):
+        load_dataset(in_degrees, robot=arm)
+    store_joint_map(in_degrees, mapped.spec.joint_map)
+    names = {"dtype": "float32", "shape": [6], "names": [f"m{i}" for i in range(6)]}
+    change_feature(in_radians, "action", names)
+    with pytest.raises(DatasetError, match=r"radians has \['m0', 'm1'"):
+        store_joint_map(in_radians, mapped.spec.joint_map)
+
+
+def add_episode(writer):
+    for _ in range(4):
+        writer.add_frame(
+            {"state": np.zeros(writer.spec.state_dim), "images": {}}, np.zeros(writer.spec.action_dim)
+        )
+    writer.save_episode(success=True)
+
+
+def test_roles_and_maps_of_our_own_data_live_in_the_features(tmp_path, helpers):
+    root = tmp_path / "own"
+    spec = DataSpec(("a", "b", "grip"), ("b", "c"), joint_dims=(1, 0), discrete_dims=(2,))
+    with DatasetWriter(root, spec) as writer:
+        add_episode(writer)
+    before = load_dataset(root).spec
+    (root / IKP_PATH).unlink()
+    assert load_dataset(root).spec == before
+
+
+def test_a_writer_keeps_a_stored_map_and_takes_recorded_numbers_only(tmp_path, helpers, arm):
+    spec = DataSpec(arm.joint_names, arm.joint_names, joint_dims=tuple(range(6)))
+    with DatasetWriter(tmp_path / "a", spec) as writer:
+        add_episode(writer)
+    joint_map = JointMap.identity(arm)
+    store_joint_map(tmp_path / "a", joint_map)
+    with DatasetWriter(tmp_path / "a", spec) as writer:
+        add_episode(writer)
+    assert load_dataset(tmp_path / "a").spec.joint_map == joint_map
+    with pytest.raises(DatasetError, match="records numbers as they come"):
+        DatasetWriter(tmp_path / "b", spec.with_joint_map(joint_map))
+
+
+def test_a_map_and_hints_exclude_each_other(arm, in_degrees):
+    joint_map = load_dataset(in_degrees, robot=arm, hints=MapHints(units="deg")).spec.joint_map
+    with pytest.raises(DatasetError, match="give either --joint-map, or --units"):
+        load_dataset(in_degrees, robot=arm, joint_map=joint_map, hints=MapHints(units="deg"))
+    with pytest.raises(DatasetError, match="give the robot of these data"):
+        load_dataset(in_degrees, robot=ikp.load_robot("ur5e"), joint_map=joint_map)
+    with pytest.raises(DatasetError, match="give the robot \\(--robot\\)"):
+        load_dataset(in_degrees, hints=MapHints(units="deg"))
+
+
+def test_another_robot_of_the_same_size_is_refused(in_radians):
+    with pytest.raises(DatasetError, match="no dimension for the joints .*or give the robot of these data"):
+        load_dataset(in_radians, robot=ikp.load_robot("ur5e"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "size"),
+    [
+        ((3, 24, 32), ["height", "width", "channel"], (24, 32, 3)),
+        ((24, 32, 3), ["channels", "height", "width"], (24, 32, 3)),
+        ((24, 32, 4), ["height", "width", "channels"], (24, 32, 3)),
+        ((3, 24, 32), None, (24, 32, 3)),
+    ],
+)
+def test_cameras_described_in_other_ways_are_used(in_radians, shape, names, size):
+    feature = {"dtype": "image", "shape": list(shape), "names": names}
+    change_feature(in_radians, "observation.images.front", feature)
+    assert load_dataset(in_radians).images["front"].shape[1:] == size
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [("image", [24, 32, 1]), ("uint8", [24, 32, 3])])
+def test_a_camera_that_is_left_out_is_named(in_radians, dtype, shape):
+    feature = {"dtype": dtype, "shape": shape, "names": ["height", "width", "channels"]}
+    change_feature(in_radians, "observation.images.front", feature)
+    with pytest.warns(UserWarning, match=r"not used: .*front.*\(24, 32, [13]\)"):
+        assert load_dataset(in_radians).spec.camera_names == ("wrist",)
+
+
+def change_feature(root, key, feature):
+    info = json.loads((root / "meta/info.json").read_text())
+    info["features"][key] = feature
+    (root / "meta/info.json").write_text(json.dumps(info))
+
+
+def test_check_says_what_is_understood(arm, in_degrees):
+    report = check_dataset(in_degrees, robot=arm, hints=MapHints(units="deg"))
+    assert not report.refused
+    assert not report.doubts
+    text = str(report)
+    assert "action shoulder_pan.pos joint shoulder_pan deg by name; as given" in " ".join(text.split())
+    assert "used: cameras front 32 x 24, wrist 16 x 16" in text
+    assert "left out" not in text
+    assert "the measured joints follow the actions after 1 frames" in text
+    assert text.endswith("a training can use these data")
+
+
+def test_check_names_what_looks_wrong(arm, in_radians, helpers, tmp_path):
+    doubts = check_dataset(in_radians, robot=arm).doubts
+    assert not doubts
+    shuffled = helpers.so101_like(tmp_path / "shuffled", in_degrees=False, shuffle=True)
+    assert "frames are missing, repeated or not in order" in str(check_dataset(shuffled, robot=arm))
+    (in_radians / "data/chunk-000/file-001.parquet").write_bytes(b"PAR1 cut")
+    report = check_dataset(in_radians, robot=arm)
+    assert "without its footer a file was not closed" in report.refused[0]
+    assert "--episodes 0,2" in report.refused[0]
+    assert load_dataset(in_radians, robot=arm, episodes=[0, 2]).episodes == 2
+    shutil.rmtree(in_radians / "data")
+    assert check_dataset(in_radians, robot=arm).refused
+
+
+def test_check_on_the_command_line_refuses_mends_and_stores(arm, in_degrees, helpers, tmp_path, capsys):
+    (tmp_path / "arm.urdf").write_text(helpers.arm_urdf(hand=helpers.JAW))
+    check = ["data", "check", str(in_degrees), "--robot", str(tmp_path / "arm.urdf")]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(check)
+    assert ended.value.code == 1
+    assert "refused: " in capsys.readouterr().out
+    assert cli.main([*check, "--units", "deg", "--save", "map.json", "--store"]) == 0
+    assert "stored the joint map" in capsys.readouterr().out
+    assert cli.main(check) == 0
+    assert JointMap.load("map.json").joints == arm.joint_names
+    assert cli.main([*check, "--joint-map", "map.json"]) == 0

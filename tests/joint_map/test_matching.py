@@ -1,0 +1,239 @@
+"""Inference: each unit, order and gripper is found, or refused with the option that settles it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ikp.joint_map import GRIPPER, IGNORED, MapHints, infer_joint_map
+from ikp.kinematics import load_robot
+
+DEG = 180 / math.pi
+
+
+def found(robot, recording, **hints):
+    return infer_joint_map(robot, recording, MapHints(**hints))
+
+
+def units_of(joint_map):
+    return [d.unit for d in joint_map.action if d.unit]
+
+
+@settings(max_examples=20)
+@given(
+    data=st.data(),
+    ending=st.sampled_from(("", ".pos", "_position")),
+    in_degrees=st.booleans(),
+)
+def test_action_and_state_in_any_order_and_unit(arm, helpers, data, ending, in_degrees):
+    state, action = helpers.motion(5, reach=1.8)
+    orders = [data.draw(st.permutations(range(5))) for _ in range(2)]
+    scale = DEG if in_degrees else 1.0
+    names = [[helpers.JOINTS[i] + ending for i in order] for order in orders]
+    made = helpers.recording(names[0], scale * action[:, orders[0]], names[1], scale * state[:, orders[1]])
+    # LeRobot's `NAME.pos` may also be a percentage, so that degrees must be said.
+    joint_map = found(arm, made, **({"units": "deg"} if in_degrees and ending == ".pos" else {}))
+    np.testing.assert_allclose(
+        joint_map.actions.to_model(torch.tensor(made.action.values)), action, atol=1e-12
+    )
+    np.testing.assert_allclose(joint_map.states.to_model(torch.tensor(made.state.values)), state, atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", ["rad", "deg", "percent", "signed-percent"])
+def test_a_unit_that_is_said_counts(arm, helpers, unit):
+    state, action = helpers.motion(5)
+    share = {"rad": (1, 0), "deg": (DEG, 0), "percent": (100 / 3.8, 50), "signed-percent": (100 / 1.9, 0)}
+    scale, zero = share[unit]
+    made = helpers.recording(helpers.JOINTS, scale * action + zero, None, scale * state + zero)
+    joint_map = found(arm, made, units=unit)
+    np.testing.assert_allclose(joint_map.states.to_model(torch.tensor(made.state.values)), state, atol=1e-9)
+    assert units_of(joint_map) == [unit] * 5
+
+
+@pytest.mark.parametrize("unit", ["m", "mm"])
+@pytest.mark.parametrize("is_said", [True, False])
+def test_a_sliding_joint_beside_turning_ones(tmp_path, helpers, unit, is_said):
+    slide = dict(kind="prismatic", axis="0 0 1", lower=0.0, upper=0.5)
+    path = tmp_path / "arm.urdf"
+    path.write_text(helpers.arm_urdf(("pan", "lift"), hand=slide).replace("gripper", "column"))
+    robot = load_robot(path)
+    state, action = helpers.motion(3)
+    state[:, 2], action[:, 2] = 0.25 + state[:, 2] / 10, 0.25 + action[:, 2] / 10
+    scale = np.array([1, 1, 1000 if unit == "mm" else 1])
+    made = helpers.recording(robot.joint_names, action * scale, None, state * scale)
+    joint_map = found(robot, made, **({"units": unit} if is_said else {}))
+    assert units_of(joint_map) == ["rad", "rad", unit]
+    np.testing.assert_allclose(joint_map.states.to_model(torch.tensor(made.state.values)), state, atol=1e-12)
+
+
+def test_stored_units_and_units_in_names_count(arm, helpers):
+    state, action = helpers.motion(5)
+    small = 0.05 * action * DEG  # would fit the limits in rad
+    stored = helpers.recording(helpers.JOINTS, small, None, 0.05 * state, units=("degrees",) * 5)
+    assert units_of(found(arm, stored)) == ["deg"] * 5
+    assert found(arm, stored).state[0].unit == "rad"
+    named = helpers.recording(
+        [f"{joint}_deg" for joint in helpers.JOINTS], small, helpers.JOINTS, 0.05 * state
+    )
+    assert units_of(found(arm, named)) == ["deg"] * 5
+    wrong = helpers.recording(helpers.JOINTS, action * DEG, None, state * DEG, units=("rad",) * 5)
+    with pytest.raises(ValueError, match="said to be in rad, but reaches.*--units deg"):
+        found(arm, wrong)
+
+
+def test_degrees_or_percent_is_asked(arm, helpers):
+    state, action = helpers.motion(5)
+    names = [f"{joint}.pos" for joint in helpers.JOINTS]
+    with pytest.raises(ValueError, match="--units deg or --units signed-percent"):
+        found(arm, helpers.recording(names, action * DEG, None, state * DEG))
+    beyond = np.concatenate([action * DEG, np.full((1, 5), 104.0)])  # no percentage
+    assert units_of(found(arm, helpers.recording(names, beyond))) == ["deg"] * 5
+
+
+def test_small_degrees_are_told_by_the_limits_and_by_speed(arm, helpers):
+    state, action = helpers.motion(5)
+    with pytest.raises(ValueError, match="has the limits -1.9 to 1.9; as deg the numbers fit.*--units deg"):
+        found(arm, helpers.recording(helpers.JOINTS, action * 5, None, state * 5))
+    quick, _ = helpers.motion(5, frames=20)
+    jumps = quick[::-1] * np.where(np.arange(20) % 2, 1, -1)[:, None]
+    with pytest.raises(ValueError, match="move faster than the robot can: give --units deg, or --units rad"):
+        found(arm, helpers.recording(helpers.JOINTS, jumps))
+    assert units_of(found(arm, helpers.recording(helpers.JOINTS, jumps), units="rad")) == ["rad"] * 5
+
+
+def test_units_that_no_joint_can_have_are_refused(arm, helpers):
+    made = helpers.recording(helpers.JOINTS, helpers.motion(5)[0])
+    with pytest.raises(ValueError, match="has no joint of this kind; choose rad, deg"):
+        found(arm, made, units="mm")
+    with pytest.raises(ValueError, match="the joint is revolute; choose rad, deg"):
+        found(arm, made, units={"elbow_flex": "m"})
+    with pytest.raises(ValueError, match="the unit is unknown; choose one of rad, deg, m, mm, percent"):
+        MapHints(units="turns")
+    with pytest.raises(ValueError, match=r"--units names \['elbow'\]; there are"):
+        found(arm, made, units={"elbow": "deg"})
+
+
+@pytest.mark.parametrize("in_degrees", [True, False])
+def test_a_jaw_from_0_to_100_is_a_share_of_its_range(arm_with_jaw, helpers, in_degrees):
+    action = helpers.motion(6)[1]
+    jaw = 0.8 + action[:, 5:] / 2
+    percent = (jaw + 0.2) / 2 * 100
+    scale = DEG if in_degrees else 1
+    values = np.concatenate([action[:, :5] * scale, percent], 1)
+    made = helpers.recording([f"{joint}.pos" for joint in arm_with_jaw.joint_names], values)
+    joint_map = found(arm_with_jaw, made, units="deg" if in_degrees else "")
+    model = joint_map.actions.to_model(torch.tensor(values))
+    np.testing.assert_allclose(model[:, 5:], jaw, atol=1e-9)
+    np.testing.assert_allclose(model[:, :5], action[:, :5], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("values", "opened", "closed"),
+    [((0, 1), 0, 1), ((-1, 1), -1, 1), ((0, 100), 100, 0), ((0.0, 0.08), 0.08, 0.0), ((0.2, 0.8), 0.8, 0.2)],
+)
+@pytest.mark.parametrize("measured", ["gripper.pos", "gripper_position", "width"])
+def test_grippers_of_any_two_values_are_found(arm, helpers, values, opened, closed, measured):
+    state, action = helpers.motion(5)
+    grip = np.where(np.arange(200) % 40 < 20, *values)[:, None]
+    made = helpers.recording(
+        (*helpers.JOINTS, "gripper.pos"),
+        np.hstack([action, grip]),
+        (measured, *helpers.JOINTS),
+        np.hstack([grip, state]),
+    )
+    joint_map = found(arm, made)
+    entry = joint_map.action[5]
+    assert (entry.role, entry.open, entry.closed) == (GRIPPER, opened, closed)
+    model = joint_map.actions.to_model(torch.tensor(made.action.values))
+    assert set(model[:, 5].tolist()) == {0.0, 1.0}
+    np.testing.assert_allclose(joint_map.actions.to_recorded(model), made.action.values, atol=1e-9)
+    assert (joint_map.state[0].role == GRIPPER) == (measured != "width")
+
+
+def test_a_gripper_that_is_said_may_take_many_values(arm, helpers):
+    action = helpers.motion(6)[1]
+    made = helpers.recording((*helpers.JOINTS, "hand"), action * np.array([1] * 5 + [40]))
+    with pytest.raises(ValueError, match="the gripper 'hand' takes the values .*--gripper hand=OPEN,CLOSED"):
+        found(arm, made)
+    said = found(arm, made, gripper={"hand": (40.0, -40.0)}).action[5]
+    assert (said.role, said.open, said.closed) == (GRIPPER, 40.0, -40.0)
+    cut = found(arm, made, gripper={"hand": None}).action[5]
+    assert cut.open > 40
+    assert cut.closed < -40
+    left_out = found(arm, made, ignore=["hand"]).action[5]
+    assert left_out.role == IGNORED
+
+
+def test_a_declared_gripper_that_is_none_is_refused(helpers):
+    made = helpers.recording(("a", "b"), helpers.motion(2)[0], discrete_dims=(1,))
+    with pytest.raises(ValueError, match="'b' takes the values"):
+        infer_joint_map(None, made)
+
+
+def test_names_that_fit_no_joint_are_refused_with_the_line_that_settles_it(arm, helpers):
+    state, action = helpers.motion(5)
+    names = [f"motor_{i}" for i in range(5)]
+    made = helpers.recording(names, action, None, state)
+    with pytest.raises(
+        ValueError, match="--joints motor_0 motor_1 motor_2 motor_3 motor_4; or give the robot"
+    ):
+        found(arm, made)
+    joint_map = found(arm, made, joints=names)
+    assert [d.joint for d in joint_map.action] == list(helpers.JOINTS)
+    swapped = found(arm, made, joints=[names[i] for i in (1, 0, 2, 3, 4)])
+    assert [d.joint for d in swapped.action][:2] == ["shoulder_lift", "shoulder_pan"]
+    with pytest.raises(ValueError, match="--joints gives 4 names for the 5 joints"):
+        found(arm, made, joints=names[:4])
+
+
+def test_too_few_and_too_many_dimensions_are_refused(arm, arm_with_jaw, helpers):
+    six, five = helpers.motion(6)[0], helpers.motion(5)[0]
+    with pytest.raises(ValueError, match="lock them: --lock gripper=VALUE"):
+        found(arm_with_jaw, helpers.recording(helpers.JOINTS, five))
+    with pytest.raises(ValueError, match="'lamp' is no joint of robot.*--ignore lamp"):
+        found(arm, helpers.recording((*helpers.JOINTS, "lamp"), six))
+    constant = np.hstack([five, np.full((200, 1), 7.0)])
+    entry = found(arm, helpers.recording((*helpers.JOINTS, "lamp"), constant)).action[5]
+    assert (entry.role, entry.fill) == (IGNORED, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("x", "y", "z", "roll", "pitch"), "looks like the pose of an end effector"),
+        (("delta_x", "delta_y", "delta_z", "delta_roll", "delta_pitch"), "looks like"),
+        (("a.vel", "b.vel", "c.vel", "d.vel", "e.vel"), "looks like velocities"),
+    ],
+)
+def test_actions_that_are_no_joints_are_refused(arm, helpers, names, says):
+    state, action = helpers.motion(5)
+    with pytest.raises(ValueError, match=f"{says}.*--method raw"):
+        found(arm, helpers.recording(names, action, helpers.JOINTS, state))
+
+
+@pytest.mark.parametrize("kind", ["differences", "velocities"])
+def test_differences_under_the_joints_names_are_refused(arm, helpers, kind):
+    state, action = helpers.motion(5)
+    made = helpers.recording(
+        helpers.JOINTS, (action - state) * (10 if kind == "velocities" else 1), None, state
+    )
+    with pytest.raises(ValueError, match=f"look like {kind}, not like targets.*--joint-map FILE"):
+        found(arm, made)
+
+
+def test_names_count_more_than_declared_places(arm, helpers):
+    state, action = helpers.motion(5)
+    order = (2, 1, 0, 3, 4)
+    names = [helpers.JOINTS[i] for i in order]
+    declared = {"joint_dims": tuple(range(5))}
+    by_name = found(arm, helpers.recording(names, action[:, order], None, state[:, order], **declared))
+    np.testing.assert_array_equal(by_name.actions.order, (2, 1, 0, 3, 4))
+    other = found(arm, helpers.recording([f"q{i}" for i in range(5)], action, None, state, **declared))
+    assert other.actions.order == (0, 1, 2, 3, 4)
+    with pytest.raises(ValueError, match="has 5 joints and the data set 4 joint dimensions"):
+        found(
+            arm, helpers.recording([f"m{i}x" for i in range(5)], action, None, state, joint_dims=(0, 1, 2, 3))
+        )
