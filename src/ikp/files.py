@@ -23,20 +23,77 @@ def replaced_atomically(path: Path, kept: str = "the file as it was before is ke
     Raises:
         OSError: the disk is full or the file cannot be written; `kept` says in the message what is safe.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    with failed_writes_explained(path, kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+        try:
+            yield temporary
+            _flush(temporary, os.O_RDWR)
+            temporary.replace(path)
+            _flush(path.parent, os.O_RDONLY)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file.
+
+    Raises:
+        OSError: the disk is full or the file cannot be written.
+    """
+    with failed_writes_explained(path), path.open("a") as file:
+        file.write(line + "\n")
+
+
+@contextmanager
+def failed_writes_explained(path: Path, kept: str = "what is in it is kept") -> Iterator[None]:
+    """Let an OSError in the block name the file, the reason, the fix, and, as `kept`, what is safe."""
     try:
-        yield temporary
-        _flush(temporary, os.O_RDWR)
-        temporary.replace(path)
-        _flush(path.parent, os.O_RDONLY)
+        yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         fix = "free some space" if full else "check the disk and its rights"
         message = f"could not write {path} ({error.strerror or error}): {fix} and try again; {kept}"
         raise OSError(error.errno or errno.EIO, message) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def writable_folder(path: Path | str) -> Path:
+    """Make a folder for results, before the work whose results it will hold, and check that files can be made in it.
+
+    Raises:
+        OSError: the path or a part of it is a file, or nothing can be written there.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".{os.getpid()}{TEMPORARY_SUFFIX}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = "it is a file" if path.is_file() else error.strerror or str(error)
+        raise OSError(
+            error.errno or errno.EIO, f"cannot write into the folder {path} ({reason}): choose another one"
+        ) from error
+    return path
+
+
+def writable_file(path: Path | str) -> Path:
+    """Check that a file of results can be written, before the work whose results it will hold; its folder is made.
+
+    Raises:
+        OSError: the path is a folder, or nothing can be written there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, f"{path} is a folder: give the name of a file in it")
+    writable_folder(path.parent)
+    return path
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what a killed process left of files that it was writing; nobody else may be writing there."""
+    for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+        path.unlink(missing_ok=True)
 
 
 def _flush(path: Path, flags: int) -> None:

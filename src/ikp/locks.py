@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 try:
@@ -41,6 +41,26 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
             if not path.is_dir():
                 path.unlink(missing_ok=True)
             os.close(descriptor)
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Keep other writers out of a folder while the block runs; without effect on systems that have no locks.
+
+    Raises:
+        BlockingIOError: another process is writing to the folder.
+    """
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(lock(folder))
+        except OSError:  # no locks on this system or network file system: the user has to take care
+            held = True
+        if not held:
+            raise BlockingIOError(
+                errno.EWOULDBLOCK,
+                f"another process is writing to {folder}: wait for it or choose another folder",
+            )
+        yield
 
 
 def is_locked(path: Path) -> bool:

@@ -24,7 +24,7 @@ from ikp.rollouts.evaluate import evaluate
 from ikp.rollouts.summary import summarize
 from ikp.tasks.registry import check_stored_id, gymnasium_id, registered_tasks, task_entry
 from ikp.training.config import TrainConfig
-from ikp.training.trainer import Callback, TrainResult, train
+from ikp.training.trainer import Callback, TrainResult, check_new, train
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,7 @@ def train_policy(
         ValueError: the policy needs a robot and there is none, or the task is not registered.
         DatasetError, FileExistsError, FloatingPointError: as `ikp.load_dataset` and `ikp.train`.
     """
-    if not resume and (Path(out) / "state").exists():
-        raise FileExistsError(
-            f"{out} holds a run already: continue it with --resume, or choose another folder"
-        )
+    check_new(Path(out), resume=resume)
     read_info(Path(data))  # a folder that is no data set is told before a missing robot
     if policy.action_space == "raw":
         robot = None

@@ -1,9 +1,8 @@
-"""What is said about a trained policy's perception and about decisions to stay."""
+"""The perception probe, and the share of joints that wrongly stay."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,14 +11,7 @@ from ikp.kinematics import forward_kinematics
 from ikp.training.probe import perception_probe
 from ikp.training.validation import stay_share
 
-
-@pytest.fixture
-def toy(monkeypatch):
-    """The tiny demonstrations and policies of the trainer's tests."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    import test_trainer
-
-    return test_trainer
+from .tiny import tiny_demonstrations, tiny_policy
 
 
 def features_from(policy, make):
@@ -28,10 +20,10 @@ def features_from(policy, make):
     return policy.eval()
 
 
-def test_features_that_hold_the_goal_are_read_and_noise_is_not(toy):
-    data = toy.tiny_demonstrations(episodes=60)
+def test_features_that_hold_the_goal_are_read_and_noise_is_not():
+    data = tiny_demonstrations(episodes=60)
     fit, test = data.split(0.3)
-    policy = toy.tiny_policy(data)
+    policy = tiny_policy(data)
     goals = {tuple(state.tolist()): goal for state, goal in zip(data.state, data.goal_state, strict=True)}
 
     def goal_poses(state):
@@ -51,14 +43,14 @@ def test_features_that_hold_the_goal_are_read_and_noise_is_not(toy):
     assert noise["blind_mm_median"] == pytest.approx(known["blind_mm_median"])
 
 
-def test_the_blind_guess_knows_the_phase(toy):
+def test_the_blind_guess_knows_the_phase():
     """Each state of the gripper has a goal of its own, and the mean of its goals is the guess."""
-    data = toy.tiny_demonstrations(episodes=40)
+    data = tiny_demonstrations(episodes=40)
     fit, test = data.split(0.3)
     found = perception_probe(
-        features_from(toy.tiny_policy(data), lambda state: state[:, :1] * 0), data, fit, test
+        features_from(tiny_policy(data), lambda state: state[:, :1] * 0), data, fit, test
     )
-    goal = forward_kinematics(toy.tiny_policy(data).robot, data.goal_state[:, :6].double())[:, -1, :3, 3]
+    goal = forward_kinematics(tiny_policy(data).robot, data.goal_state[:, :6].double())[:, -1, :3, 3]
     holding = data.state[:, 6] > 0.5
     misses = [
         (goal[test[holding[test] == phase]] - goal[fit[holding[fit] == phase]].mean(0)).norm(dim=-1)

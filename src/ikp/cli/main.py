@@ -100,6 +100,7 @@ def _description(command: type, *, in_full: bool) -> str:
 
 def _line(error: BaseException) -> str:
     """An error's message on one line; its kind where it has none."""
-    return " ".join(str(error).split()) or (
-        "" if isinstance(error, KeyboardInterrupt) else type(error).__name__
-    )
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:  # without the number of the error
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return " ".join(text.split()) or ("" if isinstance(error, KeyboardInterrupt) else type(error).__name__)

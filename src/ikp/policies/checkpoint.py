@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ikp.files import read_json, replaced_atomically
 from ikp.joint_map import EXTRA, GRIPPER, JOINT, JointMap
@@ -18,6 +18,7 @@ from ikp.policies.config import PolicyConfig
 from ikp.policies.explicit import ExplicitPolicy
 from ikp.policies.implicit import ImplicitPolicy
 from ikp.policies.policy import Policy
+from ikp.policies.weights import load_weights
 from ikp.spec import DataSpec
 
 FORMAT = 5
@@ -62,7 +63,7 @@ def save_policy(policy: Policy, path: Path | str, *, provenance: Mapping[str, An
     with replaced_atomically(path / CONFIG_FILE) as fresh:
         fresh.write_text(json.dumps(description, indent=1))
     with replaced_atomically(path / WEIGHTS_FILE) as fresh:
-        save_file(weights, fresh)
+        fresh.write_bytes(save(weights))
     return path
 
 
@@ -107,9 +108,12 @@ def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = N
             "train the policy or copy its folder again"
         ) from None
     try:
-        policy.load_state_dict(load_file(path / WEIGHTS_FILE))
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{path / WEIGHTS_FILE} is damaged or of another policy: {error}") from None
+        load_weights(policy, load_file(path / WEIGHTS_FILE))
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{path / WEIGHTS_FILE} is damaged or of another policy ({error}): train the policy or copy its folder "
+            "again"
+        ) from None
     return policy.eval()
 
 

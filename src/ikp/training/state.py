@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from ikp.files import replaced_atomically
 from ikp.policies import Policy
+from ikp.policies.weights import load_weights
+from ikp.training.checksum import checksum
 from ikp.training.optimizer import MovingAverage
 
 KEPT = 2
+DAMAGED = ".damaged"
+"""Suffix that a state gets when an older one takes its place."""
 
 
 @dataclass
@@ -34,47 +39,101 @@ def save_state(
     average: MovingAverage,
     progress: Progress,
 ) -> Path:
-    """Write `step-N.safetensors`, then remove all but the newest `KEPT` states."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `step-N.safetensors`, then remove all but the newest `KEPT` states.
+
+    Raises:
+        OSError: the disk is full or the file cannot be written; the older states are kept.
+    """
     tensors = {f"model/{key}": value for key, value in policy.state_dict().items()}
     tensors |= {f"average/{i}": value for i, value in enumerate(average.average)}
     for n, optimizer in enumerate(optimizers):
         for i, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{n}/{i}/{key}": value for key, value in state.items()}
-    path = folder / f"step-{progress.step:08d}.safetensors"
     stored = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    with replaced_atomically(path) as fresh:
-        save_file(stored, fresh, metadata={"progress": json.dumps(vars(progress))})
-    for old in sorted(folder.glob("step-*.safetensors"))[:-KEPT]:
+    metadata = {"progress": json.dumps(vars(progress)), "checksum": _checksum(stored)}
+    path = folder / f"step-{progress.step:08d}.safetensors"
+    with replaced_atomically(path, "the older states are kept") as fresh:
+        fresh.write_bytes(save(stored, metadata))
+    for old in _states(folder)[:-KEPT]:
         old.unlink()
     return path
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a folder holds a state, be it damaged."""
+    return bool(_states(folder))
 
 
 def load_state(
     folder: Path, policy: Policy, optimizers: Sequence[torch.optim.Optimizer], average: MovingAverage
 ) -> Progress | None:
-    """Load the newest state in a folder; returns None if there is none.
+    """Load the newest state in a folder that is not damaged, with a warning if a newer one is; None if there is none.
 
     Raises:
-        ValueError: the state belongs to a policy with other parameters.
+        ValueError: all states are damaged, or the state belongs to a policy with other parameters.
     """
-    paths = sorted(folder.glob("step-*.safetensors"))
-    if not paths:
-        return None
-    with safe_open(str(paths[-1]), framework="pt") as file:
-        progress = Progress(**json.loads(file.metadata()["progress"]))
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    try:
-        policy.load_state_dict(_under(tensors, "model/"))
-        averages = _under(tensors, "average/")
-        average.load([averages[str(i)] for i in range(len(averages))])
-    except (RuntimeError, ValueError) as error:
+    reasons: dict[Path, ValueError] = {}
+    for path in reversed(_states(folder)):
+        try:
+            progress, tensors = _read_state(path)
+        except ValueError as error:
+            reasons[path] = error
+            continue
+        try:
+            _restore(tensors, policy, optimizers, average)
+        except (ValueError, LookupError, RuntimeError) as error:
+            raise ValueError(
+                f"{path} belongs to a policy with other parameters ({error}): use the same settings, or a new folder"
+            ) from None
+        for damaged, reason in reasons.items():
+            damaged.rename(damaged.with_name(damaged.name + DAMAGED))
+            warnings.warn(f"{damaged} is damaged ({reason}): continuing from {path}", stacklevel=2)
+        return progress
+    if reasons:
+        path, reason = next(iter(reasons.items()))
         raise ValueError(
-            f"{paths[-1]} belongs to another configuration: {error}. Use a new output folder, or the same settings"
-        ) from None
+            f"{path} is damaged ({reason}), and there is no older state: delete {folder} to train from the start"
+        )
+    return None
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.safetensors"))
+
+
+def _read_state(path: Path) -> tuple[Progress, dict[str, Tensor]]:
+    """Progress and tensors of a state; ValueError if the file is damaged."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    if metadata.get("checksum") != _checksum(tensors):
+        raise ValueError("its checksum is wrong")
+    try:
+        progress = Progress(**json.loads(metadata["progress"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("it does not tell the step") from error
+    return progress, tensors
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """The checksum of names and values."""
+    return checksum(*(part for name in sorted(tensors) for part in (name, tensors[name])))
+
+
+def _restore(
+    tensors: dict[str, Tensor],
+    policy: Policy,
+    optimizers: Sequence[torch.optim.Optimizer],
+    average: MovingAverage,
+) -> None:
+    load_weights(policy, _under(tensors, "model/"))
+    averages = _under(tensors, "average/")
+    average.load([averages[str(i)] for i in range(len(averages))])
     for n, optimizer in enumerate(optimizers):
         _load_optimizer(optimizer, _under(tensors, f"optimizer/{n}/"))
-    return progress
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

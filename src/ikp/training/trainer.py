@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,21 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ikp.data import Demonstrations
-from ikp.files import write_json
+from ikp.files import remove_temporary, writable_folder
+from ikp.locks import locked_folder
 from ikp.policies import Policy, save_policy
 from ikp.policies.policy import batch_to
 from ikp.spec import Batch
 from ikp.training.config import TrainConfig
 from ikp.training.diagnostics import input_scales, warn_of_scales
+from ikp.training.log import RunLog
 from ikp.training.memory import reuse_freed_memory
 from ikp.training.optimizer import CLIP, MovingAverage, make_optimizers, schedule
 from ikp.training.probe import perception_probe
 from ikp.training.scene_motion import SceneMotion, working_height
-from ikp.training.state import Progress, load_state, save_state
+from ikp.training.settings import check_settings, run_settings, write_settings
+from ikp.training.state import Progress, has_state, load_state, save_state
 from ikp.training.validation import action_errors, evenly_spaced
 
 VALIDATION_FRAMES = 512
@@ -76,27 +77,50 @@ def train(
     Raises:
         FileExistsError: `out` contains a run and `resume` is off.
         FloatingPointError: the loss is no longer finite.
-        ValueError: there are too few episodes to hold some out, or `moved_scenes` does not fit policy or data.
+        OSError: `out` cannot be written, or another process trains there.
+        ValueError: there are too few episodes to hold some out, `moved_scenes` does not fit policy or data, the device
+            is unknown, the run in `out` has other settings, or all its states are damaged.
     """
-    run = _Run(policy, dataset, config or TrainConfig(), Path(out), resume)
-    return run.execute(callback, dict(provenance or {}))
+    out, config = Path(out), config or TrainConfig()
+    device = _device(config.device)
+    check_new(out, resume=resume)
+    with locked_folder(writable_folder(out)):
+        for folder in (out, out / "state", out / "policy"):
+            remove_temporary(folder)
+        run = _Run(policy, dataset, config, device, out, dict(provenance or {}))
+        return run.execute(callback)
+
+
+def check_new(out: Path, *, resume: bool) -> None:
+    """Refuse to train into the folder of another run.
+
+    Raises:
+        FileExistsError: the folder holds a run and `resume` is off.
+    """
+    if not resume and (out / "state").exists():
+        raise FileExistsError(
+            f"{out} holds a run already: continue it with resume=True (ikp train --resume), or choose another folder"
+        )
 
 
 class _Run:
     def __init__(
-        self, policy: Policy, dataset: Demonstrations, config: TrainConfig, out: Path, resume: bool
+        self,
+        policy: Policy,
+        dataset: Demonstrations,
+        config: TrainConfig,
+        device: torch.device,
+        out: Path,
+        provenance: dict[str, Any],
     ) -> None:
-        self.config, self.out = config, out
+        self.config, self.device, self.out, self.provenance = config, device, out, provenance
         reuse_freed_memory()
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.device = _device(config.device)
-        if not resume and (out / "state").exists():
-            raise FileExistsError(
-                f"{out} already contains a run: resume it (--resume) or choose another folder"
-            )
+        settings = run_settings(policy, dataset, config, provenance)
+        if has_state(out / "state"):
+            check_settings(out, settings)
         self.motion = _scene_motion(policy, dataset) if config.moved_scenes else None
-        out.mkdir(parents=True, exist_ok=True)
         goals = dataset.goal_state if policy.plane is not None else None
         policy.fit_scales(dataset.state, dataset.action, dataset.environment_state, goals)
         self.policy = policy.to(self.device)
@@ -106,11 +130,11 @@ class _Run:
         self.optimizers = make_optimizers(policy, config)
         self.average = MovingAverage(policy)
         self.progress = load_state(out / "state", policy, self.optimizers, self.average) or Progress()
-        write_json(out / "train.json", {"train": config.to_json(), "policy": policy.config.to_json()})
-        self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=self.progress.step)
+        write_settings(out, settings)
+        self.log = RunLog(out, self.progress.step + 1)
         self.validation: dict[str, dict[str, float]] = {}
 
-    def execute(self, callback: Callback | None, provenance: dict[str, Any]) -> TrainResult:
+    def execute(self, callback: Callback | None) -> TrainResult:
         config = self.config
         if self.progress.step == 0:
             self._check_scales()
@@ -133,9 +157,9 @@ class _Run:
         self._record({"probe": probe})
         self.averaged.to("cpu")
         done = {"steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
-        provenance = {**provenance, "train": config.to_json(), **done}
+        provenance = {**self.provenance, "train": config.to_json(), **done}
         save_policy(self.averaged, self.out / "policy", provenance=provenance)
-        self.writer.close()
+        self.log.close()
         return TrainResult(self.averaged, self.progress.step, self.progress.seconds, self.validation, probe)
 
     def _check_scales(self) -> None:
@@ -186,8 +210,6 @@ class _Run:
 
     def _log(self, parts: dict[str, torch.Tensor], bar: tqdm) -> None:
         values = {name: float(value) for name, value in parts.items()}
-        for name, value in values.items():
-            self.writer.add_scalar(f"train/{name}", value, self.progress.step)
         self._record({"train": values})
         shown = f"loss={values['loss']:.3f}"
         held_out = self.validation.get("held_out", {})
@@ -199,8 +221,6 @@ class _Run:
         self.average.copy_to(self.averaged)
         for name, pool in (("training", self.training), ("held_out", self.held_out)):
             self.validation[name] = action_errors(self.averaged, self._validation_batch(pool))
-            for key, value in self.validation[name].items():
-                self.writer.add_scalar(f"{name}/{key}", value, self.progress.step)
         self._record(self.validation)
         if callback is not None:
             callback(self.averaged, self.progress.step, self.progress.seconds)
@@ -210,9 +230,7 @@ class _Run:
         return batch_to(self.dataset.batch(frames, self.policy.config.history), self.device)
 
     def _record(self, values: dict[str, Any]) -> None:
-        line = {"step": self.progress.step, "seconds": round(self.progress.seconds, 2), **values}
-        with (self.out / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        self.log.record(self.progress.step, self.progress.seconds, values)
 
 
 def _scene_motion(policy: Policy, dataset: Demonstrations) -> SceneMotion:
@@ -235,6 +253,13 @@ def _permutation(count: int, seed: int, epoch: int) -> torch.Tensor:
 
 
 def _device(name: str) -> torch.device:
+    """The device of a name. Raises ValueError if it is unknown, or this machine has none."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()  # torch tells only by use whether a device is there
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"device is {name!r} ({reason}): use auto or cpu") from None
+    return device
