@@ -24,7 +24,7 @@ class ArmOptions:
     """The robot of the data, and how its joints are recorded.
 
     Attributes:
-        robot: ur5e, iiwa14, iiwa14_dual or a URDF or MJCF file.
+        robot: ur5e, iiwa14, iiwa14_dual, panda, so100, so101, vx300s, aloha, or a URDF or MJCF file.
         tips: names of the robot's tip links.
         lock: joints of the robot that the data do not move, as NAME=VALUE [rad or m].
         units: unit of all joints, or NAME=UNIT: rad, deg, m, mm, percent of the joint's range, signed-percent (-100 to

@@ -1,7 +1,7 @@
 """Kinematics: robot models, the poses of their links, and pinhole cameras.
 
 - `robot`: the model, a validated tree of the parts in `links`; it converts to JSON values and back.
-- `builtin`: ur5e, iiwa14 and two iiwa14 as one tree; fixed tool frames.
+- `builtin`: arms by name, such as ur5e, panda and so101. `tool`: fixed tool frames.
 - `loading`: robots by name, or from URDF (`urdf`) and MJCF (`mjcf`) files.
 - `rotations`: matrices, quaternions, rotation vectors, the 6D form, roll-pitch-yaw, rigid transforms.
 - `forward`: poses of all links, batched and differentiable. `_plan` prepares a robot, `_columns` computes a batch,
@@ -15,7 +15,7 @@ Poses are ``T_base_link``. Joint positions `q` are in rad or m, in the robot's j
 """
 
 from ikp.kinematics._arcs import JointArcs
-from ikp.kinematics.builtin import iiwa14, iiwa14_dual, ur5e, with_tool
+from ikp.kinematics.builtin import aloha, iiwa14, iiwa14_dual, panda, so100, so101, ur5e, vx300s
 from ikp.kinematics.camera import Camera, back_project, project
 from ikp.kinematics.forward import forward_kinematics
 from ikp.kinematics.inverse import IKSolution, inverse_kinematics
@@ -24,6 +24,7 @@ from ikp.kinematics.links import Joint, Link, Mimic
 from ikp.kinematics.loading import load_robot
 from ikp.kinematics.robot import Robot
 from ikp.kinematics.sequential import PrefixPose, far_end_poses, joint_arcs
+from ikp.kinematics.tool import with_tool
 
 __all__ = [
     "Camera",
@@ -34,6 +35,7 @@ __all__ = [
     "Mimic",
     "PrefixPose",
     "Robot",
+    "aloha",
     "back_project",
     "far_end_poses",
     "forward_kinematics",
@@ -43,7 +45,11 @@ __all__ = [
     "jacobian",
     "joint_arcs",
     "load_robot",
+    "panda",
     "project",
+    "so100",
+    "so101",
     "ur5e",
+    "vx300s",
     "with_tool",
 ]

@@ -29,7 +29,8 @@ def load_robot(
     file.
 
     Args:
-        name_or_path: "ur5e", "iiwa14", "iiwa14_dual", or the path of a .urdf, .xml or .mjcf file.
+        name_or_path: a built-in robot ("ur5e", "iiwa14", "iiwa14_dual", "panda", "so100", "so101", "vx300s", "aloha"),
+            or the path of a .urdf, .xml or .mjcf file.
         tips: names of the tip links; in MJCF also of sites, "site:NAME" or "body:NAME" where a name has both. By
             default every leaf that a joint moves, with a warning if there are several.
         locked: positions of joints that are no actions, such as fingers [rad or m]; see :meth:`Robot.with_locked`.
