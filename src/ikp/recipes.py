@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ikp.checks import one_of
 from ikp.nets import EncoderConfig
 from ikp.policies.config import (
     METHODS,
@@ -17,7 +18,6 @@ from ikp.policies.config import (
     PolicyConfig,
     SearchConfig,
     method_config,
-    one_of,
 )
 from ikp.tasks.registry import task_entry
 from ikp.training.config import TrainConfig

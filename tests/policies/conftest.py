@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -75,10 +75,10 @@ def fitted(robot: Robot, method: str, *, pixels: bool = False, **changes: object
     """A small policy of a method, its scales taken from a batch, and the batch."""
     torch.manual_seed(0)
     spec = small_spec(pixels=pixels)
-    base = small_config(**{key: value for key, value in changes.items() if key != "residual"})
-    config = method_config(method, base)
-    if "residual" in changes:
-        config = small_config(**{**changes, "action_space": "joint+cartesian"})
+    residual = changes.pop("residual", None)
+    config = method_config(method, small_config(**changes))
+    if residual is not None:
+        config = replace(config, residual=residual)
     policy = make_policy(robot, spec, config)
     batch = small_batch(spec, history=config.history)
     environment = batch.get("environment_state")

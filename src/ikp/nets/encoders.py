@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from ikp.checks import in_range, plain_types
+
 STEM = 4
 """Side of the pixel blocks that the keypoint encoder's first convolution takes: its maps have a quarter of the image's
 resolution."""
@@ -38,17 +40,17 @@ class EncoderConfig:
         channels: width of the convolutions.
 
     Raises:
-        ValueError: the kind is unknown, or there are no channels.
+        ValueError: the kind is unknown, or the channels are too few or too many.
     """
 
     kind: str = "keypoint"
     channels: int = 64
 
     def __post_init__(self) -> None:
+        plain_types(self)
         if self.kind not in ENCODERS:
             raise ValueError(f"encoder kind is {self.kind!r}: choose one of {sorted(ENCODERS)}")
-        if self.channels < 1:
-            raise ValueError(f"encoder channels is {self.channels}: it must be at least 1")
+        in_range(self, channels=(2, 4096))
 
 
 class SpatialSoftmax(nn.Module):

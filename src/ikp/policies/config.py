@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from ikp.checks import in_range, one_of, plain_types
 from ikp.nets import EncoderConfig
 
 KINDS = ("implicit", "explicit")
@@ -40,8 +41,9 @@ class SearchConfig:
     window: float = 0.01
 
     def __post_init__(self) -> None:
+        plain_types(self)
         one_of("search method", self.method, SEARCHES)
-        at_least(self, grid=2, refinements=0, beam=1)
+        in_range(self, grid=(2, 10_000), refinements=(0, 20), beam=(1, 1000))
         if not 0 <= self.window < 0.5:
             raise ValueError(f"window is {self.window}: it must be at least 0 and below 0.5")
 
@@ -57,9 +59,15 @@ class ImagePlaneConfig:
 
     Attributes:
         refine_camera: learn a correction of the camera's pose, for a camera that is only roughly calibrated.
+
+    Raises:
+        ValueError: `refine_camera` is neither True nor False.
     """
 
     refine_camera: bool = False
+
+    def __post_init__(self) -> None:
+        plain_types(self)
 
 
 @dataclass(frozen=True)
@@ -83,8 +91,9 @@ class Ablations:
     prefix_noise: float = 0.1
 
     def __post_init__(self) -> None:
+        plain_types(self)
         one_of("links", self.links, LINKS)
-        at_least(self, prefix_noise=0)
+        in_range(self, prefix_noise=(0, 100))
 
 
 @dataclass(frozen=True)
@@ -97,8 +106,9 @@ class PolicyConfig:
             `cartesian` (the tip's pose, executed by inverse kinematics) or `joint+cartesian` (the joints and the pose
             of every link: IKP for an implicit policy, ExplicitFK for an explicit one).
         residual: learned corrections of the kinematics (paper, Eq. 3), any of `offset` (a constant per joint), `dense`
-            (the paper's residual blocks) and `link` (the fixed transforms between links). None means `offset` for an
-            implicit policy that sees joints and link poses, and no correction for others.
+            (the paper's residual blocks) and `link` (the fixed transforms between links). None, the default, means
+            `offset` for an implicit policy that sees joints and link poses, and no correction for others; these are
+            stored as None too, and `residuals` has what they mean.
         targets: encode actions as differences from the measured joints or pose (`delta`) or as `absolute` values.
         history: frames per observation.
         encoder: the image encoder.
@@ -133,23 +143,24 @@ class PolicyConfig:
     ablation: Ablations = field(default_factory=Ablations)
 
     def __post_init__(self) -> None:
+        plain_types(self)
         one_of("kind", self.kind, KINDS)
         one_of("action_space", self.action_space, ACTION_SPACES)
         one_of("targets", self.targets, TARGETS)
         one_of("proposal", self.proposal, PROPOSALS)
-        at_least(self, history=1, negatives=2)
+        in_range(self, history=(1, 100), width=(1, 16_384), blocks=(0, 64), negatives=(2, 100_000))
         if isinstance(self.residual, str):
             raise ValueError(
                 f"residual is the word {self.residual!r}: give a tuple, such as ({self.residual!r},)"
             )
-        if self.residual is None:
-            is_ikp = self.kind == "implicit" and self.has_kinematics
-            object.__setattr__(self, "residual", ("offset",) if is_ikp else ())
+        if self.residual is not None:  # one form for one policy, so that equal policies are equal
+            residual = tuple(self.residual)
+            object.__setattr__(self, "residual", None if residual == self._default_residual else residual)
         for name in self.residuals:
             one_of("residual", name, RESIDUALS)
         if self.residuals and not self.has_kinematics:
             raise ValueError(
-                f"residual {self.residual} corrects link poses, and action_space {self.action_space!r} uses none: "
+                f"residual {self.residuals} corrects link poses, and action_space {self.action_space!r} uses none: "
                 "use action_space='joint+cartesian' or residual=()"
             )
         if self.ablation.links != "all" and not (self.has_kinematics or self.observes_poses):
@@ -170,7 +181,11 @@ class PolicyConfig:
     @property
     def residuals(self) -> tuple[str, ...]:
         """`residual` with the default filled in."""
-        return self.residual or ()
+        return self._default_residual if self.residual is None else self.residual
+
+    @property
+    def _default_residual(self) -> tuple[str, ...]:
+        return ("offset",) if self.kind == "implicit" and self.has_kinematics else ()
 
     @property
     def has_kinematics(self) -> bool:
@@ -195,7 +210,11 @@ class PolicyConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PolicyConfig:
-        """Rebuild a configuration written by `to_json`; ValueError on an unknown key."""
+        """Rebuild a configuration written by `to_json`.
+
+        Raises:
+            ValueError: a key is unknown, or a value that `PolicyConfig` refuses.
+        """
         values = _known(cls, values)
         parts = {
             "encoder": EncoderConfig,
@@ -204,9 +223,11 @@ class PolicyConfig:
             "image_plane": ImagePlaneConfig,
         }
         for name, part in parts.items():
-            if values.get(name) is not None:
+            if name in values and not (name == "image_plane" and values[name] is None):
                 values[name] = part(**_known(part, values[name]))
-        if values.get("residual") is not None:
+        if "residual" in values:
+            if not isinstance(values["residual"], list | tuple):
+                raise ValueError(f"residual is {values['residual']!r}: it must be a list of words")
             values["residual"] = tuple(values["residual"])
         return cls(**values)
 
@@ -248,20 +269,9 @@ def method_config(method: str, base: PolicyConfig | None = None) -> PolicyConfig
     )
 
 
-def one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise ValueError, with a list of the allowed values, unless `value` is one of them."""
-    if value not in allowed:
-        raise ValueError(f"{what} is {value!r}: choose one of {', '.join(allowed)}")
-
-
-def at_least(config: Any, **least: float) -> None:
-    """Raise ValueError for the first field of a configuration that is below its least value, or NaN."""
-    for name, low in least.items():
-        if not getattr(config, name) >= low:
-            raise ValueError(f"{name} is {getattr(config, name)}: it must be at least {low}")
-
-
-def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def _known(cls: type, values: Any) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"a {cls.__name__} is {values!r}: it must be an object with some of its keys")
     allowed = {f.name for f in fields(cls)}
     unknown = sorted(set(values) - allowed)
     if unknown:

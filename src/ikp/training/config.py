@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from ikp.checks import in_range, one_of, plain_types
 
 OPTIMIZERS = ("muon", "adamw")
 
@@ -51,18 +54,18 @@ class TrainConfig:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer is {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
-        for name in ("steps", "batch_size", "validate_every", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        plain_types(self)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        every = dict.fromkeys(("validate_every", "checkpoint_every", "log_every"), (1, 10**9))
+        in_range(self, steps=(1, 10**9), batch_size=(1, 10**6), **every)
+        in_range(self, seed=(0, 2**32 - 1), threads=(0, 512))
         for name in ("learning_rate", "encoder_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be positive")
-        if not 0 <= self.held_out < 1:
-            raise ValueError(f"held_out is {self.held_out}: it must be at least 0 and below 1")
-        if self.minutes is not None and not self.minutes > 0:
-            raise ValueError(f"minutes is {self.minutes}: it must be positive, or left out")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be positive and finite")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"held_out is {self.held_out}: it must be a share above 0 and below 1")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise ValueError(f"minutes is {self.minutes}: it must be positive and finite, or left out")
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as a dict of plain JSON values."""
