@@ -242,6 +242,18 @@ class Straightforward(nn.Module):
             prefixes = extended.gather(1, order[..., None].expand(-1, -1, self.dims))
         return prefixes[:, 0]
 
+    def pooled(
+        self, j: int, context: Tensor, measured: Measured | None, prefix: Tensor, candidates: Tensor
+    ) -> Tensor:
+        """Energies of dimension j pooled with the regression of the learned proposal, as a decision sees them."""
+        energy, weight = self.energy(j, context, measured, prefix, candidates), self.config.search.regression
+        if self.shared.proposal is None or not weight:
+            return energy
+        near, scale = self.shared.proposal(context), self.shared.scale
+        standard = (candidates - scale.mean[j]) / scale.std[j]
+        z = (standard - near.mean[:, j, None]) / near.stddev[:, j, None]
+        return (1 - weight) * energy + weight * z.square() / 2
+
     def best_values(
         self, j: int, context: Tensor, measured: Measured | None, prefix: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -249,7 +261,7 @@ class Straightforward(nn.Module):
         config, bounds = self.config.search, self.shared.bounds
         low, high = float(bounds.low[j]), float(bounds.high[j])
         grid = torch.linspace(low, high, config.grid, dtype=context.dtype, device=context.device)
-        energy = self.energy(j, context, measured, prefix, grid.expand(len(context), -1))
+        energy = self.pooled(j, context, measured, prefix, grid.expand(len(context), -1))
         log_partition = torch.logsumexp(-energy, 1, keepdim=True)
         reach = (high - low) / (config.grid - 1)
         if config.window:
@@ -263,7 +275,7 @@ class Straightforward(nn.Module):
         for _ in range(config.refinements):
             offsets = torch.linspace(-reach, reach, points, dtype=grid.dtype, device=grid.device)
             fine = (best[..., None] + offsets).clamp(low, high)
-            fine_energy = self.energy(j, context, measured, prefix, fine.flatten(1)).reshape(fine.shape)
+            fine_energy = self.pooled(j, context, measured, prefix, fine.flatten(1)).reshape(fine.shape)
             if config.window:
                 logits = -fine_energy - 0.5 * (offsets / (reach / 2)) ** 2
                 best, least = (logits.softmax(-1) * fine).sum(-1), -logits.logsumexp(-1)

@@ -37,6 +37,8 @@ def _result(found: CellRecords) -> str:
         return ""
     record = next(iter(found.records.values()))
     if record["score"]["metric"] == "success":
-        return percent(found.together()["success"])
-    assert len(found.records) == 1, "mean scores of several seeds need an interval over seeds"
-    return percent(record["score"])
+        shown = percent(found.together()["success"])
+    else:
+        assert len(found.records) == 1, "mean scores of several seeds need an interval over seeds"
+        shown = percent(record["score"])
+    return shown + "*" * found.outdated

@@ -225,6 +225,12 @@ TABLES: dict[str, Table] = {
         tuple(Setting("insertion", 1000, steps=100_000, minutes=minutes) for minutes in (1, 2, 4)),
         ("explicit", "implicit-joint", "ikp", "ikp-image"),
     ),
+    "decision": Table(
+        "The decision: energies alone, and pooled with the regression inside the policy",
+        "",
+        (Setting("insertion", 100, steps=750), Setting("flipping", 300, steps=2500)),
+        ("explicit", "implicit-joint-energies-alone", "implicit-joint", "ikp-energies-alone", "ikp"),
+    ),
     "moved": Table(
         "Moved scenes as further demonstrations: insertion after 750 steps",
         "",

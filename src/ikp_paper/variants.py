@@ -94,6 +94,12 @@ VARIANTS: dict[str, Variant] = {
     "ikp-two-frames": Variant("IKP, two frames", "ikp", {"history": 2}),
     **_each(PAPER_METHODS, "still", ", scenes not moved", train=STILL),
     **_each(TRIO, "double-rates", DOUBLE, rates=2.0),
+    **_each(
+        ("implicit-joint", "ikp"),
+        "energies-alone",
+        ", energies alone decide",
+        policy={"search": {"regression": 0.0}},
+    ),
     **_each(("explicit", "ikp"), "bang-bang", ", bang-bang demonstrations", expert={"profile": "bang-bang"}),
     "ikp-image": Variant("IKP + image plane", "ikp", IMAGE),
     "ikp-image-rough": Variant("IKP + image plane, a rough camera", "ikp", IMAGE, rough_camera=True),

@@ -29,6 +29,8 @@ class SearchConfig:
         beam: number of prefixes kept, ranked by their normalised log-density; 1 is greedy decoding.
         window: standard deviation of a Gaussian window, as a share of the bounds. The most probable window is chosen,
             and its mean is the result; 0 chooses the candidate of least energy.
+        regression: weight of the learned proposal's regression in the density that decides (`ikp.policies.pooling`):
+            0 decides by the energies alone. A uniform proposal has no regression.
 
     Raises:
         ValueError: an option is unknown or a number out of range; the message says what is allowed.
@@ -39,6 +41,7 @@ class SearchConfig:
     refinements: int = 1
     beam: int = 1
     window: float = 0.01
+    regression: float = 0.5
 
     def __post_init__(self) -> None:
         plain_types(self)
@@ -46,6 +49,11 @@ class SearchConfig:
         in_range(self, grid=(2, 10_000), refinements=(0, 20), beam=(1, 1000))
         if not 0 <= self.window < 0.5:
             raise ValueError(f"window is {self.window}: it must be at least 0 and below 0.5")
+        if not 0 <= self.regression < 1:
+            raise ValueError(
+                f"regression is {self.regression}: it must be at least 0 and below 1; kind='explicit' decides by a "
+                "regression alone"
+            )
 
     @property
     def fine_points(self) -> int:

@@ -2,10 +2,13 @@
 
 Training is InfoNCE with teacher forcing: all candidates of dimension j share the demonstrated values of the dimensions
 before it, and only dimension j varies, so that -E_j is a conditional log-density up to a constant. Inference is
-autoregressive decoding, dimension by dimension, greedily or with a beam.
+autoregressive decoding, dimension by dimension, greedily or with a beam; with a learned proposal its regression has a
+say (`ikp.policies.pooling`).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,8 +22,9 @@ from ikp.policies.image_plane import TIP_FEATURES
 from ikp.policies.langevin import CHAINS, langevin
 from ikp.policies.link_features import LINK_FEATURES, LinkInputs
 from ikp.policies.policy import Context, Policy
+from ikp.policies.pooling import Pool, PooledWalk
 from ikp.policies.proposal import LearnedProposal, uniform_negatives
-from ikp.policies.search import search
+from ikp.policies.search import Walk, search
 from ikp.spec import Batch, DataSpec, Observation
 
 
@@ -107,17 +111,41 @@ class ImplicitPolicy(Policy):
             features = features.appended(self.plane.candidate_features(context.far_ends, context.goal))
         return LinkInputs(self.poses, context.q, features)
 
+    def decision_energies(self, context: Context, prefix: Float[Tensor, "batch dims"]) -> Energies:
+        """`conditional_energies`, pooled with the regression of the learned proposal: what a decision minimises."""
+        energies, pool = self.conditional_energies(context, prefix), self._pool(context)
+        return energies if pool is None else lambda candidates: pool(energies(candidates), candidates)
+
+    def decision_walk(self, context: Context, kind: type[NumpyWalk | EnergyWalk] | None = None) -> Walk:
+        """`decision_energies` of one dimension after another.
+
+        Args:
+            context: `encode` of the observations.
+            kind: the class of the energies' walk; by default the faster one.
+        """
+        conditioning = self.conditioning(context)
+        if kind is None:
+            kind = NumpyWalk if is_quick(conditioning) else EnergyWalk
+        walk = kind(self.energies, conditioning)
+        pool = self._pool(context, walk.xp)
+        return walk if pool is None else PooledWalk(walk, pool)
+
+    def _pool(self, context: Context, xp: Any = torch) -> Pool | None:
+        weight = self.config.search.regression
+        if self.proposal is None or not weight:
+            return None
+        return Pool(self.proposal(context.features), self.scale, weight, xp)
+
     @torch.no_grad()
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
-        """Encoded actions of least energy, by grid search or by Langevin dynamics."""
-        conditioning, settings = self.conditioning(context), self.config.search
-        walk = (NumpyWalk if is_quick(conditioning) else EnergyWalk)(self.energies, conditioning)
+        """Encoded actions of least pooled energy, by grid search or by Langevin dynamics."""
+        walk, settings = self.decision_walk(context), self.config.search
         found = search(walk, self.bounds.low.tolist(), self.bounds.high.tolist(), settings)
         chosen = torch.as_tensor(found, dtype=context.features.dtype, device=context.features.device)
         if settings.method == "grid":
             return chosen
         tiled = context.rows(torch.arange(len(chosen), device=chosen.device).repeat_interleave(CHAINS))
-        return langevin(lambda prefix: self.conditional_energies(tiled, prefix), self.bounds, chosen)
+        return langevin(lambda prefix: self.decision_energies(tiled, prefix), self.bounds, chosen)
 
     @torch.no_grad()
     def energy_slices(
@@ -127,7 +155,7 @@ class ImplicitPolicy(Policy):
 
         Returns:
             values: a grid over the bounds, in the units of encoded actions.
-            energies: E_j at the values.
+            energies: E_j at the values, pooled with the regression (`decision_energies`).
             chosen: the encoded action that the policy chooses.
         """
         self.encoder.check(observation)
@@ -137,4 +165,4 @@ class ImplicitPolicy(Policy):
         unit = torch.linspace(0, 1, points, device=chosen.device)
         values = self.bounds.low[:, None] + unit * (self.bounds.high - self.bounds.low)[:, None]
         values = values.expand(len(chosen), -1, -1)
-        return values, self.conditional_energies(context, chosen)(values), chosen
+        return values, self.decision_energies(context, chosen)(values), chosen

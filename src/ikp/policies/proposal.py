@@ -32,8 +32,9 @@ def uniform_negatives(
 class LearnedProposal(nn.Module):
     """Mixture of the uniform distribution over the bounds and a normal distribution per action dimension.
 
-    The normal distribution depends on the observation. It only places negatives and chooses no action: as training
-    proceeds it narrows, and the negatives get harder. Its regression also trains the image encoder early. All values
+    The normal distribution depends on the observation. It places negatives: as training proceeds it narrows, and the
+    negatives get harder. Its regression also trains the image encoder early, and has a say in decisions
+    (`ikp.policies.pooling`). All values
     are standardised encoded actions; `low` and `high` (dims,) are their bounds.
 
     Args:
