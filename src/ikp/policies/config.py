@@ -41,7 +41,7 @@ class SearchConfig:
     refinements: int = 1
     beam: int = 1
     window: float = 0.01
-    regression: float = 0.5
+    regression: float = 0.3
 
     def __post_init__(self) -> None:
         plain_types(self)
