@@ -9,6 +9,7 @@ distributions, Statistical Science 1, 1986).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,28 +32,29 @@ class Pool:
     """
 
     def __init__(self, near: Normal, scale: Standardizer, weight: float, xp: Any = torch) -> None:
-        mean, std = near.mean * scale.std + scale.mean, near.stddev * scale.std
-        self.weight, self.mean, self.precision = weight, mean, 1 / std
+        # -w log q = (slope a + offset)^2 for a candidate a
+        slope = math.sqrt(weight / 2) / (near.stddev * scale.std)
+        offset = -slope * (near.mean * scale.std + scale.mean)
         if xp is np:
-            self.mean, self.precision = self.mean.detach().numpy(), self.precision.detach().numpy()
+            slope, offset = slope.detach().numpy(), offset.detach().numpy()
+        self.rest, self.slope, self.offset = 1 - weight, slope, offset
 
     def __call__(self, energies: Array, candidates: Array) -> Array:
-        """Pooled energies of candidates (batch, dims, n) or, for one dimension, (batch, n)."""
-        z = (candidates - self.mean[..., None]) * self.precision[..., None]
-        return (1 - self.weight) * energies + (0.5 * self.weight) * z * z
+        """Pooled energies of candidates (batch, dims, n)."""
+        return self._pooled(energies, candidates, self.slope[..., None], self.offset[..., None])
 
-    def dimension(self, j: int) -> Pool:
-        """The pool of dimension j alone."""
-        return self._part((slice(None), j))
+    def dimension(self, j: int, energies: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        """Pooled energies of candidates (batch, n) of dimension j."""
+        slope, offset = self.slope[:, j, None], self.offset[:, j, None]
+        return lambda candidates: self._pooled(energies(candidates), candidates, slope, offset)
 
-    def rows(self, rows: Array) -> Pool:
-        """The pool of some rows of the batch, by index."""
-        return self._part(rows)
+    def keep(self, rows: Array) -> None:
+        """Select rows of the batch by index."""
+        self.slope, self.offset = self.slope[rows], self.offset[rows]
 
-    def _part(self, index: Any) -> Pool:
-        part = object.__new__(Pool)
-        part.weight, part.mean, part.precision = self.weight, self.mean[index], self.precision[index]
-        return part
+    def _pooled(self, energies: Array, candidates: Array, slope: Array, offset: Array) -> Array:
+        z = slope * candidates + offset
+        return self.rest * energies + z * z
 
 
 class PooledWalk:
@@ -67,8 +69,7 @@ class PooledWalk:
 
     def energies(self, j: int) -> Callable[[Array], Array]:
         """Pooled energies (rows, n) of candidates (rows or 1, n) for dimension j."""
-        energies, pool = self.walk.energies(j), self.pool.dimension(j)
-        return lambda candidates: pool(energies(candidates), candidates)
+        return self.pool.dimension(j, self.walk.energies(j))
 
     def commit(self, j: int, values: Array) -> None:
         """Fix dimension j at `values` (rows,)."""
@@ -77,4 +78,4 @@ class PooledWalk:
     def keep(self, rows: Array) -> None:
         """Select rows by index; an index may repeat."""
         self.walk.keep(rows)
-        self.pool = self.pool.rows(rows)
+        self.pool.keep(rows)

@@ -51,7 +51,8 @@ class LearnedProposal(nn.Module):
         """The normal distribution of the mixture."""
         mean, log_std = self.network(context).chunk(2, -1)
         low, high = LOG_STD_RANGE
-        return Normal(mean, (low + (high - low) * torch.sigmoid(log_std + 2)).exp())
+        std = (low + (high - low) * torch.sigmoid(log_std + 2)).exp()
+        return Normal(mean, std, validate_args=False)  # the checks take as long as a layer
 
     def loss(self, near: Normal, demonstrated: Float[Tensor, "batch dims"]) -> Float[Tensor, ""]:
         """Squared error of the means, minus the log-likelihood of the demonstrations under the standard deviations.
