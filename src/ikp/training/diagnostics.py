@@ -39,7 +39,7 @@ def input_scales(policy: Policy, batch: Batch) -> dict[str, float]:
         parts["link poses"] = links.terms(targets).prefix[:, links.poses.shown]
     if policy.plane is not None:
         parts["goal"] = context.features[:, -OBSERVED_FEATURES:]
-    return {name: float(value.square().mean().sqrt()) for name, value in parts.items()}
+    return {name: float(value.square().mean().sqrt()) for name, value in parts.items() if value.numel()}
 
 
 def warn_of_scales(scales: Mapping[str, float]) -> None:
