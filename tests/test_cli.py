@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import gymnasium
@@ -249,6 +250,51 @@ def test_errors_are_one_line(folder, capsys):
     assert "offset_seed" in failed(capsys, *collected)[1]
     assert "choose one of insertion" in failed(capsys, "collect", "--out", "x", "--task", "juggling")[1]
     assert not Path("new").exists()
+
+
+def test_options_that_contradict_each_other_or_the_data_are_refused_at_once(folder, tmp_path, capsys):
+    train = ["train", "--data", folder / "data", "--out", "new", *TINY]
+    assert "uses no robot" in failed(capsys, *train, "--method", "raw", "--robot", "ur5e")[1]
+    assert "--tips" in failed(capsys, *train, "--method", "raw", "--tips", "flange")[1]
+    assert "at least 2 are needed" in failed(capsys, *train, "--episodes", "1")[1]
+    assert "50 episodes are requested" in failed(capsys, *train, "--episodes", "50")[1]
+    assert "has 4" in failed(capsys, *train, "--episodes", "50")[1]
+    assert "more than" in failed(capsys, *train, "--episodes", "0-99999999999")[1]
+    assert "device is 'cuda:9'" in failed(capsys, *train, "--device", "cuda:9")[1]
+    assert "threads is 100000" in failed(capsys, *train, "--threads", "100000")[1]
+    assert "history is 100000" in failed(capsys, *train, "--history", "100000")[1]
+    assert not Path("new").exists()
+    assert "choose one of insertion" in failed(capsys, "collect", "--out", "x", "--task", "a/b")[1]
+    assert "unexpected keyword argument 'foo'" in failed(capsys, "collect", "--out", "x", "--env", "foo=1")[1]
+    assert "workers is 0" in failed(capsys, "collect", "--out", "x", "--workers", "0")[1]
+    assert not Path("x").exists()
+
+
+def test_an_evaluation_that_cannot_work_is_refused_before_its_rollouts(folder, monkeypatch, capsys):
+    evaluate = ["evaluate", "--policy", folder / "run", "--episodes", "1"]
+    assert "unexpected keyword argument 'foo'" in failed(capsys, *evaluate, "--env", "foo=3")[1]
+    assert "(14,)" in failed(capsys, *evaluate, "--task", "sweeping")[1]
+    assert "cannot make the environment 'a/b-v0'" in failed(capsys, *evaluate, "--task", "a/b-v0")[1]
+    assert "takes actions of the shape ()" in failed(capsys, *evaluate, "--task", "CartPole-v1")[1]
+    assert "episodes is 0" in failed(capsys, *evaluate, "--episodes", "0")[1]
+    assert "video_episodes is 0" in failed(capsys, *evaluate, "--video", "a.mp4", "--video-episodes", "0")[1]
+    monkeypatch.setattr("ikp.runs.evaluate", None)  # must not be reached
+    assert "is a folder" in failed(capsys, *evaluate, "--out", folder)[1]
+    assert "is a folder" in failed(capsys, *evaluate, "--video", folder)[1]
+    Path("file").touch()
+    assert "cannot write into the folder file" in failed(capsys, *evaluate, "--out", "file/result.json")[1]
+
+
+def test_warnings_are_one_line_too():
+    lines = []
+
+    def run():
+        lines.append(warnings.formatwarning(UserWarning("two\nlines"), UserWarning, "file.py", 1))
+
+    before = warnings.formatwarning
+    assert cli.run_command(run, "ikp", "") == 0
+    assert lines == ["ikp: warning: two lines\n"]
+    assert warnings.formatwarning is before
 
 
 def test_the_traceback_is_there_for_those_who_ask(monkeypatch):

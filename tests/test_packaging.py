@@ -56,8 +56,8 @@ def test_the_wheel_holds_two_packages_and_their_commands(wheel):
     packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert packages == {"ikp", "ikp_paper"}
     assert "ikp/py.typed" in names
-    assert "ikp = ikp.cli:main" in commands
-    assert "ikp-paper = ikp_paper.cli:main" in commands
+    assert "ikp = ikp.__main__:main" in commands
+    assert "ikp-paper = ikp_paper.__main__:main" in commands
 
 
 def test_the_library_alone_collects_trains_and_evaluates(wheel, tmp_path):

@@ -14,7 +14,7 @@ from ikp.data import load_dataset
 from ikp.data.layout import IKP_PATH
 from ikp.data.metadata import read_description, read_info
 from ikp.data.usage import usage
-from ikp.files import read_json, write_json
+from ikp.files import read_json, writable_file, write_json
 from ikp.kinematics import Camera, Robot
 from ikp.policies import PolicyConfig, load_policy, make_policy
 from ikp.policies.checkpoint import CONFIG_FILE, policy_folder
@@ -22,7 +22,7 @@ from ikp.provenance import provenance
 from ikp.recipes import RECIPES, STANDARD
 from ikp.rollouts.evaluate import evaluate
 from ikp.rollouts.summary import summarize
-from ikp.tasks.registry import check_stored_id, gymnasium_id, registered_tasks, task_entry
+from ikp.tasks.registry import check_stored_id, gymnasium_id, make_environment, registered_tasks, task_entry
 from ikp.training.config import TrainConfig
 from ikp.training.trainer import Callback, TrainResult, check_new, train
 
@@ -51,9 +51,7 @@ class Task:
 
     @contextmanager
     def _environment(self, **changes: Any) -> Iterator[Any]:
-        import gymnasium
-
-        env = gymnasium.make(self.env_id, disable_env_checker=True, **{**self.env_kwargs, **changes})
+        env: Any = make_environment(self.env_id, {**self.env_kwargs, **changes}, disable_env_checker=True)
         try:
             yield env.unwrapped
         finally:
@@ -115,14 +113,18 @@ def train_policy(
         report: receives the lines that say what of the data is used and what is left out.
 
     Raises:
-        ValueError: the policy needs a robot and there is none, or the task is not registered.
+        ValueError: the policy needs a robot and there is none, or uses none and there is one; or the task is not
+            registered.
         DatasetError, FileExistsError, FloatingPointError: as `ikp.load_dataset` and `ikp.train`.
     """
     check_new(Path(out), resume=resume)
+    if robot is not None and policy.action_space == "raw":
+        raise ValueError(
+            f"the method {method!r} takes actions as plain vectors and uses no robot: leave the robot out (--robot, "
+            "--tips, --lock), or choose another method"
+        )
     read_info(Path(data))  # a folder that is no data set is told before a missing robot
-    if policy.action_space == "raw":
-        robot = None
-    elif robot is None:
+    if robot is None and policy.action_space != "raw":
         robot = _robot_of(task_of_data(data, task), data)
     demonstrations = load_dataset(data, episodes=episodes, robot=robot, **(loading or {}))
     if report is not None:
@@ -193,14 +195,21 @@ def evaluate_policy(
 
     Raises:
         FileNotFoundError, ValueError: no policy, no task, one that is not registered, or they do not fit.
+        OSError: `out` or `video` cannot be written; this is checked before the rollouts.
     """
+    for file in (out, video):
+        if file is not None:
+            writable_file(file)
     folder = policy_folder(path)
     policy = load_policy(folder)
     trained = policy_provenance(folder)
     known = trained.get("task") or {}
     if task is None and not known:
         names = ", ".join(entry.name for entry in registered_tasks())
-        raise ValueError(f"{folder} stores no task: give --task (one of {names}, or a Gymnasium id)")
+        raise ValueError(
+            f"{folder} stores no task, because its data name none: give the environment's (task= or --task, one of "
+            f"{names}, or a Gymnasium id), or let the policy act on your robot with policy.select_action"
+        )
     stored = folder / CONFIG_FILE
     env_id = check_stored_id(known.get("env_id"), stored) if task is None else gymnasium_id(task)
     same_task = env_id.rpartition(":")[2] == known.get("env_id")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,7 @@ class Reproduce:
         out: folder of demonstrations, checkpoints, logs and the report.
         episodes: unseen episodes of an evaluation; the recipe's number if not given.
         workers: processes that collect demonstrations; all cores if not given.
-        dry_run: only list the runs with their progress and expected time.
+        dry_run: only list the runs with their progress and expected time, or the recordings of a figure.
         report_only: only rebuild the report from RESULTS.
     """
 
@@ -85,7 +84,7 @@ class Reproduce:
         failed: dict[str, str] = {}
         if self.target in TABLES:
             failed = self._table()
-        elif not (self.dry_run or self.report_only):
+        elif not self.report_only:
             self._figure()
         if not self.dry_run:
             self._report()
@@ -99,6 +98,10 @@ class Reproduce:
     def _check(self) -> None:
         check_target(self.target)
         recipe(self.recipe)
+        if self.dry_run and self.report_only:
+            raise ValueError(
+                "--dry-run writes nothing and --report-only writes the report: leave one of them out"
+            )
         if self.executor not in EXECUTORS:
             raise ValueError(f"executor is {self.executor!r}: choose one of {', '.join(EXECUTORS)}")
         for name in ("seeds", "jobs", "episodes", "workers"):
@@ -139,9 +142,13 @@ class Reproduce:
         return LocalExecutor(self._places, jobs, threads)
 
     def _figure(self) -> None:
-        from ikp_paper.figures.trajectories import record_trajectories
+        from ikp_paper.figures.trajectories import record_trajectories, trajectory_path
 
         for task in FIGURES[self.target][1]:
+            path = trajectory_path(self.results, task)
+            if self.dry_run:
+                print(f"expert of {task}: {'recorded in' if path.exists() else 'will be recorded in'} {path}")
+                continue
             print(f"recording the expert of {task}", flush=True)
             record_trajectories(task, self.results, self.out)
 
@@ -178,7 +185,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "ikp-paper",
         "run the same again to continue",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -36,9 +36,7 @@ def test_an_episode_tells_whether_the_robot_stood_still_at_its_end(speed, monkey
         return action
 
     monkeypatch.setattr(policy, "act", act)
-    ended = evaluate(
-        "ikp/Insertion-v0", policy, episodes=2, env_kwargs={"observation": "state"}, progress=False
-    )
+    ended = evaluate("insertion", policy, episodes=2, env_kwargs={"observation": "state"}, progress=False)
     assert [episode.standing for episode in ended.episodes] == [speed == 0.0] * 2
     assert ended.successes == 0
     assert ended.to_json()["episodes"][0]["standing"] == (speed == 0.0)

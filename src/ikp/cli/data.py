@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FOUND = "(default: found by name and values)"
 NONE = "(default: none)"
+MOST_EPISODES = 1_000_000
 OF_THE_DATA = "(default: data set's)"
 
 
@@ -178,10 +179,13 @@ def _episodes(text: str | None) -> int | list[int] | None:
     try:
         if text.isdigit():
             return int(text)
-        ranges = [part.partition("-") for part in text.split(",") if part]
-        return [i for low, dash, high in ranges for i in range(int(low), int(high if dash else low) + 1)]
+        parts = [part.partition("-") for part in text.split(",") if part]
+        ranges = [range(int(low), int(high if dash else low) + 1) for low, dash, high in parts]
+        if sum(map(len, ranges)) <= MOST_EPISODES:
+            return [i for each in ranges for i in each]
     except ValueError:
         raise ValueError(f"--episodes {text!r}: give a number, or a list such as 0-9,12") from None
+    raise ValueError(f"--episodes {text!r}: these are more than {MOST_EPISODES} episodes")
 
 
 def _image_size(text: str | None) -> tuple[int, int] | None:

@@ -6,9 +6,11 @@ import functools
 import inspect
 import operator
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import tyro
@@ -19,6 +21,7 @@ from ikp.cli.data import Data
 from ikp.cli.demo import Demo
 from ikp.cli.evaluate import Evaluate
 from ikp.cli.train import Train
+from ikp.interrupts import sigterm_interrupts
 
 DEBUG = "IKP_DEBUG"
 """Environment variable: set it to see the traceback of an error."""
@@ -36,7 +39,7 @@ COMMANDS = {"collect": Collect, "train": Train, "evaluate": Evaluate, "demo": De
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 1 for an error, 2 for wrong arguments, 130 for Ctrl-C."""
+    """Run a command; return the exit status as `run_command` does, and 2 for wrong arguments."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["--version"]:
         import ikp
@@ -51,19 +54,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(run: Callable[[], None], program: str, hint: str) -> int:
-    """Run a program and print an error as one line; return the exit status: 0, 1 for an error, 130 for Ctrl-C.
+    """Run a program and print errors and warnings as one line each.
+
+    Returns:
+        The exit status: 0, 1 for an error, 130 for Ctrl-C, 143 for SIGTERM.
 
     Args:
         run: parses the arguments and does the work.
         program: its name, for messages.
-        hint: how to continue after Ctrl-C.
+        hint: how to continue after Ctrl-C or SIGTERM.
     """
     warnings.filterwarnings("ignore", message=".*lowering.*", module="torch")
+    with sigterm_interrupts() as terminated, _warnings_as_lines(program):
+        return _ended(run, program, hint, terminated)
+
+
+def _ended(run: Callable[[], None], program: str, hint: str, terminated: list[int]) -> int:
     try:
         run()
     except KeyboardInterrupt as error:
         print(f"\n{program}: stopped: {_line(error) or hint}", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
     except BrokenPipeError:  # the reader of the output, a pager or `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -73,6 +84,18 @@ def run_command(run: Callable[[], None], program: str, hint: str) -> int:
         print(f"{program}: error: {_line(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def _warnings_as_lines(program: str) -> Iterator[None]:
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: (
+        f"{program}: warning: {' '.join(str(message).split())}\n"
+    )
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def parsed(arguments: Sequence[str]) -> Collect | Train | Evaluate | Demo | Data:

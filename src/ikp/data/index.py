@@ -226,6 +226,10 @@ def find_episodes(
     expected = indices if indices is not None else set(range(listed)) | set(found)
     missing = sorted(expected - set(found))
     if missing:
+        if isinstance(wanted, int) and missing[0] == len(found):
+            raise DatasetError(
+                f"{wanted} episodes are requested: {root} has {len(found)}; ask for at most these"
+            )
         raise _missing_error(root, missing, max(listed, len(found)), own)
     if len(found) != len(places):
         raise DatasetError(f"{root} holds an episode in two places: files of two data sets are mixed")

@@ -26,10 +26,14 @@ from tqdm import tqdm
 
 from ikp.data import DatasetError, DatasetWriter, EncodedEpisode, EpisodeRecorder
 from ikp.spec import DataSpec
-from ikp.tasks.registry import TaskEntry, register_task, task_entry
+from ikp.tasks.registry import TaskEntry, make_environment, register_task, task_entry
 
 MAX_ATTEMPTS = 20
 """Attempts at one episode before the collection fails."""
+
+
+MOST_EPISODES, MOST_WORKERS = 10_000_000, 512
+"""Bounds of what can be asked for, against slips of the hand."""
 
 
 class CollectionInterrupted(KeyboardInterrupt):
@@ -116,10 +120,13 @@ def collect(
     """
     start = time.perf_counter()
     workers = _usable_cores() if workers is None else workers
-    if episodes < 1 or workers < 1 or seed < 0:
-        raise ValueError(
-            f"episodes={episodes}, workers={workers}, seed={seed}: at least 1, 1 and 0 are allowed"
-        )
+    for name, value, (low, high) in (
+        ("episodes", episodes, (1, MOST_EPISODES)),
+        ("workers", workers, (1, MOST_WORKERS)),
+        ("seed", seed, (0, 2**32 - 1)),
+    ):
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}: it must be from {low} to {high}")
     kwargs, expert = _plain(env_kwargs or {}, "env_kwargs"), _plain(expert_kwargs or {}, "expert_kwargs")
     entry = task_entry(env_id)
     settings = _Task(entry.env_id, kwargs, seed, float(perturbation), keep_failures, expert)
@@ -268,11 +275,9 @@ class _Simulation:
     """An environment with its expert, in one process."""
 
     def __init__(self, settings: _Task, entry: TaskEntry) -> None:
-        import gymnasium
-
         self._settings = settings
         self._make_expert = entry.expert_class()
-        self.env = gymnasium.make(settings.env_id, disable_env_checker=True, **settings.env_kwargs)
+        self.env = make_environment(settings.env_id, settings.env_kwargs, disable_env_checker=True)
         try:  # before anything is written
             self._expert(np.random.default_rng(0))
         except TypeError as error:

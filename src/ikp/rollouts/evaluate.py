@@ -13,15 +13,17 @@ import gymnasium as gym
 import numpy as np
 from tqdm import tqdm
 
-import ikp.tasks  # noqa: F401  (registers the environments)
 from ikp.policies import Policy
 from ikp.policies.frames import FrameHistory, observation_from_frames
 from ikp.rollouts.intervals import wilson_interval
+from ikp.tasks.registry import gymnasium_id, make_environment
 
 FIRST_SEED = 1_000_000
 """First seed of evaluations, far from the seeds of demonstrations."""
 LOCK_STEP = 100
 """Largest number of environments that step together."""
+MOST_EPISODES = 1_000_000
+"""Bound of what can be asked for, against slips of the hand."""
 STANDING = 10
 """Number of equal actions at the end of an episode that count as standing still."""
 ALIKE = 0.01
@@ -98,7 +100,7 @@ def evaluate(
     """Evaluate a policy by rollouts on unseen seeds.
 
     Args:
-        env_id: a registered task such as `ikp/Insertion-v0`.
+        env_id: name or Gymnasium id of a task, such as `insertion` or `ikp/Insertion-v0`.
         policy: policy in evaluation mode, whose spec matches the task's observations.
         episodes: number of rollouts, with the seeds `FIRST_SEED + seed` and following.
         seed: offset of the first seed.
@@ -108,10 +110,17 @@ def evaluate(
         progress: show a progress bar.
 
     Raises:
-        ValueError: there is no episode, or the observations do not match the policy.
+        ValueError: a number is out of range, there is no such task, it does not take these options, or its
+            observations or actions do not match the policy.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes is {episodes}: it must be at least 1")
+    for name, value, (low, high) in (
+        ("episodes", episodes, (1, MOST_EPISODES)),
+        ("seed", seed, (0, 2**31)),
+        ("video_episodes", video_episodes, (1, LOCK_STEP)),
+    ):
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}: it must be from {low} to {high}")
+    env_id = gymnasium_id(env_id)
     kwargs = dict(env_kwargs or {})
     seeds = [FIRST_SEED + seed + i for i in range(episodes)]
     started = time.perf_counter()
@@ -121,11 +130,10 @@ def evaluate(
     with tqdm(total=episodes, desc="evaluating", unit="episode", disable=not progress) as bar:
         for first in range(0, episodes, LOCK_STEP):
             filmed = max(0, video_episodes - first) if video else 0
-            group = _Group(env_id, kwargs, seeds[first : first + LOCK_STEP], policy, filmed)
-            group.run(bar, calls)
-            finished += group.finished()
-            frames += group.frames
-            group.close()
+            with _Group(env_id, kwargs, seeds[first : first + LOCK_STEP], policy, filmed) as group:
+                group.run(bar, calls)
+                finished += group.finished()
+                frames += group.frames
     if video is not None:
         from ikp.rollouts.video import write_grid
 
@@ -147,10 +155,15 @@ class _Group:
     ) -> None:
         self.policy, self.seeds = policy, seeds
         self.filmed = min(filmed, len(seeds))
-        self.envs = [
-            gym.make(env_id, **({"render_mode": "rgb_array"} if i < self.filmed else {}), **kwargs)
-            for i in range(len(seeds))
-        ]
+        self.envs: list[gym.Env] = []
+        try:
+            for i in range(len(seeds)):
+                mode = {"render_mode": "rgb_array"} if i < self.filmed else {}
+                self.envs.append(make_environment(env_id, kwargs, **mode))
+                self._check_actions(env_id)
+        except BaseException:
+            self.close()
+            raise
         self.frames: list[list[np.ndarray]] = [[] for _ in range(self.filmed)]
         self.results: list[Episode | None] = [None] * len(seeds)
         self.windows = [FrameHistory(policy.spec, policy.config.history) for _ in seeds]
@@ -183,12 +196,26 @@ class _Group:
                     )
                     bar.update()
 
+    def _check_actions(self, env_id: str) -> None:
+        shape, size = self.envs[-1].action_space.shape, self.policy.spec.action_dim
+        if shape != (size,):
+            raise ValueError(
+                f"{env_id} takes actions of the shape {shape}, the policy makes {size} numbers "
+                f"({', '.join(self.policy.spec.action_names)}): evaluate it on the task of its demonstrations"
+            )
+
     def _film(self, i: int) -> None:
         if i < self.filmed:
             self.frames[i].append(np.asarray(self.envs[i].render()))
 
     def finished(self) -> list[Episode]:
         return [result for result in self.results if result is not None]
+
+    def __enter__(self) -> _Group:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         for env in self.envs:

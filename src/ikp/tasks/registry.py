@@ -140,11 +140,30 @@ def gymnasium_id(name_or_id: str) -> str:
     for entry in _entries.values():
         if name_or_id == entry.name:
             return entry.env_id
-    if "/" in name_or_id or ":" in name_or_id:
+    if "/" in name_or_id or ":" in name_or_id or name_or_id in gymnasium.registry:
         return name_or_id
     raise ValueError(
         f"task is {name_or_id!r}: choose one of {_names()}, or give a Gymnasium id such as ikp/Insertion-v0"
     )
+
+
+def make_environment(env_id: str, kwargs: Mapping[str, Any], **options: Any) -> gymnasium.Env:
+    """Make an environment.
+
+    Args:
+        env_id: Gymnasium id, of a task that is registered here or elsewhere.
+        kwargs: arguments of the environment, which may come from a user or a file.
+        options: further arguments of `gymnasium.make`.
+
+    Raises:
+        ValueError: there is no such environment, or it does not take these arguments.
+    """
+    try:
+        return gymnasium.make(env_id, **options, **kwargs)
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        reason = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+        given = ", ".join(f"{name}={value!r}" for name, value in kwargs.items()) or "no options"
+        raise ValueError(f"cannot make the environment {env_id!r} with {given}: {reason}") from error
 
 
 def check_stored_id(env_id: object, source: Path | str) -> str:

@@ -82,6 +82,10 @@ def train(
             is unknown, the run in `out` has other settings, or all its states are damaged.
     """
     out, config = Path(out), config or TrainConfig()
+    if dataset.episodes < 2:
+        raise ValueError(
+            "the data have 1 episode: at least 2 are needed, since one is held out for validation; use more episodes"
+        )
     device = _device(config.device)
     check_new(out, resume=resume)
     with locked_folder(writable_folder(out)):

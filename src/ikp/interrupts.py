@@ -1,0 +1,59 @@
+"""Ctrl-C and SIGTERM: a command ends in one line, whatever it is doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def imports_end_quietly(program: str) -> Iterator[None]:
+    """Let both signals end the process with one line while modules are imported, where an exception would be reported
+    by whatever is being imported.
+
+    Args:
+        program: its name, for the message.
+    """
+
+    def end(number: int, _: object) -> None:
+        print(f"\n{program}: stopped", file=sys.stderr, flush=True)
+        os._exit(128 + number)
+
+    with _handled(end, *_ENDING):
+        yield
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[list[int]]:
+    """Let SIGTERM raise KeyboardInterrupt while the block runs, so that it ends like Ctrl-C.
+
+    Yields:
+        The signals of this kind that arrived.
+    """
+    arrived: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        arrived.append(number)
+        raise KeyboardInterrupt
+
+    with _handled(interrupt, signal.SIGTERM):
+        yield arrived
+
+
+@contextmanager
+def _handled(handler, *signals: signal.Signals) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
