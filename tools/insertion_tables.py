@@ -10,7 +10,7 @@ from typing import Any
 from ikp.files import read_json
 from ikp.rollouts.summary import TOLERANCES, percent, tolerance_name
 from ikp_paper.record import within_of
-from ikp_paper.rows import NOT_RUN, markdown, published, settled_note, title
+from ikp_paper.rows import NOT_RUN, markdown, outdated_note, published, settled_note, title
 from ikp_paper.statistics import CellRecords, cell_records, paired_difference
 from ikp_paper.tables import INSERTION_1000, TABLES, Cell, Setting, Table
 from ikp_paper.variants import VARIANTS
@@ -34,7 +34,7 @@ def insertion_table(results: Path, cells: Iterable[Cell], *, paper: bool = False
     if not finished:
         return NOT_RUN
     table = _table([_row(found, paper=paper) for found in finished], paper=paper)
-    return "\n\n".join(filter(None, [table, settled_note(finished)]))
+    return "\n\n".join(filter(None, [table, settled_note(finished), outdated_note(finished)]))
 
 
 def demo_table(results: Path) -> str:
@@ -100,7 +100,7 @@ def _table(rows: Sequence[Sequence[str]], *, paper: bool) -> str:
 def _row(found: CellRecords, *, paper: bool) -> list[str]:
     within, seeds = found.together()["within"], len(found.records)
     row = [
-        title(found.cell.variant),
+        title(found.cell.variant) + "*" * found.outdated,
         str(found.cell.setting.demonstrations),
         budget(found.mean_training("seconds"), found.mean_training("steps")),
         *(percent(within[tolerance_name(tolerance)]) for tolerance in TOLERANCES),

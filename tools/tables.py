@@ -57,6 +57,7 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "ahead-ablations": partial(ahead_table, results, TABLES["ablations"], "ikp"),
         "table1": partial(reproduction_tables, results, "standard", ["table1"]),
         "table2": partial(reproduction_tables, results, "standard", ["table2"]),
+        "decision": partial(reproduction_tables, results, "standard", ["decision"]),
         "quick": partial(reproduction_tables, results, "quick", ["table2"]),
     }
 

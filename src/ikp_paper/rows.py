@@ -12,6 +12,7 @@ from ikp_paper.tables import TABLES, Cell, Setting, Table
 from ikp_paper.variants import VARIANTS
 
 NOT_RUN = "not run"
+OUTDATED = "A * marks results of earlier settings of the recipe."
 SETTLED = " †"
 """Ends the label of a settled variant's row."""
 
@@ -102,7 +103,7 @@ def note(recipe_name: str) -> str:
     return (
         f"Recipe `{recipe_name}`, {seeds}, {chosen.episodes} unseen episodes each, in percent: successful episodes "
         "for insertion, the mean score for sweeping and flipping. The paper's results are from its own simulator. "
-        "A * marks results of earlier settings of the recipe."
+        f"{OUTDATED}"
     )
 
 
@@ -113,6 +114,11 @@ def settled_note(cells: Iterable[CellRecords]) -> str:
     return (
         f"† An option that is no longer in the configuration; measured with commit {names}." if names else ""
     )
+
+
+def outdated_note(cells: Iterable[CellRecords]) -> str:
+    """Explanation of the mark of results with other settings; empty if none of the cells has such results."""
+    return OUTDATED if any(found.outdated for found in cells) else ""
 
 
 def table_text(table: Table, results: Path, recipe_name: str) -> str:
