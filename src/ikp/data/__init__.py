@@ -2,6 +2,7 @@
 
 - `demonstrations`: episodes in memory, and training batches from them.
 - `reader`: loads a folder; `index` finds columns and episodes, `parquet` and `video` decode files.
+- `damage`: the error for a file that cannot be read.
 - `joint_maps`: what the recorded numbers are to a robot's joints.
 - `check`: what looks wrong in a data set; `usage`: what of it is used.
 - `writer`: writes a folder; `recorder` checks and encodes an episode, `metadata` and `stats` describe the data set,

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ikp.data.demonstrations import Demonstrations
 from ikp.data.index import camera_features
-from ikp.data.layout import DatasetError
+from ikp.data.layout import DatasetError, parquet_files
 from ikp.data.metadata import read_info
+from ikp.data.parquet import read_table
 from ikp.data.reader import load_dataset
 from ikp.data.usage import usage
 from ikp.joint_map import JointMap, MapHints
@@ -93,13 +92,13 @@ def check_dataset(
 
 def _check_files(root: Path, report: DataReport) -> list[int] | None:
     """The episodes of readable files where some file is not; None where all are."""
-    paths = sorted((root / "data").glob("*/*.parquet"))
+    paths = parquet_files(root / "data")
     episodes: set[int] = set()
     lost = []
     for path in paths:
         try:
-            episodes |= set(pq.read_table(path, columns=["episode_index"]).column(0).to_pylist())
-        except (OSError, pa.ArrowException, KeyError, IndexError):
+            episodes |= set(read_table(path, ["episode_index"]).column(0).to_pylist())
+        except (DatasetError, IndexError):
             lost.append(str(path.relative_to(root)))
     if not lost:
         return None
@@ -131,10 +130,10 @@ def _check_frames(root: Path, fps: float, readable: list[int] | None, report: Da
     wrong: dict[str, list[int]] = {"order": [], "time": []}
     columns = ["episode_index", "frame_index", "timestamp"]
     good: set[int] = set()
-    for path in sorted((root / "data").glob("*/*.parquet")):
+    for path in parquet_files(root / "data"):
         try:
-            table = pq.read_table(path, columns=columns)
-        except (OSError, pa.ArrowException):
+            table = read_table(path, columns)
+        except DatasetError:
             continue
         if table.num_columns != len(columns):
             return

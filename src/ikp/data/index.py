@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ikp.data.layout import (
     ACTION,
@@ -22,9 +21,10 @@ from ikp.data.layout import (
     STATE,
     DatasetError,
     data_path,
+    parquet_files,
 )
 from ikp.data.metadata import read_description, read_info
-from ikp.data.parquet import damaged, episode_info, numbers, open_data_file
+from ikp.data.parquet import damaged_data, episode_info, numbers, open_data_file, read_table
 from ikp.kinematics import Camera
 from ikp.spec import DataSpec
 
@@ -101,9 +101,12 @@ def camera_features(info: Mapping[str, Any], cameras: Sequence[str] | None) -> d
 
 
 def _camera_name(key: str, taken: Mapping[str, Any]) -> str:
-    """The key without `observation.` and `images.`; with the latter where another camera has that name."""
-    name = key.removeprefix(IMAGES).removeprefix("observation.")
-    return name if name not in taken else key.removeprefix("observation.")
+    """The key without `observation.` and `images.`; with more of it where another camera has that name."""
+    short = key.removeprefix(IMAGES).removeprefix("observation.")
+    names = [name for name in (short, key.removeprefix("observation."), key) if name not in taken]
+    if not names:
+        raise DatasetError(f"two cameras have the name {key!r} in meta/info.json: rename one of its features")
+    return names[0]
 
 
 def _height_width_channels(feature: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -206,7 +209,7 @@ def find_episodes(
     Raises:
         DatasetError: an episode is missing, or a file is damaged.
     """
-    paths = sorted((root / "data").glob("*/*.parquet"))
+    paths = parquet_files(root / "data")
     listed = int(info["total_episodes"])
     if not paths and not listed:
         raise DatasetError(f"{root} holds no finished episode: record or collect demonstrations first")
@@ -267,7 +270,7 @@ def _episodes_in(path: Path) -> list[EpisodePlace]:
         try:
             column = file.read(columns=["episode_index"])
         except (OSError, pa.ArrowException) as error:
-            raise damaged(path, error) from error
+            raise damaged_data(path, error) from error
         if "episode_index" not in column.column_names:
             raise DatasetError(
                 f"{path} has no column 'episode_index': it is not a data file of a LeRobot data set"
@@ -291,11 +294,8 @@ def video_places(root: Path, key: str) -> dict[int, tuple[Path, float]]:
     columns = [f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
     places: dict[int, tuple[Path, float]] = {}
     info = read_info(root)
-    for path in sorted((root / "meta/episodes").glob("*/*.parquet")):
-        try:
-            table = pq.read_table(path, columns=["episode_index", *columns])
-        except (OSError, pa.ArrowException) as error:
-            raise damaged(path, error) from error
+    for path in parquet_files(root / "meta/episodes"):
+        table = read_table(path, ["episode_index", *columns])
         if table.num_columns != 4:
             raise DatasetError(f"{path} lacks {columns}: these columns say where the videos are")
         for index, chunk, file, start in zip(*(column.to_pylist() for column in table.columns), strict=True):

@@ -48,6 +48,12 @@ def data_path(episode: int) -> Path:
     return Path(DATA_PATTERN.format(chunk_index=episode // CHUNK_SIZE, file_index=episode % CHUNK_SIZE))
 
 
+def parquet_files(folder: Path) -> list[Path]:
+    """The parquet files of `data` or `meta/episodes` in order, without hidden ones (macOS adds `._*` to copies)."""
+    paths = folder.glob("*/*.parquet")
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
 def features_from_spec(spec: DataSpec, units: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
     """The `features` of info.json: data type, shape and names of every column.
 

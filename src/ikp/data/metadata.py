@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ikp.data.damage import damaged, is_pointer
 from ikp.data.layout import (
     CHUNK_SIZE,
     DATA_PATTERN,
@@ -26,6 +26,7 @@ from ikp.data.layout import (
     VERSION,
     DatasetError,
 )
+from ikp.data.parquet import read_table, write_table
 from ikp.data.stats import DatasetStats, from_row, join_stats, to_json, to_row
 from ikp.files import read_json, replaced_atomically, write_json
 
@@ -79,6 +80,8 @@ def check_description(root: Path, stored: Mapping[str, Any], given: Mapping[str,
 
 def _read(root: Path, name: Path, keys: Sequence[str]) -> dict[str, Any]:
     try:
+        if is_pointer(root / name):
+            raise damaged(root / name, "not JSON")
         values = read_json(root / name, DatasetError)
     except FileNotFoundError:
         raise DatasetError(
@@ -151,8 +154,8 @@ class Metadata:
 
     def _restore_file(self, file: int, data_files: int) -> None:
         try:
-            rows = pq.read_table(self._root / _rows_path(file)).to_pylist()
-        except (OSError, pa.ArrowException):
+            rows = read_table(self._root / _rows_path(file)).to_pylist()
+        except DatasetError:
             return
         for row in rows[: data_files - self.episodes]:
             if row.get("episode_index") != self.episodes or row.get("dataset_from_index") != self.frames:
@@ -171,12 +174,12 @@ class Metadata:
         if self._open_rows:
             file = (self.episodes - 1) // EPISODES_PER_FILE
             with replaced_atomically(self._root / _rows_path(file)) as temporary:
-                pq.write_table(pa.Table.from_pylist(self._open_rows), temporary)
+                write_table(pa.Table.from_pylist(self._open_rows), temporary)
         if self._stats is not None:
             write_json(self._root / STATS_PATH, to_json(self._stats))
         if self.tasks:
             with replaced_atomically(self._root / TASKS_PATH) as temporary:
-                pq.write_table(_tasks_table(self.tasks), temporary)
+                write_table(_tasks_table(self.tasks), temporary)
         write_json(self._root / INFO_PATH, self._info())
         self._written = self.episodes
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from ikp.data.damage import damaged
 from ikp.data.layout import DatasetError
 
 INFO_KEY = b"ikp"
 """Key of the information about an episode in the metadata of its data file."""
+IMAGE_FORMATS = ("PNG", "JPEG")
+"""Formats of images in data sets; files of other formats are not given to their decoders."""
+_OTHER_EPISODES = (
+    "restore it from a copy; without one, load the other episodes by number (episodes=[...], --episodes LIST): "
+    "`ikp data check` lists them"
+)
 _IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -71,6 +81,26 @@ def _array(values: np.ndarray, feature: Mapping[str, Any]) -> pa.Array:
     return flat if dim == 1 else pa.FixedSizeListArray.from_arrays(flat, dim)
 
 
+def write_table(table: pa.Table, path: Path, *, dictionary: bool = True) -> None:
+    """Write a parquet file whose pages have checksums, so that a changed bit is found when it is read."""
+    pq.write_table(table, path, use_dictionary=dictionary, write_page_checksum=True)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a parquet file, or some of its columns, and verify the checksums of its pages where it has them.
+
+    Raises:
+        DatasetError: the file is missing, empty or damaged.
+    """
+    try:
+        table = pq.ParquetFile(path, memory_map=False, page_checksum_verification=True).read(columns)
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it from a copy") from None
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise damaged(path, error) from error
+    return table
+
+
 def open_data_file(path: Path) -> pq.ParquetFile:
     """Open a parquet file.
 
@@ -78,20 +108,16 @@ def open_data_file(path: Path) -> pq.ParquetFile:
         DatasetError: the file is missing, empty or damaged.
     """
     try:
-        return pq.ParquetFile(path, memory_map=False)
+        return pq.ParquetFile(path, memory_map=False, page_checksum_verification=True)
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing: restore it from a copy, or load other episodes") from None
     except (OSError, pa.ArrowException) as error:
-        raise damaged(path, error) from error
+        raise damaged_data(path, error) from error
 
 
-def damaged(path: Path, error: object) -> DatasetError:
-    """The error for a parquet file that cannot be read."""
-    reason = str(error).strip().split("\n")[0]
-    return DatasetError(
-        f"{path} is damaged ({reason}): restore it from a copy; without one, load the other episodes by "
-        "number (episodes=[...])"
-    )
+def damaged_data(path: Path, error: object) -> DatasetError:
+    """The error for a data file that cannot be read."""
+    return damaged(path, error, _OTHER_EPISODES)
 
 
 def episode_info(file: pq.ParquetFile) -> dict[str, Any]:
@@ -147,15 +173,21 @@ def decode_image(file: bytes, height: int, width: int, resize: tuple[int, int] |
     """Decode an image to (height, width, 3) uint8, resized to (height, width) `resize` if given.
 
     Raises:
-        ValueError: the image cannot be decoded or does not have the size that info.json gives.
+        ValueError: the image is no PNG or JPEG file, is damaged, or does not have the size that info.json gives.
     """
     try:
-        picture = Image.open(io.BytesIO(file))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
+            picture = Image.open(io.BytesIO(file), formats=IMAGE_FORMATS)
+        if picture.size != (width, height):  # known from the header, before anything is decoded
+            raise ValueError(f"is {picture.size[1]} x {picture.size[0]}, info.json says {height} x {width}")
         picture.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except Image.UnidentifiedImageError:
+        raise ValueError(f"cannot be decoded (it is not {' or '.join(IMAGE_FORMATS)})") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"is larger than info.json says, {height} x {width} ({error})") from error
+    except (OSError, SyntaxError, struct.error, zlib.error) as error:
         raise ValueError(f"cannot be decoded ({error})") from error
-    if picture.size != (width, height):
-        raise ValueError(f"is {picture.size[1]} x {picture.size[0]}, info.json says {height} x {width}")
     if picture.mode != "RGB":
         picture = picture.convert("RGB")
     if resize and resize != (height, width):

@@ -26,7 +26,7 @@ from ikp.data.index import (
 from ikp.data.joint_maps import find_joint_map, stored_units
 from ikp.data.layout import ACTION, ENVIRONMENT_STATE, STATE, SUCCESS, DatasetError
 from ikp.data.metadata import read_info
-from ikp.data.parquet import damaged, decode_image, image_files, numbers, open_data_file
+from ikp.data.parquet import damaged_data, decode_image, image_files, numbers, open_data_file
 from ikp.data.video import decode_video
 from ikp.joint_map import JointMap, MapHints, Recording, Vector
 from ikp.kinematics import Robot
@@ -194,7 +194,7 @@ class _Loader:
                         if (rows >= 0).any():
                             yield rows[rows >= 0], batch.filter(pa.array(rows >= 0)), path
                 except (OSError, pa.ArrowException) as error:
-                    raise damaged(path, error) from error
+                    raise damaged_data(path, error) from error
 
     def _read_vectors(self, rows: np.ndarray, batch: pa.RecordBatch, path: Path) -> None:
         for key, values in self._vectors.items():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from ikp.data.layout import IKP_PATH, INFO_PATH, DatasetError, data_path
+from ikp.data.layout import IKP_PATH, INFO_PATH, DatasetError, data_path, parquet_files
 from ikp.data.metadata import Metadata
-from ikp.data.parquet import damaged, episode_info, image_files, numbers, open_data_file
+from ikp.data.parquet import damaged_data, decode_image, episode_info, image_files, numbers, open_data_file
 from ikp.data.stats import DatasetStats, image_stats, vector_stats
 from ikp.files import TEMPORARY_SUFFIX, read_json
 
@@ -33,7 +33,7 @@ def finished_files(root: Path) -> list[Path]:
     for folder in (root / "data", root / "meta"):
         for path in [path for path in folder.rglob(f".*{TEMPORARY_SUFFIX}") if _is_temporary(path)]:
             path.unlink()
-    files = sorted((root / "data").glob("*/*.parquet"))
+    files = parquet_files(root / "data")
     listed = len(files)
     if (root / INFO_PATH).exists():
         listed = max(listed, int(read_json(root / INFO_PATH, DatasetError).get("total_episodes", 0)))
@@ -62,7 +62,7 @@ def rebuild_row(path: Path, features: Mapping[str, Any], metadata: Metadata) -> 
     try:
         table = file.read()
     except (OSError, pa.ArrowException) as error:
-        raise damaged(path, error) from error
+        raise damaged_data(path, error) from error
     if table.column_names != list(features):
         raise DatasetError(f"{path} has the columns {table.column_names}: {list(features)} are expected")
     columns = {
@@ -80,8 +80,16 @@ def rebuild_row(path: Path, features: Mapping[str, Any], metadata: Metadata) -> 
     for key, feature in features.items():
         if feature["dtype"] == "image":
             files = image_files(table.column(key), key, path)
-            pictures = (Image.open(io.BytesIO(image)).convert("RGB") for image in files)
+            height, width, _ = feature["shape"]
+            pictures = (Image.fromarray(_decode(path, image, height, width)) for image in files)
             stats[key] = image_stats([picture.histogram() for picture in pictures])
         else:
             stats[key] = vector_stats(columns[key])
     return len(table), str(episode_info(file).get("task", "")), stats
+
+
+def _decode(path: Path, image: bytes, height: int, width: int) -> np.ndarray:
+    try:
+        return decode_image(image, height, width)
+    except ValueError as error:
+        raise DatasetError(f"{path}: an image {error}: restore the file from a copy") from error

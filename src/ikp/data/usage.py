@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ikp.data.demonstrations import Demonstrations
 from ikp.data.index import all_cameras
@@ -20,8 +19,10 @@ from ikp.data.layout import (
     STATE,
     SUCCESS,
     TASKS_PATH,
+    DatasetError,
 )
 from ikp.data.metadata import read_info
+from ikp.data.parquet import read_table
 
 KNOWN = {STATE, ENVIRONMENT_STATE, ACTION, REWARD, DONE, SUCCESS, *INDEX_COLUMNS}
 
@@ -86,8 +87,8 @@ def _left_out(
 def _tasks(root: Path) -> list[str]:
     """Descriptions of the tasks; empty where they cannot be read."""
     try:
-        table = pq.read_table(root / TASKS_PATH)
-    except (OSError, pa.ArrowException):
+        table = read_table(root / TASKS_PATH)
+    except DatasetError:
         return []
     texts = [name for name in table.column_names if pa.types.is_string(table.schema.field(name).type)]
     return [str(task) for task in table.column(texts[0]).to_pylist()] if texts else []

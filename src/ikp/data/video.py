@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ikp.data.damage import damaged
 from ikp.data.layout import DatasetError
 
 
@@ -53,7 +54,7 @@ def decode_video(
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing: copy the data set again, with its videos") from None
     except (av.FFmpegError, IndexError) as error:
-        raise DatasetError(f"{path} is damaged ({error}): restore it from a copy") from error
+        raise damaged(path, error) from error
     raise DatasetError(
         f"{path} has no frame at {expected / fps:.3f} s (frame {expected - firsts[span]} of an episode of "
         f"{spans[span][1]} frames): the video is cut short or has another rate than {fps:g} per second"

@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from ikp.data.layout import (
     ACTION,
     IKP_PATH,
@@ -24,7 +22,7 @@ from ikp.data.layout import (
     features_from_spec,
 )
 from ikp.data.metadata import Metadata, check_description, read_description
-from ikp.data.parquet import episode_table, index_columns
+from ikp.data.parquet import episode_table, index_columns, write_table
 from ikp.data.recorder import EncodedEpisode, EpisodeRecorder
 from ikp.data.recovery import finished_files, rebuild_row
 from ikp.data.stats import vector_stats
@@ -203,7 +201,7 @@ class DatasetWriter:
         stats = episode.image_stats | {key: vector_stats(values) for key, values in columns.items()}
         kept = f"the {index} finished episodes are kept"
         with replaced_atomically(self.root / data_path(index), kept) as temporary:
-            pq.write_table(table, temporary, use_dictionary=False)
+            write_table(table, temporary, dictionary=False)
         self._metadata.add(episode.length, task, {key: stats[key] for key in self._features})
         return index
 
