@@ -36,6 +36,20 @@ def test_damaged_json_is_named_with_its_fix(tmp_path, content, message):
         read_json(tmp_path / "b.json", OwnError)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"b": 1}', r"a\.json lacks a: ask"),
+        ('{"a": [], "b": 1}', r"a\.json holds a list as 'a': ask"),
+        ("[" * 100_000, r"a\.json is not valid JSON"),
+    ],
+)
+def test_keys_and_their_types_are_checked(tmp_path, content, message):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(OwnError, match=message):
+        read_json(tmp_path / "a.json", OwnError, "ask", {"a": dict, "b": int})
+
+
 def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = write_json(tmp_path / "a.json", {"a": 1})
 

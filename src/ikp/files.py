@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,10 @@ def write_json(path: Path | str, values: dict[str, Any]) -> Path:
 
 
 def read_json(
-    path: Path | str, error: type[ValueError] = ValueError, fix: str = "restore it from a copy"
+    path: Path | str,
+    error: type[ValueError] = ValueError,
+    fix: str = "restore it from a copy",
+    keys: Mapping[str, type | tuple[type, ...]] | None = None,
 ) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -121,18 +124,46 @@ def read_json(
         path: the file.
         error: the class of the error for a damaged file.
         fix: what the user can do about a damaged file; it ends the message.
+        keys: keys that the object must have, each with the type of its value.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: as `error`, the file is damaged or holds no object.
+        ValueError: as `error`, the file is damaged, holds no object, or lacks a key.
     """
     try:
         value = json.loads(Path(path).read_text())
-    except ValueError as damage:  # neither JSON nor UTF-8
+    except (ValueError, RecursionError) as damage:  # neither JSON nor UTF-8, or nested too deep
         raise error(f"{path} is not valid JSON ({damage}): {fix}") from damage
     if not isinstance(value, dict):
         raise error(f"{path} holds a {type(value).__name__}, not an object: {fix}")
+    check_keys(value, keys or {}, str(path), error, fix)
     return value
+
+
+def check_keys(
+    values: Mapping[str, Any],
+    keys: Mapping[str, type | tuple[type, ...]],
+    where: str,
+    error: type[ValueError] = ValueError,
+    fix: str = "restore it from a copy",
+) -> None:
+    """Check that an object from a JSON file has some keys with values of certain types.
+
+    Args:
+        values: the object.
+        keys: keys and the types of their values.
+        where: the file, and the place of the object in it, for the message.
+        error, fix: as for `read_json`.
+
+    Raises:
+        ValueError: as `error`, a key is missing or its value of another type.
+    """
+    missing = [key for key in keys if key not in values]
+    if missing:
+        raise error(f"{where} lacks {', '.join(missing)}: {fix}")
+    for key, kinds in keys.items():
+        if not isinstance(values[key], kinds):
+            raise error(f"{where} holds a {type(values[key]).__name__} as {key!r}: {fix}")
 
 
 def _json_text(value: Any, indent: str = "") -> str:

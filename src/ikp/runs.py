@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ikp.data import load_dataset
 from ikp.data.layout import IKP_PATH
 from ikp.data.metadata import read_description, read_info
 from ikp.data.usage import usage
-from ikp.files import read_json, writable_file, write_json
+from ikp.files import check_keys, read_json, writable_file, write_json
 from ikp.kinematics import Camera, Robot
 from ikp.policies import PolicyConfig, load_policy, make_policy
 from ikp.policies.checkpoint import CONFIG_FILE, policy_folder
@@ -70,11 +71,18 @@ def task_of_data(root: Path | str, name: str | None = None, observation: str = "
         ValueError: the task is not registered.
     """
     path = Path(root) / IKP_PATH
-    collection = (read_description(Path(root))["extra"].get("collection") if path.exists() else None) or {}
+    collection: Any = {}
+    if path.exists():
+        extra = read_description(Path(root))["extra"]
+        check_keys({"extra": extra}, {"extra": dict}, str(path))
+        collection = extra.get("collection") or {}
+        check_keys({"collection": collection}, {"collection": dict}, f"{path}: extra")
     if not collection and name is None:
         return None
     env_id = check_stored_id(collection.get("env_id"), path) if name is None else task_entry(name).env_id
-    return Task(env_id, dict(collection.get("env_kwargs", {"observation": observation})))
+    kwargs = collection.get("env_kwargs", {"observation": observation})
+    check_keys({"env_kwargs": kwargs}, {"env_kwargs": dict}, f"{path}: collection")
+    return Task(env_id, dict(kwargs))
 
 
 def train_policy(
@@ -162,8 +170,17 @@ def policy_provenance(path: Path | str) -> dict[str, Any]:
 
     Args:
         path: folder of a policy or of a run.
+
+    Raises:
+        ValueError: it is damaged.
     """
-    return read_json(policy_folder(path) / CONFIG_FILE).get("provenance", {})
+    file, fix = policy_folder(path) / CONFIG_FILE, "train the policy or copy its folder again"
+    stored = read_json(file, fix=fix, keys={"provenance": dict})["provenance"]
+    values = {"recipe": None, "task": None, **stored}
+    check_keys(values, {"recipe": (str, NoneType), "task": (dict, NoneType)}, f"{file}: provenance", fix=fix)
+    if values["task"]:
+        check_keys(values["task"], {"env_id": str, "env_kwargs": dict}, f"{file}: task", fix=fix)
+    return stored
 
 
 def evaluate_policy(

@@ -126,13 +126,13 @@ def read_record(path: Path) -> dict[str, Any] | None:
         ValueError: the file is damaged or not a record.
     """
     try:
-        record = read_json(path, fix="restore it, or delete it to repeat its run")
+        return read_json(
+            path,
+            fix="restore it, or delete it to repeat its run",
+            keys={"run": dict, "score": dict, "settings": dict, "episodes": dict},
+        )
     except FileNotFoundError:
         return None
-    lacking = [key for key in ("run", "score", "settings", "episodes") if key not in record]
-    if lacking:
-        raise ValueError(f"{path} is not a record of a run: it lacks {', '.join(lacking)}. Move it elsewhere")
-    return record
 
 
 def settings_changed(record: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:

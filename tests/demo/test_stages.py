@@ -2,7 +2,7 @@
 
 import pytest
 
-from ikp.demo.stages import Stage, Stages
+from ikp.demo.stages import LEDGER, Stage, Stages
 
 
 def test_finished_stages_are_not_repeated_and_an_interrupted_one_is(tmp_path, capsys):
@@ -39,3 +39,12 @@ def test_further_stages_can_be_added_later(tmp_path):
     Stages(tmp_path).run([one])
     Stages(tmp_path).run([one, Stage("two", "two", {}, lambda: ran.append("two"))])
     assert ran == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"a": 3}', '{"a": {"seconds": 1.0}}', '{"a": {"settings": []}}']
+)
+def test_a_damaged_ledger_is_named_with_its_fix(tmp_path, content):
+    (tmp_path / LEDGER).write_text(content)
+    with pytest.raises(ValueError, match=rf"{LEDGER}.*: delete it; finished stages then run again"):
+        Stages(tmp_path)

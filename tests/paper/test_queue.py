@@ -157,7 +157,7 @@ def test_a_run_that_fails_is_reported_and_disturbs_no_other(tiny_runs, tmp_path)
     bad = tiny_runs.run_of(8, 5, name="toy-bad", episodes=0)
     good = tiny_runs.run_of(8, 0)
     failed = Runner([bad, good], places, LocalExecutor(places, 2, 1), workers=1).run()
-    assert failed == {"toy-bad": "ValueError: episodes is 0: it must be at least 1"}
+    assert failed == {"toy-bad": "ValueError: episodes is 0: it must be from 1 to 1000000"}
     assert "failed, see" in standing(bad, places).words
     assert standing(good, places).words.startswith("done: ")
 

@@ -38,6 +38,22 @@ def lerobot(batch: bool = False, dtype=torch.float32) -> dict:
     }
 
 
+def test_a_frame_that_is_not_finite_does_not_stay_in_the_history():
+    config = PolicyConfig(action_space="raw", history=3, width=16, blocks=1)
+    spec = replace(SPEC, image_shapes={})
+    frames = [{"state": STATE + number, "environment_state": [0.5]} for number in range(3)]
+    torch.manual_seed(0)
+    policy = make_policy(None, spec, config).eval()
+    wanted = [policy.select_action(frame) for frame in frames]
+    policy.reset()
+    for frame, action in zip(frames, wanted, strict=True):
+        for name in ("state", "environment_state"):
+            for bad in (np.nan, np.inf):
+                with pytest.raises(ValueError, match=f"'{name}' holds {bad} at dimension 0"):
+                    policy.select_action({**frame, name: np.full(len(frame[name]), bad)})
+        torch.testing.assert_close(policy.select_action(frame), action, rtol=0, atol=0)
+
+
 def assert_same(observation, state=STATE, images=IMAGES):
     assert observation["state"].dtype == torch.float32
     assert observation["state"].numpy() == pytest.approx(np.float32([[state]]), abs=0)

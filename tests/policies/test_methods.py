@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+import safetensors.torch
 import torch
 
+from ikp.nets import EncoderConfig
 from ikp.policies import PolicyConfig, load_policy, make_policy, method_config, save_policy
 from ikp.policies.config import LINKS, PAPER_METHODS, RESIDUALS, Ablations
 
@@ -77,6 +79,22 @@ def test_saved_and_loaded_policies_act_alike(robot, method, tmp_path):
     assert loaded.config == policy.config
     assert loaded.spec == policy.spec
     assert torch.equal(loaded.act(batch), policy.act(batch))
+
+
+@pytest.mark.parametrize("kind", ["keypoint", "pool", "resnet26"])
+def test_foreign_writers_can_store_the_weights(robot, kind):
+    """Convolutions are channels last while they compute, and contiguous where they are written."""
+    policy, batch = fitted(robot, "ikp", pixels=True, encoder=EncoderConfig(kind=kind, channels=8))
+    weights = policy.state_dict()
+    assert all(value.is_contiguous() for value in weights.values())
+    assert not all(value.is_contiguous() for value in policy.parameters())
+    other, _ = fitted(robot, "ikp", pixels=True, encoder=EncoderConfig(kind=kind, channels=8))
+    with torch.no_grad():
+        next(other.encoder.images.parameters()).zero_()
+    other.load_state_dict(safetensors.torch.load(safetensors.torch.save(weights)))
+    layouts = [[parameter.stride() for parameter in made.parameters()] for made in (policy, other)]
+    assert layouts[0] == layouts[1]
+    assert torch.equal(policy.eval().act(batch), other.eval().act(batch))
 
 
 def test_saving_again_replaces_the_policy(robot, tmp_path):

@@ -14,7 +14,7 @@ import ikp
 from ikp.data.layout import IKP_PATH
 from ikp.policies.checkpoint import CONFIG_FILE
 from ikp.rollouts.collect import collect
-from ikp.runs import evaluate_policy, task_of_data
+from ikp.runs import evaluate_policy, policy_provenance, task_of_data
 from ikp.tasks import (
     InsertionEnv,
     InsertionExpert,
@@ -26,6 +26,7 @@ from ikp.tasks import (
     registry,
     task_entry,
 )
+from ikp.tasks.registry import make_environment
 
 OURS = [entry for entry in registered_tasks() if entry.env_id.startswith("ikp/")]
 
@@ -164,3 +165,43 @@ def test_the_documentations_table_agrees_with_the_registry():
     ]
     known = [(entry.name, entry.env_id, entry.max_episode_steps, entry.metric) for entry in OURS]
     assert sorted(documented) == sorted(known)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "message"),
+    [
+        ([], "holds a list as 'provenance'"),
+        ({"task": 3}, "provenance holds a int as 'task'"),
+        ({"task": {"env_id": "ikp/Insertion-v0"}}, "task lacks env_kwargs"),
+        ({"task": {"env_id": 3, "env_kwargs": {}}}, "task holds a int as 'env_id'"),
+        ({"recipe": {}}, "provenance holds a dict as 'recipe'"),
+    ],
+)
+def test_damaged_provenance_is_named(tmp_path, provenance, message):
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({"provenance": provenance}))
+    with pytest.raises(ValueError, match=f"{CONFIG_FILE}.*{message}.*train the policy or copy"):
+        policy_provenance(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([], "holds a list as 'extra'"),
+        ({"collection": 3}, "holds a int as 'collection'"),
+        ({"collection": {"env_id": "ikp/Insertion-v0", "env_kwargs": 3}}, "holds a int as 'env_kwargs'"),
+    ],
+)
+def test_a_damaged_description_of_the_task_is_named(demonstrations_of_insertion, extra, message):
+    path = demonstrations_of_insertion / IKP_PATH
+    path.write_text(json.dumps({**json.loads(path.read_text()), "extra": extra}))
+    with pytest.raises(ValueError, match=message):
+        task_of_data(demonstrations_of_insertion)
+
+
+def test_options_that_an_environment_does_not_take_are_named():
+    with pytest.raises(
+        ValueError, match=r"cannot make the environment 'ikp/Insertion-v0' with foo=1: .*'foo'"
+    ):
+        make_environment("ikp/Insertion-v0", {"foo": 1})
+    with pytest.raises(ValueError, match=r"cannot make the environment 'no/Task-v0' with no options"):
+        make_environment("no/Task-v0", {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ikp.demo.stages import LEDGER
 from ikp.files import replaced_atomically
 from ikp.kinematics import forward_kinematics
 from ikp.policies import ImplicitPolicy
@@ -74,9 +77,18 @@ class Decision:
 
     @staticmethod
     def load(path: Path | str) -> Decision:
-        """Read what `save` wrote."""
-        with np.load(path) as stored:
-            return Decision(**{field.name: stored[field.name] for field in fields(Decision)})
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        try:
+            with np.load(path) as stored:
+                return Decision(**{field.name: stored[field.name] for field in fields(Decision)})
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}): delete it and {LEDGER} beside it, and run the demo again"
+            ) from error
 
 
 def record_decision(policy: ImplicitPolicy, task: Task, seed: int = FIRST_SEED) -> Decision:

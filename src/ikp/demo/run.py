@@ -14,7 +14,7 @@ from ikp.demo.decision import record_decision
 from ikp.demo.offsets import compare_offsets
 from ikp.demo.report import PAGE, write_report
 from ikp.demo.snapshots import SHARES, keep_snapshots
-from ikp.demo.stages import Stage, Stages
+from ikp.demo.stages import LEDGER, Stage, Stages
 from ikp.files import read_json, write_json
 from ikp.policies import ImplicitPolicy, load_policy
 from ikp.rollouts.collect import collect
@@ -167,7 +167,7 @@ class _Demo:
     def result(self, stages: Stages) -> dict[str, Any]:
         """The numbers of the report; also written to `result.json`."""
         contestants, main = self.config.contestants, self.config.main.name
-        final = {made.name: read_json(self._result(made)) for made in contestants}
+        final = {made.name: self._read(self._result(made)) for made in contestants}
         known = [stage.name for stage in self.stages()]
         result = {
             "main": main,
@@ -187,9 +187,14 @@ class _Demo:
         write_json(self.out / "result.json", result)
         return result
 
+    def _read(self, path: Path) -> dict[str, Any]:
+        """The stored result of an evaluation."""
+        keys = {"summary": dict, "policy": dict, "policy_milliseconds": float, "provenance": dict}
+        return read_json(path, fix=f"delete it and {LEDGER}, and run the demo again", keys=keys)
+
     def _curve(self, contestant: Contestant, final: dict[str, Any]) -> list[dict[str, Any]]:
         """Points of success over training time: the kept policies and the final one."""
-        kept = [read_json(self._result(contestant, folder.name)) for folder in self._snapshots(contestant)]
+        kept = [self._read(self._result(contestant, folder.name)) for folder in self._snapshots(contestant)]
         return [
             {"minutes": values["policy"]["seconds"] / 60, "summary": values["summary"]}
             for values in [*kept, final]

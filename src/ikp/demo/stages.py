@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ikp.files import differences, read_json, write_json
+from ikp.files import check_keys, differences, read_json, write_json
 
 LEDGER = "stages.json"
+_ENTRY = {"settings": dict, "seconds": (int, float), "runs": int}
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,18 @@ class Stages:
 
     Args:
         root: folder of the job.
+
+    Raises:
+        ValueError: the ledger is damaged.
     """
 
     def __init__(self, root: Path) -> None:
         self.path = root / LEDGER
-        self.done: dict[str, dict[str, Any]] = read_json(self.path) if self.path.exists() else {}
+        fix = "delete it; finished stages then run again, and continue from what is there"
+        self.done: dict[str, dict[str, Any]] = read_json(self.path, fix=fix) if self.path.exists() else {}
+        for name in self.done:
+            check_keys(self.done, {name: dict}, str(self.path), fix=fix)
+            check_keys(self.done[name], _ENTRY, f"{self.path}: {name}", fix=fix)
 
     def check(self, stages: list[Stage]) -> None:
         """Raise ValueError where a stage was run, or begun, with other settings, since its results would be mixed."""

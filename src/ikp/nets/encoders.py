@@ -227,6 +227,7 @@ class ImageEncoder(nn.Module):
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.trunk = trunk
+        self.register_state_dict_post_hook(_contiguous)
         # Features of a spatial softmax start at a standard deviation of 0.03, too small beside unit-scale joints; ours
         # are normalised.
         is_papers = config.kind == "resnet26"
@@ -264,6 +265,13 @@ class ImageEncoder(nn.Module):
 
     def _autocast(self, x: Tensor) -> torch.autocast:
         return torch.autocast(x.device.type, torch.bfloat16, enabled=x.dtype == torch.bfloat16)
+
+
+def _contiguous(_: nn.Module, state: dict[str, Tensor], prefix: str, __: object) -> None:
+    """Copy the channels-last weights of a state dict to the usual layout, which other writers of checkpoints demand."""
+    for name, value in state.items():
+        if name.startswith(prefix) and not value.is_contiguous():
+            state[name] = value.contiguous()
 
 
 def _grid(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
