@@ -302,9 +302,3 @@ def test_wrong_images(dataset):
     rewrite(root / data_path(2), "observation.images.top", replace(3, None))
     with pytest.raises(DatasetError, match=r"row 3 of 'observation\.images\.top' has no image"):
         load_dataset(root)
-
-
-def test_images_larger_than_memory(dataset, monkeypatch):
-    monkeypatch.setattr("ikp.data.reader._available_memory", lambda: 1000)
-    with pytest.raises(DatasetError, match="choose a smaller image_size, fewer episodes or fewer cameras"):
-        load_dataset(dataset[0])

@@ -1,7 +1,8 @@
 """Demonstrations on disk (LeRobotDataset v3.0) and in memory.
 
 - `demonstrations`: episodes in memory, and training batches from them.
-- `reader`: loads a folder; `index` finds columns and episodes, `parquet` and `video` decode files.
+- `reader`: loads a folder; `index` finds columns and episodes, `parquet` and `video` decode files, `cache` keeps
+  decoded images on disk where they do not fit into memory.
 - `damage`: the error for a file that cannot be read.
 - `joint_maps`: what the recorded numbers are to a robot's joints.
 - `check`: what looks wrong in a data set; `usage`: what of it is used.

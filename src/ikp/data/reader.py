@@ -1,8 +1,10 @@
-"""Load a LeRobotDataset v3.0 folder into memory."""
+"""Load a LeRobotDataset v3.0 folder into memory, images that do not fit there into a cache on disk."""
 
 from __future__ import annotations
 
+import math
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
@@ -13,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
+from ikp.data.cache import CameraImages, ImageFile, cache_folder, cached_images, origin_of
 from ikp.data.demonstrations import Demonstrations
 from ikp.data.index import (
     EpisodePlace,
@@ -34,6 +38,10 @@ from ikp.spec import DataSpec
 
 ROWS_PER_TASK = 64
 """Rows that one thread decodes at a time."""
+ENCODED_BYTES = 2**28
+"""Encoded images that wait for a thread."""
+MEMORY_SHARE = 0.6
+"""Images that take a larger share of the free memory go to the cache on disk."""
 
 
 def load_dataset(
@@ -55,6 +63,9 @@ def load_dataset(
     The columns "observation.state", "observation.environment_state" and "action" become state, environment state and
     action; each colour camera, stored as images or as videos, becomes one image of the observation.
 
+    Images that do not fit into memory are decoded once into a cache on disk beside the data set, the folder ROOT.cache,
+    which is made again when files of the data set change and can be deleted at any time.
+
     Args:
         root: the folder that holds meta/info.json.
         episodes: a number of first episodes, or a list of indices; all if not given.
@@ -72,8 +83,9 @@ def load_dataset(
 
     Raises:
         DatasetError: there is no data set; it is empty, incomplete, damaged or of another version; values are
-            not finite; the images do not fit into memory; or the data do not fit the robot. The message says which,
-            and how to fix it.
+            not finite; the images fit neither into memory nor on the disk; or the data do not fit the robot. The
+            message says which, and how to fix it.
+        OSError: the disk became full.
     """
     root = Path(root)
     info = read_info(root)
@@ -116,23 +128,11 @@ class _Loader:
         self._videos = {name: camera for name, camera in cameras.items() if camera["dtype"] == "video"}
         self._starts = np.cumsum([0] + [place.length for place in places])
         frames = int(self._starts[-1])
-        self._check_memory(frames)
         self.work = frames * len(cameras)
         dims = {STATE: spec.state_dim, ENVIRONMENT_STATE: spec.environment_state_dim, ACTION: spec.action_dim}
         self._vectors = {key: np.zeros((frames, dim), np.float32) for key, dim in dims.items()}
         self._success = np.zeros(frames, bool)
-        self._images = {
-            name: np.empty((frames, *shape), np.uint8) for name, shape in spec.image_shapes.items()
-        }
-
-    def _check_memory(self, frames: int) -> None:
-        needed = sum(int(np.prod(shape)) for shape in self._spec.image_shapes.values()) * frames
-        available = _available_memory()
-        if available is not None and needed > 0.9 * available:
-            raise DatasetError(
-                f"the images need {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free: choose a "
-                "smaller image_size, fewer episodes or fewer cameras"
-            )
+        self._images: dict[str, Tensor] = {}
 
     def load_numbers(self) -> None:
         """Read states, actions and successes."""
@@ -155,22 +155,55 @@ class _Loader:
         return Recording(action, state, starts, spec.fps, joint_dims, spec.discrete_dims)
 
     def load_images(self, bar: tqdm) -> None:
-        """Decode the images; stop at the first error."""
-        pending: list[Future[int]] = []
+        """Decode the images into memory; where they do not fit, map them from the cache, or decode them into it."""
+        shapes = {name: (int(self._starts[-1]), *shape) for name, shape in self._spec.image_shapes.items()}
+        available = _available_memory()
+        if available is None or sum(map(math.prod, shapes.values())) <= MEMORY_SHARE * available:
+            arrays = {name: np.empty(shape, np.uint8) for name, shape in shapes.items()}
+            self._decode_all(arrays, bar)
+            self._images = {name: torch.from_numpy(images) for name, images in arrays.items()}
+        else:
+            bar.set_description(f"decoding images into {cache_folder(self._root)}", refresh=False)
+            wanted = {name: self._camera_images(name) for name in shapes}
+            self._images = cached_images(self._root, wanted, lambda files: self._decode_all(files, bar))
+
+    def _camera_images(self, name: str) -> CameraImages:
+        """What the decoded images of a camera are, for the cache."""
+        camera = self._stills.get(name) or self._videos[name]
+        sources = [(place.path, float(place.first_row)) for place in self._places]
+        if name in self._videos:
+            videos = self._video_places(camera["key"])
+            sources = [videos[place.index] for place in self._places]
+        origins = tuple(
+            origin_of(self._root, path, start, place.length)
+            for (path, start), place in zip(sources, self._places, strict=True)
+        )
+        stored = f"{camera['dtype']} {camera['shape']} {self._spec.fps:g} per second"
+        height, width, _ = self._spec.image_shapes[name]
+        return CameraImages(camera["key"], stored, (height, width), origins)
+
+    def _decode_all(self, targets: Mapping[str, np.ndarray | ImageFile], bar: tqdm) -> None:
+        """Decode all images of some cameras into their targets; stop at the first error."""
+        bar.total = int(self._starts[-1]) * len(targets)
+        pending: deque[tuple[Future[int], int]] = deque()
         with ThreadPoolExecutor(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         ) as pool:
             try:
-                keys = [camera["key"] for camera in self._stills.values()]
+                keys = [camera["key"] for name, camera in self._stills.items() if name in targets]
+                held = 0
                 for rows, batch, path in self._batches(keys) if keys else ():
-                    pending.append(pool.submit(self._decode, rows, batch, path))
-                    while len(pending) > 64:  # bounds the encoded images held in memory
-                        bar.update(pending.pop(0).result())
-                for future in pending:
+                    pending.append((pool.submit(self._decode, rows, batch, path, targets), batch.nbytes))
+                    held += batch.nbytes
+                    while held > ENCODED_BYTES:
+                        future, size = pending.popleft()
+                        bar.update(future.result())
+                        held -= size
+                for future, _ in pending:
                     bar.update(future.result())
-                self._decode_videos(bar)
+                self._decode_videos(bar, targets)
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
     def _batches(self, columns: list[str]) -> Iterator[tuple[np.ndarray, pa.RecordBatch, Path]]:
@@ -203,22 +236,29 @@ class _Loader:
         if SUCCESS in self._features:
             self._success[rows] = numbers(batch.column(SUCCESS), 1, SUCCESS, path)[:, 0]
 
-    def _decode(self, rows: np.ndarray, batch: pa.RecordBatch, path: Path) -> int:
-        for name, camera in self._stills.items():
+    def _decode(
+        self,
+        rows: np.ndarray,
+        batch: pa.RecordBatch,
+        path: Path,
+        targets: Mapping[str, np.ndarray | ImageFile],
+    ) -> int:
+        cameras = {name: camera for name, camera in self._stills.items() if name in targets}
+        for name, camera in cameras.items():
             height, width, _ = camera["shape"]
             size = self._spec.image_shapes[name][:2]
             for row, file in zip(
                 rows, image_files(batch.column(camera["key"]), camera["key"], path), strict=True
             ):
                 try:
-                    self._images[name][row] = decode_image(file, height, width, size)
+                    targets[name][row] = decode_image(file, height, width, size)
                 except ValueError as error:
                     place, frame = self._locate(int(row))
                     raise DatasetError(
                         f"{path}: image of camera {name!r} in frame {frame} of episode {place.index} "
                         f"{error}: restore the file from a copy or leave the episode out"
                     ) from error
-        return len(rows) * len(self._stills)
+        return len(rows) * len(cameras)
 
     def _check_finite(self) -> None:
         for key, values in self._vectors.items():
@@ -232,15 +272,22 @@ class _Loader:
                     "(episodes=[...]) or record it again"
                 )
 
-    def _decode_videos(self, bar: tqdm) -> None:
+    def _video_places(self, key: str) -> dict[int, tuple[Path, float]]:
+        """The video of each episode and its start there [s]."""
+        where = video_places(self._root, key)
+        lost = [place.index for place in self._places if place.index not in where]
+        if lost:
+            raise DatasetError(
+                f"{self._root / 'meta/episodes'} does not list the videos of episodes "
+                f"{lost[:5]}: restore it from a copy, or leave these episodes out"
+            )
+        return where
+
+    def _decode_videos(self, bar: tqdm, targets: Mapping[str, np.ndarray | ImageFile]) -> None:
         for name, camera in self._videos.items():
-            where = video_places(self._root, camera["key"])
-            lost = [place.index for place in self._places if place.index not in where]
-            if lost:
-                raise DatasetError(
-                    f"{self._root / 'meta/episodes'} does not list the videos of episodes "
-                    f"{lost[:5]}: restore it from a copy, or leave these episodes out"
-                )
+            if name not in targets:
+                continue
+            where = self._video_places(camera["key"])
             members: dict[Path, list[tuple[float, int]]] = {}
             for number, place in enumerate(self._places):
                 path, start = where[place.index]
@@ -250,7 +297,7 @@ class _Loader:
                 spans = [(start, self._places[number].length) for start, number in sorted(starts)]
                 size = self._spec.image_shapes[name][:2]
                 for span, frame, image in decode_video(path, spans, self._spec.fps, size):
-                    self._images[name][self._starts[numbers_in_file[span]] + frame] = image
+                    targets[name][self._starts[numbers_in_file[span]] + frame] = image
                     bar.update()
 
     def _locate(self, row: int) -> tuple[EpisodePlace, int]:
@@ -268,7 +315,7 @@ class _Loader:
             state=torch.from_numpy(self._vectors[STATE]),
             action=torch.from_numpy(self._vectors[ACTION]),
             environment_state=torch.from_numpy(self._vectors[ENVIRONMENT_STATE]),
-            images={name: torch.from_numpy(images) for name, images in self._images.items()},
+            images=self._images,
             episode_index=torch.from_numpy(np.repeat([place.index for place in self._places], lengths)),
             frame_index=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
             success=torch.from_numpy(solved),
