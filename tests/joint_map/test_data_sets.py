@@ -152,7 +152,7 @@ def test_check_says_what_is_understood(arm, in_degrees):
     assert not report.refused
     assert not report.doubts
     text = str(report)
-    assert "action shoulder_pan.pos joint shoulder_pan deg by name; as given" in " ".join(text.split())
+    assert "shoulder_pan.pos action, state joint shoulder_pan deg by name; as given" in " ".join(text.split())
     assert "used: cameras front 32 x 24, wrist 16 x 16" in text
     assert "left out" not in text
     assert "the measured joints follow the actions after 1 frames" in text

@@ -164,7 +164,14 @@ def test_maps_that_do_not_fit_are_refused():
 
 def test_the_table_says_unit_sign_and_zero():
     d = entry("a.pos", joint="a", unit="deg", scale=math.pi / 180, sign=-1, offset=-0.5)
-    text = str(JointMap(("a",), (d, Dimension("g", GRIPPER, open=100, closed=0)), (entry("a"),)))
-    assert "action a.pos  joint a" in text
-    assert "deg reversed - 0.5" in text
-    assert "100 open, 0 closed" in text
+    half = entry("b", unit="percent", scale=0.03, offset=-1.0)
+    action = (d, half, Dimension("g", GRIPPER, open=100, closed=0), Dimension("lamp", IGNORED, fill=7))
+    lines = str(JointMap(("a", "b"), action, (entry("a"), half))).splitlines()
+    assert [line.split() for line in lines] == [
+        ["recorded", "in", "becomes", "by", "because"],
+        ["a.pos", "action", "joint", "a", "deg", "reversed", "-", "0.5"],
+        ["b", "action,", "state", "joint", "b", "percent", "of", "-1", "to", "2"],
+        ["g", "action", "gripper", "100", "open,", "0", "closed"],
+        ["lamp", "action", "ignored", "returned", "as", "7"],
+        ["a", "state", "joint", "a", "rad"],
+    ]

@@ -53,6 +53,7 @@ def test_velocities_between_are_no_positions(order):
 
 def test_names_that_two_joints_share_match_none():
     assert match_joints(["arm.pos", "other"], ["left_arm", "right_arm"]) == {}
+    assert match_joints([f"joint_{i}" for i in range(6)], UR5E) == {}
     assert match_joints(["action_0", "action_1"], ["shoulder", "elbow"]) == {}
     both = match_joints(["left_joint_1", "right_joint_1"], ["right_joint_1", "left_joint_1"])
     assert both == {"right_joint_1": 1, "left_joint_1": 0}
@@ -61,6 +62,8 @@ def test_names_that_two_joints_share_match_none():
 def test_a_part_of_the_words_matches_only_where_it_is_asked():
     names, joints = ["pan.pos", "lift.pos"], ["shoulder_pan", "shoulder_lift"]
     assert match_joints(names, joints) == {"shoulder_pan": 0, "shoulder_lift": 1}
+    short = ["pan", "lift", "elbow", "flex", "roll"]
+    assert match_joints(SO101, short) == {joint: place for place, joint in enumerate(short)}
     names = ["outer_shoulder_pan", "shoulder_lift"]
     assert match_joints(names, joints) == {"shoulder_pan": 0, "shoulder_lift": 1}
     assert match_joints(names, joints, loose=False) == {"shoulder_lift": 1}

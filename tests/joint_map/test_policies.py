@@ -1,5 +1,6 @@
 """A policy speaks the recorded numbers, stores its joint map, and drives an arm with another one."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -130,6 +131,14 @@ def test_measured_joints_in_a_wrong_unit_are_refused_and_targets_clamped(data, p
     assert (action >= policy.limits.lower).all()
 
 
+def test_regressed_steps_stay_within_the_demonstrated_ones(data, policies):
+    policy = copy.deepcopy(policies["radians"])
+    policy.regressor[-1].bias.data.fill_(100.0)
+    observation = recorded(data["radians"])
+    steps = policy.act(observation) - observation["state"][:, 0]
+    torch.testing.assert_close(steps, policy.bounds.high.expand_as(steps))
+
+
 def test_demonstrations_in_degrees_without_a_robot_do_not_train(arm_with_jaw, helpers, tmp_path):
     raw = load_dataset(helpers.so101_like(tmp_path / "degrees", in_degrees=True))
     policy = make_policy(arm_with_jaw, raw.spec, CONFIG)
@@ -142,10 +151,12 @@ def test_another_order_than_the_robots_is_refused_in_python(arm, helpers, tmp_pa
     order = (2, 1, 0, 3, 4)
     names = [helpers.JOINTS[i] for i in order]
     folder = helpers.write_recording(tmp_path / "a", names, action[:, order], state[:, order], (20,), {})
-    with pytest.raises(
-        ValueError, match="in another order than the joints.*load_dataset\\(folder, robot=robot\\)"
-    ):
+    with pytest.raises(ValueError, match="in another order .*load_dataset\\(folder, robot=robot\\)"):
         make_policy(arm, load_dataset(folder).spec, CONFIG)
+    names = (*arm.joint_names[:4], "tail")
+    other = ikp.DataSpec(names, names, joint_dims=(0, 1, 2, 3, 4))
+    with pytest.raises(ValueError, match="are other joints than those of robot 'arm'"):
+        make_policy(arm, other, CONFIG)
     made = make_policy(arm, load_dataset(folder, robot=arm).spec, CONFIG)
     assert made.spec.joint_map.actions.order == order
 
@@ -175,8 +186,8 @@ def test_training_on_the_command_line_prints_the_table_and_mends_what_is_said(
     options = ["--units", "deg", "--cameras", "front", "--image-size", "16x32", "--episodes", "0-1,2"]
     assert cli.main([*train, "--out", "b", *options]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "action shoulder_pan.pos joint shoulder_pan deg" in shown
-    assert "action gripper.pos joint gripper percent" in shown
+    assert "shoulder_pan.pos action, state joint shoulder_pan deg" in shown
+    assert "gripper.pos action, state joint gripper percent of -0.2 to 1.8" in shown
     assert "used: 3 episodes" in shown
     assert "used: cameras front 32 x 16" in shown
     assert "left out: camera wrist" in shown

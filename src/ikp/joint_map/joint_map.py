@@ -9,7 +9,7 @@ can be replaced when a policy is loaded: the same policy then drives an arm with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ class JointMap:
             entries[key] = []
             for item in values.get(key, []):
                 try:
-                    entries[key].append(Dimension.from_json(item, robot))
+                    entries[key].append(replace(Dimension.from_json(item, robot), reason=f"as in {where}"))
                 except ValueError as error:
                     raise ValueError(f"{where}: {key}: {error}") from None
         try:
@@ -186,11 +186,13 @@ class JointMap:
                 )
 
     def __str__(self) -> str:
-        """A table with one line per recorded dimension."""
-        rows = [("recorded", "becomes", "by", "because")]
-        for what, dimensions in (("action", self.action), ("state", self.state)):
-            rows += [(f"{what} {d.name}", _role_text(d), _formula(d), d.reason) for d in dimensions]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        """A table with one line per recorded dimension; one line for both where action and state are the same."""
+        both = set(self.action) & set(self.state)
+        lines = [("action, state" if d in both else "action", d) for d in self.action]
+        lines += [("state", d) for d in self.state if d not in both]
+        rows = [("recorded", "in", "becomes", "by", "because")]
+        rows += [(d.name, where, _role_text(d), _formula(d, where), d.reason) for where, d in lines]
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
         padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
         return "\n".join("  ".join(row).rstrip() for row in padded)
 
@@ -201,19 +203,20 @@ def _role_text(d: Dimension) -> str:
     return f"{d.role} {d.joint}" if d.role == GRIPPER and d.joint != d.name else d.role
 
 
-def _formula(d: Dimension) -> str:
+def _formula(d: Dimension, where: str) -> str:
     if d.role == GRIPPER:
         return f"{d.open:g} open, {d.closed:g} closed"
-    if d.role != JOINT:
-        return f"returned as {d.fill:g}" if d.role == IGNORED and d.fill else d.unit
-    terms = [d.unit]
-    if d.sign < 0:
-        terms.append("reversed")
-    if UNITS[d.unit] != d.scale:
-        terms.append(f"x {d.scale:.6g}")
-    if d.offset:
-        terms.append(f"{'+' if d.offset > 0 else '-'} {abs(d.offset):.6g}")
-    return " ".join(terms)
+    if d.role == IGNORED:
+        return f"returned as {d.fill:g}" if "action" in where else ""
+    if d.role == EXTRA:
+        return d.unit
+    signed = " reversed" if d.sign < 0 else ""
+    if UNITS[d.unit] is None:  # a share of the joint's range
+        ends = [d.factor * x + d.offset for x in (-100 if d.unit == "signed-percent" else 0, 100)]
+        return f"{d.unit}{signed} of {min(ends):.4g} to {max(ends):.4g}"
+    scale = "" if d.scale == UNITS[d.unit] else f" x {d.scale:.6g}"
+    offset = f" {'+' if d.offset > 0 else '-'} {abs(d.offset):.6g}" if d.offset else ""
+    return f"{d.unit}{signed}{scale}{offset}"
 
 
 def _check_unique(what: str, names: Sequence[str], kind: str) -> None:

@@ -93,9 +93,15 @@ def _joint_entries(
 
 
 def _ignored(vector: Vector, hints: MapHints) -> dict[int, Dimension]:
-    """The dimensions that the user leaves out; a policy returns the median of what was recorded."""
+    """The dimensions that the user leaves out; a policy returns the median of the recorded actions."""
+    is_action = vector.what == "action"
     return {
-        dim: Dimension(name, IGNORED, fill=float(np.median(vector.values[:, dim])), reason="as given")
+        dim: Dimension(
+            name,
+            IGNORED,
+            fill=float(np.median(vector.values[:, dim])) if is_action else 0.0,
+            reason="as given",
+        )
         for dim, name in enumerate(vector.names)
         if name in hints.ignore
     }

@@ -71,8 +71,8 @@ def match_joints(names: Sequence[str], joints: Sequence[str], *, loose: bool = T
     """Find the recorded dimension of each joint by its name.
 
     Names match when their words are equal, as they are or without the words at the start that all names share. With
-    `loose`, they also match when the words of one are among those of the other. A match counts where it is the only one
-    of both.
+    `loose`, they also match when the words of one are among those of the other. A match counts where a joint has no
+    other, and no second joint has only that one.
 
     Args:
         names: names of recorded dimensions.
@@ -89,23 +89,31 @@ def match_joints(names: Sequence[str], joints: Sequence[str], *, loose: bool = T
     cut_names, cut_joints = _shared_start([plain[i].words for i in free]), _shared_start(wanted)
 
     def assign(matches: Callable[[tuple[str, ...], tuple[str, ...]], bool]) -> bool:
-        """Assign the joints and names that match each other and nothing else."""
-        left = [j for j in range(len(joints)) if j not in found]
-        pairs = [(j, i) for j in left for i in sorted(free) if matches(wanted[j], plain[i].words)]
-        forced = [
-            (j, i) for j, i in pairs if sum(j == a for a, _ in pairs) == sum(i == b for _, b in pairs) == 1
-        ]
+        """Assign every joint that has one free name left, unless another joint has only that one too."""
+        left = {
+            j: [i for i in sorted(free) if matches(words, plain[i].words)]
+            for j, words in enumerate(wanted)
+            if j not in found
+        }
+        only = [names[0] for names in left.values() if len(names) == 1]
+        forced = {j: names[0] for j, names in left.items() if len(names) == 1 and only.count(names[0]) == 1}
         found.update(forced)
-        free.difference_update(i for _, i in forced)
+        free.difference_update(forced.values())
         return bool(forced)
 
     assign(lambda joint, name: joint == name)
     assign(lambda joint, name: joint[cut_joints:] == name[cut_names:])
     if loose:
         free &= {i for i in free if plain[i].kind == POSITION}
-        while assign(lambda joint, name: set(joint) < set(name) or set(name) < set(joint)):
+        while assign(_is_part):
             pass
     return {joints[j]: found[j] for j in sorted(found)}
+
+
+def _is_part(joint: tuple[str, ...], name: tuple[str, ...]) -> bool:
+    """Whether the words of one are among those of the other; numbers alone say too little."""
+    fewer, more = sorted((joint, name), key=len)
+    return set(fewer) < set(more) and not all(word.isdigit() for word in fewer)
 
 
 def _shared_start(names: Sequence[tuple[str, ...]]) -> int:

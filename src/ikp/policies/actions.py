@@ -216,8 +216,8 @@ def check_joint_names(spec: DataSpec, robot: Robot) -> None:
     """Refuse data whose names contradict the robot's joints or their order.
 
     Raises:
-        ValueError: joint dimensions are in another order than the robot's, the state's are in another order than the
-            action's, or the actions are no joint positions.
+        ValueError: some joint dimensions have the names of the robot's joints, but not all of them in its order; the
+            state's are in another order than the action's; or the actions are no joint positions.
     """
     fix = "load the data for this robot: ikp.load_dataset(folder, robot=robot)"
     if spec.joint_map is not None:
@@ -228,12 +228,11 @@ def check_joint_names(spec: DataSpec, robot: Robot) -> None:
             )
         return
     names = [spec.action_names[dim] for dim in spec.joint_dims]
-    found = match_joints(names, robot.joint_names, loose=False)
-    wrong = [joint for place, joint in enumerate(robot.joint_names) if found.get(joint, place) != place]
-    if wrong and len(found) == robot.dof:
+    found = match_joints(names, robot.joint_names)
+    if found and list(found.items()) != list(zip(robot.joint_names, range(robot.dof), strict=True)):
         raise ValueError(
-            f"the joint dimensions {names} are in another order than the joints {list(robot.joint_names)} of robot "
-            f"{robot.name!r}: {fix}"
+            f"the joint dimensions {names} are other joints than those of robot {robot.name!r}, or in another order "
+            f"({list(robot.joint_names)}): {fix}"
         )
     if not found and any(plain_name(name).kind == POSE for name in names):
         raise ValueError(

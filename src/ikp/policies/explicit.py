@@ -46,8 +46,9 @@ class ExplicitPolicy(Policy):
         return total, {name: value.detach() for name, value in parts.items()}
 
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
-        """The regressed encoded action."""
-        return self._unscale(self.regressor(context.features))
+        """The regressed encoded action, within the range of the demonstrations."""
+        regressed = self._unscale(self.regressor(context.features))
+        return regressed.clamp(self.bounds.low, self.bounds.high)
 
     def _unscale(self, standard: Tensor) -> Tensor:
         return standard * self.scale.std + self.scale.mean
