@@ -275,7 +275,7 @@ def test_an_evaluation_that_cannot_work_is_refused_before_its_rollouts(folder, m
     assert "unexpected keyword argument 'foo'" in failed(capsys, *evaluate, "--env", "foo=3")[1]
     assert "(14,)" in failed(capsys, *evaluate, "--task", "sweeping")[1]
     assert "cannot make the environment 'a/b-v0'" in failed(capsys, *evaluate, "--task", "a/b-v0")[1]
-    assert "takes actions of the shape ()" in failed(capsys, *evaluate, "--task", "CartPole-v1")[1]
+    assert "takes actions of the space Discrete(2)" in failed(capsys, *evaluate, "--task", "CartPole-v1")[1]
     assert "episodes is 0" in failed(capsys, *evaluate, "--episodes", "0")[1]
     assert "video_episodes is 0" in failed(capsys, *evaluate, "--video", "a.mp4", "--video-episodes", "0")[1]
     monkeypatch.setattr("ikp.runs.evaluate", None)  # must not be reached

@@ -21,7 +21,7 @@ from ikp.spec import DataSpec
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    monkeypatch.setattr("ikp.data.reader._available_memory", lambda: 1000)
+    monkeypatch.setattr("ikp.data.reader.free_memory", lambda: 1000)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_same_batches_as_in_memory(dataset, monkeypatch, decoded):
     root, _ = dataset
     in_memory = {size: load_dataset(root, image_size=size) for size in (None, (4, 6))}
     assert not cache_of(root).exists()
-    monkeypatch.setattr("ikp.data.reader._available_memory", lambda: 1000)
+    monkeypatch.setattr("ikp.data.reader.free_memory", lambda: 1000)
     for size, whole in in_memory.items():
         assert_same(load_dataset(root, image_size=size), whole)
         decoded[0] = 0
@@ -68,10 +68,10 @@ def test_same_batches_as_in_memory(dataset, monkeypatch, decoded):
 def test_the_share_of_memory_decides(dataset, monkeypatch):
     root, _ = dataset
     images = 16 * (12 * 16 + 8 * 8) * 3
-    monkeypatch.setattr("ikp.data.reader._available_memory", lambda: 2 * images)
+    monkeypatch.setattr("ikp.data.reader.free_memory", lambda: 2 * images)
     load_dataset(root)
     assert not cache_of(root).exists()
-    monkeypatch.setattr("ikp.data.reader._available_memory", lambda: images)
+    monkeypatch.setattr("ikp.data.reader.free_memory", lambda: images)
     load_dataset(root)
     assert cache_of(root).exists()
 
@@ -108,7 +108,7 @@ def test_videos_are_cached(tmp_path, monkeypatch):
     (root / "meta/info.json").write_text(json.dumps(info))
 
     in_memory = load_dataset(root)
-    monkeypatch.setattr("ikp.data.reader._available_memory", lambda: 1000)
+    monkeypatch.setattr("ikp.data.reader.free_memory", lambda: 1000)
     assert torch.equal(load_dataset(root).images["image"], in_memory.images["image"])
     with monkeypatch.context() as patch:
         patch.setattr("ikp.data.reader.decode_video", None)
@@ -185,7 +185,7 @@ def test_damaged_caches_are_made_again(dataset, damage):
 KILLED = """
 import os, signal, sys
 import ikp.data.reader as reader
-reader._available_memory = lambda: 1000
+reader.free_memory = lambda: 1000
 reader.ROWS_PER_TASK = 1
 decode, done = reader.decode_image, []
 def killing(*args):
@@ -207,7 +207,7 @@ def test_a_kill_leaves_nothing_that_is_taken_for_whole(dataset, monkeypatch, dec
     left = list(cache_of(root).iterdir())
     assert left
     assert all(path.name.endswith(".tmp") for path in left)
-    monkeypatch.setattr("ikp.data.reader._available_memory", lambda: 1000)
+    monkeypatch.setattr("ikp.data.reader.free_memory", lambda: 1000)
     decoded[0] = 0
     assert_same(load_dataset(root), in_memory)
     assert decoded == [32]
@@ -267,7 +267,7 @@ import torch
 import ikp.data.reader as reader
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-reader._available_memory = lambda: 1000
+reader.free_memory = lambda: 1000
 reader.load_dataset(sys.argv[2], progress=False).batch(torch.arange(4))
 before = peak()
 demonstrations = reader.load_dataset(sys.argv[1], progress=False)

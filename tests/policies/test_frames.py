@@ -115,7 +115,7 @@ def test_windows_are_rows_with_the_oldest_frame_first():
     [
         (
             {"state": None},
-            r"no 'state': it needs one of the keys 'state', 'observation.state', and has \['env",
+            r"no 'state': it needs one of the keys 'state', 'observation.state', 'agent_pos', and has \['env",
         ),
         ({"environment_state": None}, "no 'environment_state'"),
         ({"wrist": None}, "no image of camera 'wrist': .*'observation.images.wrist'.*and has .*'top'"),

@@ -132,7 +132,7 @@ def test_data_sets_of_before_experts_had_arguments_go_on(tmp_path):
 
 
 def test_wrong_arguments(tmp_path):
-    with pytest.raises(ValueError, match="episodes=0"):
+    with pytest.raises(ValueError, match="episodes is 0: it must be from 1"):
         collect(TOY, tmp_path / "a", 0)
     with pytest.raises(ValueError, match="has no scripted expert: there is one for insertion, sweeping"):
         collect("toy_task:test/NoExpert-v0", tmp_path / "a", 1)

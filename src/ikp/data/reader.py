@@ -34,6 +34,7 @@ from ikp.data.parquet import damaged_data, decode_image, image_files, numbers, o
 from ikp.data.video import decode_video
 from ikp.joint_map import JointMap, MapHints, Recording, Vector
 from ikp.kinematics import Robot
+from ikp.memory import free_memory
 from ikp.spec import DataSpec
 
 ROWS_PER_TASK = 64
@@ -157,7 +158,7 @@ class _Loader:
     def load_images(self, bar: tqdm) -> None:
         """Decode the images into memory; where they do not fit, map them from the cache, or decode them into it."""
         shapes = {name: (int(self._starts[-1]), *shape) for name, shape in self._spec.image_shapes.items()}
-        available = _available_memory()
+        available = free_memory()
         if available is None or sum(map(math.prod, shapes.values())) <= MEMORY_SHARE * available:
             arrays = {name: np.empty(shape, np.uint8) for name, shape in shapes.items()}
             self._decode_all(arrays, bar)
@@ -329,14 +330,3 @@ def _check_columns(file: pq.ParquetFile, columns: Sequence[str], path: Path) -> 
         raise DatasetError(
             f"{path} lacks the columns {missing} of meta/info.json: it holds {file.schema_arrow.names}"
         )
-
-
-def _available_memory() -> int | None:
-    """Free memory in bytes; None if it is unknown on this system."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None

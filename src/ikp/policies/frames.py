@@ -12,18 +12,28 @@ from torch import Tensor
 
 from ikp.spec import DataSpec, Observation
 
+VECTOR_KEYS = {
+    "state": ("state", "observation.state", "agent_pos"),
+    "environment_state": ("environment_state", "observation.environment_state"),
+}
+"""Keys under which a frame may have a vector."""
+IMAGE_GROUPS = ("images", "pixels")
+"""Keys of mappings from cameras to images."""
+SINGLE_IMAGE_KEYS = ("image", "observation.image", "pixels")
+"""Keys of the image of a single camera."""
+
 
 def observation_from_frames(windows: Sequence[Sequence[Mapping[str, Any]]], spec: DataSpec) -> Observation:
     """Make one batched observation from the last frames of one or several environments.
 
     A frame is the observation that `env.step` returns, or that LeRobot's robots and data sets give. Its keys are:
 
-    - `state` or `observation.state`, and `environment_state` or `observation.environment_state`: vectors with the
-      dimensions that `spec` names, in the order and the units in which the data set is recorded. LeRobot's robots give
-      one number per name instead (`shoulder_pan.pos`).
+    - `state`, `observation.state` or `agent_pos`, and `environment_state` or `observation.environment_state`: vectors
+      with the dimensions that `spec` names, in the order and the units in which the data set is recorded. LeRobot's
+      robots give one number per name instead (`shoulder_pan.pos`).
     - An image for each camera NAME of `spec`, as NAME, `observation.images.NAME`, `observation.NAME`, or NAME in a
-      mapping `images`; a single camera may also be `image` or `observation.image`. Images are (height, width, 3) or
-      (3, height, width), as uint8 or as floating-point numbers from 0 to 1.
+      mapping `images` or `pixels`; a single camera may also be `image`, `observation.image` or `pixels`. Images are
+      (height, width, 3) or (3, height, width), as uint8 or as floating-point numbers from 0 to 1.
 
     Values are NumPy arrays, torch tensors on any device, or lists, of any real type, with or without a leading
     dimension of size 1. Other keys are ignored.
@@ -48,7 +58,7 @@ def observation_from_frames(windows: Sequence[Sequence[Mapping[str, Any]]], spec
         raise ValueError(
             f"the windows hold {sorted(counts)} frames: give at least one window, all with the same number of frames"
         )
-    frames = [_read_frame(frame, spec) for window in windows for frame in window]
+    frames = [read_frame(frame, spec) for window in windows for frame in window]
 
     def stacked(value: Callable[[Mapping[str, Any]], np.ndarray]) -> Tensor:
         rows = np.stack([value(frame) for frame in frames])
@@ -110,7 +120,7 @@ class FrameHistory:
         Raises:
             ValueError: as for `observation_from_frames`; the history is then unchanged.
         """
-        read = _read_frame(frame, self.spec)
+        read = read_frame(frame, self.spec)
         copied = read | {"images": {name: image.copy() for name, image in read["images"].items()}}
         self._frames.extend([copied] if self._frames else [copied] * self.history)
 
@@ -119,10 +129,13 @@ class FrameHistory:
         self._frames.clear()
 
 
-def _read_frame(frame: Mapping[str, Any], spec: DataSpec) -> dict[str, Any]:
+def read_frame(frame: Mapping[str, Any], spec: DataSpec) -> dict[str, Any]:
     """Normalise a frame to the keys `state` and `environment_state` (float32) and `images` (height, width, 3) (uint8).
 
     The result is a valid frame. Its images may share memory with the given one.
+
+    Raises:
+        ValueError: as for `observation_from_frames`.
     """
     if not isinstance(frame, Mapping):
         raise ValueError(
@@ -140,9 +153,10 @@ def _vector(frame: Mapping[str, Any], name: str, names: Sequence[str]) -> np.nda
     dim = len(names)
     if not dim:
         return np.zeros(0, np.float32)
-    if name not in frame and f"observation.{name}" not in frame and all(part in frame for part in names):
+    keys = VECTOR_KEYS[name]
+    if not any(key in frame for key in keys) and all(part in frame for part in names):
         frame = {name: [float(frame[part]) for part in names]}  # one number per key, as LeRobot's robots give
-    key, array = _find(frame, (name, f"observation.{name}"), f"{name!r}")
+    key, array = _find(frame, keys, f"{name!r}")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{key!r} is {array.dtype}: give {dim} numbers")
     if array.shape not in ((dim,), (1, dim)):
@@ -161,10 +175,11 @@ def _vector(frame: Mapping[str, Any], name: str, names: Sequence[str]) -> np.nda
 def _image(frame: Mapping[str, Any], camera: str, spec: DataSpec) -> np.ndarray:
     names = [camera, f"observation.images.{camera}", f"observation.{camera}"]
     if len(spec.camera_names) == 1:
-        names += ["image", "observation.image"]
-    images = frame.get("images")
-    if isinstance(images, Mapping) and camera in images:
-        frame, names = images, [camera]
+        names += SINGLE_IMAGE_KEYS
+    for group in IMAGE_GROUPS:
+        images = frame.get(group)
+        if isinstance(images, Mapping) and camera in images:
+            frame, names = images, [camera]
     key, array = _find(frame, names, f"image of camera {camera!r}")
     height, width, channels = spec.image_shapes[camera]
     if array.ndim == 4 and len(array) == 1:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,32 @@ import gymnasium as gym
 import numpy as np
 from tqdm import tqdm
 
+from ikp.memory import free_memory
 from ikp.policies import Policy
+from ikp.policies.frame_map import FrameMap, frame_of
 from ikp.policies.frames import FrameHistory, observation_from_frames
+from ikp.rollouts.environments import (
+    SUCCESS_KEYS,
+    Environment,
+    EnvironmentMaker,
+    Success,
+    check_actions,
+    has_time_limit,
+    succeeded,
+    warn_of_differences,
+)
 from ikp.rollouts.intervals import wilson_interval
-from ikp.tasks.registry import gymnasium_id, make_environment
 
 FIRST_SEED = 1_000_000
 """First seed of evaluations, far from the seeds of demonstrations."""
 LOCK_STEP = 100
-"""Largest number of environments that step together."""
+"""Largest number of environments that step together, unless more are asked for."""
 MOST_EPISODES = 1_000_000
 """Bound of what can be asked for, against slips of the hand."""
+MOST_STEPS = 1000
+"""Longest episode of an environment without a time limit, unless another one is asked for."""
+OUTSIDE = 1e-3
+"""Excess over an action space that is no excess, as a share of its range."""
 STANDING = 10
 """Number of equal actions at the end of an episode that count as standing still."""
 ALIKE = 0.01
@@ -41,6 +57,7 @@ class Episode:
         info: numbers that the task reports at the end, such as errors [m, deg].
         standing: whether the last `STANDING` actions were equal: a memoryless policy that stops moving sees the same
             input and never recovers.
+        reward: sum of the rewards.
     """
 
     seed: int
@@ -48,6 +65,7 @@ class Episode:
     steps: int
     info: dict[str, float]
     standing: bool = False
+    reward: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,12 +105,16 @@ class Evaluation:
 
 
 def evaluate(
-    env_id: str,
+    env: Environment,
     policy: Policy,
     *,
     episodes: int = 100,
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
+    frame: FrameMap | None = None,
+    success: Success | None = None,
+    max_steps: int | None = None,
+    simultaneous: int | None = None,
     video: Path | str | None = None,
     video_episodes: int = 9,
     progress: bool = True,
@@ -100,126 +122,205 @@ def evaluate(
     """Evaluate a policy by rollouts on unseen seeds.
 
     Args:
-        env_id: name or Gymnasium id of a task, such as `insertion` or `ikp/Insertion-v0`.
-        policy: policy in evaluation mode, whose spec matches the task's observations.
+        env: a Gymnasium id such as `ikp/Insertion-v0` or a task's name, a function that makes an environment, or an
+            environment, which then rolls out one episode after another.
+        policy: its actions are given to the environment as they come, in the units of the recorded data.
         episodes: number of rollouts, with the seeds `FIRST_SEED + seed` and following.
         seed: offset of the first seed.
-        env_kwargs: options of the task, such as `observation` and `offset_seed`.
+        env_kwargs: arguments of the environment, such as `observation` and `offset_seed`.
+        frame: where the policy's inputs are in the observation, if not under the keys of `observation_from_frames`:
+            `{"state": "qpos", "front": "pixels/top"}`, or functions of the observation; see `frame_of`.
+        success: key of `info` that says whether the last step left the task solved, or a function of `info`; by
+            default `success` or `is_success`.
+        max_steps: steps after which an episode ends; by default `MOST_STEPS`, unless the environment has a time limit.
+        simultaneous: largest number of environments that exist and step together; by default as many as half of the
+            free memory holds, at most `LOCK_STEP`.
         video: path of an mp4 grid of the first `video_episodes` rollouts; None for no video.
         video_episodes: number of rollouts in the video.
         progress: show a progress bar.
 
     Raises:
-        ValueError: a number is out of range, there is no such task, it does not take these options, or its
-            observations or actions do not match the policy.
+        ValueError: a number is out of range, the environment cannot be made, or its observations, actions or `info`
+            are not those that the policy needs; the message names the key and the fix.
     """
     for name, value, (low, high) in (
         ("episodes", episodes, (1, MOST_EPISODES)),
         ("seed", seed, (0, 2**31)),
         ("video_episodes", video_episodes, (1, LOCK_STEP)),
+        ("max_steps", max_steps, (1, MOST_EPISODES)),
+        ("simultaneous", simultaneous, (1, MOST_EPISODES)),
     ):
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise ValueError(f"{name} is {value}: it must be from {low} to {high}")
-    env_id = gymnasium_id(env_id)
     kwargs = dict(env_kwargs or {})
-    seeds = [FIRST_SEED + seed + i for i in range(episodes)]
+    maker = EnvironmentMaker(env, kwargs)
     started = time.perf_counter()
-    finished: list[Episode] = []
-    calls: list[float] = []
-    frames: list[list[np.ndarray]] = []
-    with tqdm(total=episodes, desc="evaluating", unit="episode", disable=not progress) as bar:
-        for first in range(0, episodes, LOCK_STEP):
-            filmed = max(0, video_episodes - first) if video else 0
-            with _Group(env_id, kwargs, seeds[first : first + LOCK_STEP], policy, filmed) as group:
-                group.run(bar, calls)
-                finished += group.finished()
-                frames += group.frames
+    rollouts = _Rollouts(
+        maker, policy, frame, success, max_steps, [FIRST_SEED + seed + i for i in range(episodes)]
+    )
+    rollouts.filmed = min(video_episodes, episodes) if video is not None else 0
+    with tqdm(total=episodes, desc="evaluating", unit="episode", disable=not progress) as bar, rollouts:
+        rollouts.open(1 if maker.is_shared else simultaneous or LOCK_STEP, bounded=simultaneous is None)
+        rollouts.run(bar)
+    finished = rollouts.finished()
     if video is not None:
         from ikp.rollouts.video import write_grid
 
-        write_grid(
-            frames,
-            video,
-            fps=policy.spec.fps,
-            labels=[episode.success for episode in finished[: len(frames)]],
-        )
+        labels = [episode.success for episode in finished[: rollouts.filmed]]
+        write_grid(rollouts.frames, video, fps=policy.spec.fps, labels=labels)
     seconds = time.perf_counter() - started
-    return Evaluation(env_id, kwargs, tuple(finished), seconds, 1e3 * float(np.mean(calls)))
+    return Evaluation(maker.name, kwargs, tuple(finished), seconds, 1e3 * float(np.mean(rollouts.calls)))
 
 
-class _Group:
-    """Environments that step together until all are done."""
+class _Rollouts:
+    """Environments that step together; one whose episode ends starts the next one."""
 
     def __init__(
-        self, env_id: str, kwargs: dict[str, Any], seeds: Sequence[int], policy: Policy, filmed: int
+        self,
+        maker: EnvironmentMaker,
+        policy: Policy,
+        frame: FrameMap | None,
+        success: Success | None,
+        max_steps: int | None,
+        seeds: Sequence[int],
     ) -> None:
-        self.policy, self.seeds = policy, seeds
-        self.filmed = min(filmed, len(seeds))
-        self.envs: list[gym.Env] = []
-        try:
-            for i in range(len(seeds)):
-                mode = {"render_mode": "rgb_array"} if i < self.filmed else {}
-                self.envs.append(make_environment(env_id, kwargs, **mode))
-                self._check_actions(env_id)
-        except BaseException:
-            self.close()
-            raise
-        self.frames: list[list[np.ndarray]] = [[] for _ in range(self.filmed)]
-        self.results: list[Episode | None] = [None] * len(seeds)
-        self.windows = [FrameHistory(policy.spec, policy.config.history) for _ in seeds]
-        self.last_actions: list[deque] = [deque(maxlen=STANDING) for _ in seeds]
+        self.maker, self.policy, self.frame, self.success = maker, policy, frame, success
+        self.max_steps, self.seeds = max_steps, seeds
+        self.filmed = 0
+        self.calls: list[float] = []
+        self.frames: list[list[np.ndarray]] = []
+        self._slots: list[_Slot] = []
+        self._waiting = deque(range(len(seeds)))
+        self._results: dict[int, Episode] = {}
+        self._told: set[str] = set()
 
-    def run(self, bar: tqdm, calls: list[float]) -> None:
-        for i, (env, seed) in enumerate(zip(self.envs, self.seeds, strict=True)):
-            observation, _ = env.reset(seed=seed)
-            self.windows[i].add(observation)
-            self._film(i)
-        steps = 0
-        while running := [i for i, result in enumerate(self.results) if result is None]:
+    def open(self, most: int, *, bounded: bool) -> None:
+        """Make the environments and start an episode in each; if `bounded`, no more than half of the memory holds."""
+        self.frames = [[] for _ in range(self.filmed)]
+        free = free_memory()
+        while self._waiting and len(self._slots) < most:
+            env = self.maker.make(filmed=len(self._slots) < self.filmed)
+            slot = _Slot(env, FrameHistory(self.policy.spec, self.policy.config.history))
+            self._slots.append(slot)
+            check_actions(env, self.policy.spec, self.maker.name)
+            if len(self._slots) == 1:
+                robot = self.policy.robot
+                joints = robot.joint_names if robot is not None else ()
+                warn_of_differences(env, self.policy.spec, joints, self.maker.name)
+            self._start(slot)
+            left = free_memory()
+            if bounded and free is not None and left is not None and left < free / 2:
+                break
+
+    def run(self, bar: tqdm) -> None:
+        while running := [slot for slot in self._slots if slot.index is not None]:
             started = time.perf_counter()
-            windows = [self.windows[i].frames for i in running]
-            actions = self.policy.act(observation_from_frames(windows, self.policy.spec)).numpy()
-            calls.append(time.perf_counter() - started)
-            steps += 1
-            for action, i in zip(actions, running, strict=True):
-                observation, _, terminated, truncated, info = self.envs[i].step(action)
-                self.windows[i].add(observation)
-                self.last_actions[i].append(action)
-                self._film(i)
-                if terminated or truncated:
-                    self.results[i] = Episode(
-                        self.seeds[i],
-                        bool(info["success"]),
-                        steps,
-                        _numbers(info),
-                        is_standing(self.last_actions[i]),
-                    )
+            windows = [slot.window.frames for slot in running]
+            actions = self.policy.act(observation_from_frames(windows, self.policy.spec)).cpu().numpy()
+            self.calls.append(time.perf_counter() - started)
+            for action, slot in zip(actions, running, strict=True):
+                if self._step(slot, action):
                     bar.update()
+                    self._start(slot)
 
-    def _check_actions(self, env_id: str) -> None:
-        shape, size = self.envs[-1].action_space.shape, self.policy.spec.action_dim
-        if shape != (size,):
+    def _start(self, slot: _Slot) -> None:
+        """Start the next episode in a slot, or leave it empty when there is none."""
+        slot.index = self._waiting.popleft() if self._waiting else None
+        if slot.index is None:
+            return
+        slot.window.reset()
+        slot.last_actions.clear()
+        slot.steps, slot.reward = 0, 0.0
+        observation, _ = slot.env.reset(seed=self.seeds[slot.index])
+        self._receive(slot, observation)
+
+    def _step(self, slot: _Slot, action: np.ndarray) -> bool:
+        """One step; True at the end of an episode, whose outcome is then stored."""
+        assert slot.index is not None
+        space = slot.env.action_space
+        assert isinstance(space, gym.spaces.Box)
+        self._warn_of_action(action, space)
+        observation, reward, terminated, truncated, info = slot.env.step(action.astype(space.dtype))
+        slot.steps, slot.reward = slot.steps + 1, slot.reward + float(reward)
+        slot.last_actions.append(action)
+        self._receive(slot, observation)
+        over = bool(terminated or truncated or self._is_too_long(slot))
+        if over:
+            self._results[slot.index] = Episode(
+                self.seeds[slot.index],
+                succeeded(info, self.success),
+                slot.steps,
+                _numbers(info),
+                is_standing(slot.last_actions),
+                slot.reward,
+            )
+        return over
+
+    def _receive(self, slot: _Slot, observation: Any) -> None:
+        try:
+            slot.window.add(frame_of(observation, self.frame))
+        except ValueError as error:
             raise ValueError(
-                f"{env_id} takes actions of the shape {shape}, the policy makes {size} numbers "
-                f"({', '.join(self.policy.spec.action_names)}): evaluate it on the task of its demonstrations"
+                f"{self.maker.name}: {error}; where an input is under another key, say so: "
+                "frame={'state': 'KEY'}, or a function of the observation in place of the key"
+            ) from error
+        if slot.index is not None and slot.index < self.filmed:
+            picture = slot.env.render()
+            if not isinstance(picture, np.ndarray):
+                raise ValueError(
+                    f"{self.maker.name} renders a {type(picture).__name__}, no image: make it with "
+                    "render_mode='rgb_array', or leave the video out"
+                )
+            self.frames[slot.index].append(picture)
+
+    def _is_too_long(self, slot: _Slot) -> bool:
+        if self.max_steps is not None:
+            return slot.steps >= self.max_steps
+        if slot.steps < MOST_STEPS or has_time_limit(slot.env):
+            return False
+        self._tell("length", f"{self.maker.name} did not end within {MOST_STEPS} steps: set max_steps")
+        return True
+
+    def _warn_of_action(self, action: np.ndarray, space: gym.spaces.Box) -> None:
+        slack = OUTSIDE * np.where(np.isfinite(space.high - space.low), space.high - space.low, 0.0)
+        outside = np.flatnonzero((action < space.low - slack) | (action > space.high + slack))
+        if len(outside):
+            dim = int(outside[0])
+            self._tell(
+                "action",
+                f"the policy's action leaves the action space of {self.maker.name} in "
+                f"{self.policy.spec.recorded_action_names[dim]!r}: {action[dim]:g} is not from {space.low[dim]:g} to "
+                f"{space.high[dim]:g}",
             )
 
-    def _film(self, i: int) -> None:
-        if i < self.filmed:
-            self.frames[i].append(np.asarray(self.envs[i].render()))
+    def _tell(self, kind: str, message: str) -> None:
+        """Warn once of each kind."""
+        if kind not in self._told:
+            self._told.add(kind)
+            warnings.warn(message, stacklevel=2)
 
     def finished(self) -> list[Episode]:
-        return [result for result in self.results if result is not None]
+        """The outcomes, in the order of the seeds."""
+        return [self._results[index] for index in sorted(self._results)]
 
-    def __enter__(self) -> _Group:
+    def __enter__(self) -> _Rollouts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        for slot in self._slots:
+            self.maker.close(slot.env)
 
-    def close(self) -> None:
-        for env in self.envs:
-            env.close()
+
+@dataclass
+class _Slot:
+    """An environment and the episode in it; `index` is None when there is no further one."""
+
+    env: gym.Env
+    window: FrameHistory
+    index: int | None = None
+    steps: int = 0
+    reward: float = 0.0
+    last_actions: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=STANDING))
 
 
 def is_standing(actions: Sequence[np.ndarray]) -> bool:
@@ -230,5 +331,7 @@ def is_standing(actions: Sequence[np.ndarray]) -> bool:
 def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
     numbers = (int, float, np.number, np.bool_)
     return {
-        key: float(value) for key, value in info.items() if isinstance(value, numbers) and key != "success"
+        key: float(value)
+        for key, value in info.items()
+        if isinstance(value, numbers) and key not in SUCCESS_KEYS
     }
