@@ -193,3 +193,20 @@ def test_a_policy_with_an_image_plane_trains(tmp_path):
     assert result.steps == 3
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert lines[0]["input_scales"]["goal"] > 0
+
+
+def test_large_images_are_validated_a_few_at_a_time(tmp_path, monkeypatch):
+    data = tiny_demonstrations()
+    sizes: list[int] = []
+
+    def errors(policy: Policy, batch: dict) -> dict[str, float]:
+        sizes.append(len(batch["action"]))
+        return {}
+
+    monkeypatch.setattr("ikp.training.trainer.action_errors", errors)
+    config = replace(CONFIG, steps=1, validate_every=1)
+    history = tiny_policy(data).config.history
+    for name, images in (("few", 7), ("all", 1000)):
+        monkeypatch.setattr("ikp.training.trainer.VALIDATION_BYTES", images * history * 16 * 16 * 3)
+        train(tiny_policy(data), data, config, out=tmp_path / name)
+    assert sizes == [7, 7, 96, 24]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from ikp.training.state import Progress, has_state, load_state, save_state
 from ikp.training.validation import action_errors, evenly_spaced
 
 VALIDATION_FRAMES = 512
+VALIDATION_BYTES = 2**28
+"""Images of a validation, which the policy sees at once: large ones are fewer than `VALIDATION_FRAMES`."""
 Callback = Callable[[Policy, int, float], None]
 
 
@@ -230,8 +233,10 @@ class _Run:
             callback(self.averaged, self.progress.step, self.progress.seconds)
 
     def _validation_batch(self, pool: torch.Tensor) -> Batch:
-        frames = evenly_spaced(pool, VALIDATION_FRAMES)
-        return batch_to(self.dataset.batch(frames, self.policy.config.history), self.device)
+        history = self.policy.config.history
+        image_bytes = history * sum(map(math.prod, self.policy.spec.image_shapes.values()))
+        count = min(VALIDATION_FRAMES, max(1, VALIDATION_BYTES // max(1, image_bytes)))
+        return batch_to(self.dataset.batch(evenly_spaced(pool, count), history), self.device)
 
     def _record(self, values: dict[str, Any]) -> None:
         self.log.record(self.progress.step, self.progress.seconds, values)
