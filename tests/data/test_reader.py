@@ -181,6 +181,18 @@ def test_videos(video_dataset):
     )
 
 
+def test_video_with_fewer_frames_than_rows(video_dataset):
+    """Without the listed times, the last images of an episode would be those of the next one."""
+    path = video_dataset / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    ends = pa.array([0.4, 0.6, 1.2, 1.4, 0.6])
+    pq.write_table(table.append_column("videos/observation.image/to_timestamp", ends), path)
+    with pytest.raises(DatasetError, match=r"episode 1: 3 rows, 2 frames of video in 'observation.image'"):
+        load_dataset(video_dataset)
+    assert load_dataset(video_dataset, episodes=[0, 2, 3, 4]).episodes == 4
+    assert load_dataset(video_dataset, cameras=()).episodes == 5
+
+
 def test_short_or_missing_video(video_dataset):
     video = video_dataset / "videos/observation.image/chunk-000/file-001.mp4"
     write_video(video, [0] * 4)

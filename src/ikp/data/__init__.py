@@ -1,8 +1,9 @@
 """Demonstrations on disk (LeRobotDataset v3.0) and in memory.
 
 - `demonstrations`: episodes in memory, and training batches from them.
-- `reader`: loads a folder; `index` finds columns and episodes, `parquet` and `video` decode files, `cache` keeps
-  decoded images on disk where they do not fit into memory.
+- `reader`: loads a folder; `index` finds its columns, `episodes` the rows of each episode, `parquet` and `video` decode
+  files, `cache` keeps decoded images on disk where they do not fit into memory.
+- `info`: checks meta/info.json and meta/ikp.json.
 - `damage`: the error for a file that cannot be read.
 - `joint_maps`: what the recorded numbers are to a robot's joints.
 - `check`: what looks wrong in a data set; `usage`: what of it is used.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ikp.data.demonstrations import Demonstrations
+from ikp.data.episodes import scan_files
 from ikp.data.index import camera_features
 from ikp.data.layout import DatasetError, parquet_files
 from ikp.data.metadata import read_info
@@ -67,7 +68,7 @@ def check_dataset(
     try:
         info = read_info(root)
         readable = _check_files(root, report)
-        _check_frames(root, float(info["fps"]), readable, report)
+        _check_times(root, float(info["fps"]), report)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             loaded = load_dataset(
@@ -91,26 +92,25 @@ def check_dataset(
 
 
 def _check_files(root: Path, report: DataReport) -> list[int] | None:
-    """The episodes of readable files where some file is not; None where all are."""
-    paths = parquet_files(root / "data")
-    episodes: set[int] = set()
-    lost = []
-    for path in paths:
-        try:
-            episodes |= set(read_table(path, ["episode_index"]).column(0).to_pylist())
-        except (DatasetError, IndexError):
-            lost.append(str(path.relative_to(root)))
-    if not lost:
-        return None
-    if not episodes:
+    """The episodes whose files and rows are whole where some are not; None where all are."""
+    scan = scan_files(parquet_files(root / "data"))
+    if scan.damage and not scan.places:
         raise DatasetError(
-            f"none of the {len(paths)} files under {root / 'data'} can be read: copy the data again"
+            f"none of the {len(scan.damage)} files under {root / 'data'} can be read: copy the data again"
         )
-    report.refused.append(
-        f"{', '.join(lost[:SHOWN])} cannot be read (without its footer a file was not closed): copy it again, or use "
-        f"the other episodes, --episodes {_ranges(sorted(episodes))}"
-    )
-    return sorted(episodes)
+    rest = f"or use the other episodes, --episodes {_ranges(sorted(scan.places))}"
+    lost = [str(path.relative_to(root)) for path in scan.damage]
+    if lost:
+        report.refused.append(
+            f"{', '.join(lost[:SHOWN])} cannot be read (without its footer a file was not closed): copy it again, "
+            f"{rest}"
+        )
+    if scan.faults:
+        shown = sorted(scan.faults)[:SHOWN]
+        report.refused.append(
+            f"episodes {shown}: frames are missing, repeated or exchanged: copy their files again, {rest}"
+        )
+    return sorted(scan.places) if lost or scan.faults else None
 
 
 def _ranges(numbers: list[int]) -> str:
@@ -125,11 +125,10 @@ def _ranges(numbers: list[int]) -> str:
     return text if "," in text or "-" in text else f"{text},"
 
 
-def _check_frames(root: Path, fps: float, readable: list[int] | None, report: DataReport) -> None:
-    """Missing, repeated or shuffled frames, and gaps in time."""
-    wrong: dict[str, list[int]] = {"order": [], "time": []}
-    columns = ["episode_index", "frame_index", "timestamp"]
-    good: set[int] = set()
+def _check_times(root: Path, fps: float, report: DataReport) -> None:
+    """Gaps in time."""
+    wrong: list[int] = []
+    columns = ["episode_index", "timestamp"]
     for path in parquet_files(root / "data"):
         try:
             table = read_table(path, columns)
@@ -137,23 +136,14 @@ def _check_frames(root: Path, fps: float, readable: list[int] | None, report: Da
             continue
         if table.num_columns != len(columns):
             return
-        index, frame, time = (table.column(name).to_numpy() for name in columns)
+        index, time = (table.column(name).to_numpy() for name in columns)
         for episode in np.unique(index):
-            rows = index == episode
-            good.add(int(episode))
-            if not np.array_equal(frame[rows], np.arange(rows.sum())):
-                wrong["order"].append(int(episode))
-            elif rows.sum() > 1 and np.abs(np.diff(time[rows]) * fps - 1).max() > 0.5:
-                wrong["time"].append(int(episode))
-    if wrong["order"]:
-        rest = _ranges(sorted(good - set(wrong["order"])))
+            steps = np.diff(np.sort(time[index == episode]).astype(float)) * fps
+            if len(steps) and np.abs(steps - 1).max() > 0.5:
+                wrong.append(int(episode))
+    if wrong:
         report.doubts.append(
-            f"episodes {wrong['order'][:SHOWN]}: frames are missing, repeated or not in order: leave them out, "
-            f"--episodes {rest}"
-        )
-    if wrong["time"]:
-        report.doubts.append(
-            f"episodes {wrong['time'][:SHOWN]}: the time between two frames is not 1/{fps:g} s: frames were lost"
+            f"episodes {wrong[:SHOWN]}: the time between two frames is not 1/{fps:g} s: frames were lost"
         )
 
 

@@ -17,6 +17,7 @@ REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"
 
 INFO_PATH = Path("meta/info.json")
 STATS_PATH = Path("meta/stats.json")
+EPISODES = Path("meta/episodes")
 TASKS_PATH = Path("meta/tasks.parquet")
 IKP_PATH = Path("meta/ikp.json")
 DATA_PATTERN = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from ikp.data.damage import damaged, is_pointer
+from ikp.data.info import check_info, check_spec, wrong
 from ikp.data.layout import (
     CHUNK_SIZE,
     DATA_PATTERN,
@@ -29,19 +30,26 @@ from ikp.data.layout import (
 from ikp.data.parquet import read_table, write_table
 from ikp.data.stats import DatasetStats, from_row, join_stats, to_json, to_row
 from ikp.files import read_json, replaced_atomically, write_json
+from ikp.spec import DataSpec
 
 EPISODES_PER_FILE = 100
 """Rows per file under meta/episodes. Every update rewrites the last file, so this limits what an update costs."""
 
 
 def read_info(root: Path) -> dict[str, Any]:
-    """Read meta/info.json and check the version of the format.
+    """Read meta/info.json; check the version of the format and the values that readers use.
 
     Raises:
-        DatasetError: the file is missing, damaged, of another version or without the keys that readers need.
+        DatasetError: the file is missing, damaged or of another version, or a value has a wrong type or size.
     """
     info = _read(root, INFO_PATH, ("codebase_version", "fps", "features", "total_episodes", "total_frames"))
     path, version = root / INFO_PATH, str(info["codebase_version"])
+    if version.startswith(("v1", "v2.0")):
+        raise DatasetError(
+            f"{path} says format {version}, {VERSION} is needed, and only v2.1 converts to it: convert to v2.1 with a "
+            "LeRobot of before 0.4 (its lerobot/datasets folders v2 and v21), then to v3.0 with "
+            "`python -m lerobot.scripts.convert_dataset_v21_to_v30`"
+        )
     if version.startswith("v2"):
         raise DatasetError(
             f"{path} says format {version}, {VERSION} is needed: convert it with "
@@ -49,6 +57,7 @@ def read_info(root: Path) -> dict[str, Any]:
         )
     if not version.startswith("v3."):
         raise DatasetError(f"{path} says codebase_version {version!r}: only {VERSION} can be read")
+    check_info(path, info)
     return info
 
 
@@ -58,7 +67,21 @@ def read_description(root: Path) -> dict[str, Any]:
     Raises:
         DatasetError: the file is missing or damaged.
     """
-    return _read(root, IKP_PATH, ("robot_type", "task", "spec", "units", "extra"))
+    path = root / IKP_PATH
+    description = _read(root, IKP_PATH, ("robot_type", "task", "spec", "units", "extra"))
+    for key, kind in (("robot_type", str), ("task", str), ("spec", dict), ("units", dict), ("extra", dict)):
+        if not isinstance(description[key], kind):
+            raise wrong(path, key, description[key], "a text" if kind is str else "an object")
+    check_spec(path, description["spec"])
+    try:
+        DataSpec.from_json(description["spec"])
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise wrong(path, "spec", description["spec"], f"a data specification ({reason})") from error
+    units = description["units"]
+    if not all(isinstance(names, list) for names in units.values()):
+        raise wrong(path, "units", units, "an object of lists of texts")
+    return description
 
 
 def check_description(root: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:

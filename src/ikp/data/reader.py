@@ -20,13 +20,8 @@ from tqdm import tqdm
 
 from ikp.data.cache import CameraImages, ImageFile, cache_folder, cached_images, origin_of
 from ikp.data.demonstrations import Demonstrations
-from ikp.data.index import (
-    EpisodePlace,
-    camera_features,
-    find_episodes,
-    read_spec,
-    video_places,
-)
+from ikp.data.episodes import EpisodePlace, VideoPlace, find_episodes, video_places
+from ikp.data.index import camera_features, read_spec
 from ikp.data.joint_maps import find_joint_map, stored_units
 from ikp.data.layout import ACTION, ENVIRONMENT_STATE, STATE, SUCCESS, DatasetError
 from ikp.data.metadata import read_info
@@ -171,10 +166,10 @@ class _Loader:
     def _camera_images(self, name: str) -> CameraImages:
         """What the decoded images of a camera are, for the cache."""
         camera = self._stills.get(name) or self._videos[name]
-        sources = [(place.path, float(place.first_row)) for place in self._places]
+        sources = [(place.path, float(place.rows[0])) for place in self._places]
         if name in self._videos:
             videos = self._video_places(camera["key"])
-            sources = [videos[place.index] for place in self._places]
+            sources = [videos[place.index][:2] for place in self._places]
         origins = tuple(
             origin_of(self._root, path, start, place.length)
             for (path, start), place in zip(sources, self._places, strict=True)
@@ -219,7 +214,7 @@ class _Loader:
                 target = np.full(file.metadata.num_rows, -1)
                 for number, place in members:
                     frames = np.arange(self._starts[number], self._starts[number + 1])
-                    target[place.first_row : place.first_row + place.length] = frames
+                    target[place.rows] = frames
                 row = 0
                 try:
                     for batch in file.iter_batches(ROWS_PER_TASK, columns=columns):
@@ -273,8 +268,8 @@ class _Loader:
                     "(episodes=[...]) or record it again"
                 )
 
-    def _video_places(self, key: str) -> dict[int, tuple[Path, float]]:
-        """The video of each episode and its start there [s]."""
+    def _video_places(self, key: str) -> dict[int, VideoPlace]:
+        """The video of each episode."""
         where = video_places(self._root, key)
         lost = [place.index for place in self._places if place.index not in where]
         if lost:
@@ -282,6 +277,14 @@ class _Loader:
                 f"{self._root / 'meta/episodes'} does not list the videos of episodes "
                 f"{lost[:5]}: restore it from a copy, or leave these episodes out"
             )
+        for place in self._places:
+            frames = where[place.index].frames
+            if frames is not None and frames < place.length:
+                raise DatasetError(
+                    f"episode {place.index}: {place.length} rows, {frames} frames of video in {key!r}: frames were "
+                    "lost; leave the episode out (episodes=[...], --episodes LIST), or the camera (cameras=[...], "
+                    "--cameras)"
+                )
         return where
 
     def _decode_videos(self, bar: tqdm, targets: Mapping[str, np.ndarray | ImageFile]) -> None:
@@ -291,7 +294,7 @@ class _Loader:
             where = self._video_places(camera["key"])
             members: dict[Path, list[tuple[float, int]]] = {}
             for number, place in enumerate(self._places):
-                path, start = where[place.index]
+                path, start, _ = where[place.index]
                 members.setdefault(path, []).append((start, number))
             for path, starts in members.items():
                 numbers_in_file = [number for _, number in sorted(starts)]

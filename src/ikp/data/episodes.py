@@ -1,0 +1,307 @@
+"""The episodes of a data set on disk: the file and the rows of each, checked against what the data set lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from ikp.data.info import LARGEST_COUNT
+from ikp.data.layout import EPISODES, IKP_PATH, DatasetError, data_path, parquet_files
+from ikp.data.metadata import read_info
+from ikp.data.parquet import damaged_data, episode_info, numbers, open_data_file, read_table
+
+LARGEST_REQUEST = 10_000_000
+"""Bound on the length of a list of episodes."""
+_PLACE_COLUMNS = ("episode_index", "frame_index", "index")
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodePlace:
+    """The file and rows of an episode.
+
+    Attributes:
+        index: index of the episode in the data set.
+        path: its data file.
+        rows: (frame,) its rows in that file, in the order of its frames.
+        info: the information stored with the episode.
+    """
+
+    index: int
+    path: Path
+    rows: np.ndarray
+    info: Mapping[str, Any]
+
+    @property
+    def length(self) -> int:
+        """Number of frames."""
+        return len(self.rows)
+
+
+@dataclass
+class Scan:
+    """What data files hold.
+
+    Attributes:
+        places: the episodes whose rows are whole, by index.
+        faults: the error of each episode whose rows are not.
+        damage: the error of each file that cannot be read.
+    """
+
+    places: dict[int, EpisodePlace] = field(default_factory=dict)
+    faults: dict[int, DatasetError] = field(default_factory=dict)
+    damage: dict[Path, DatasetError] = field(default_factory=dict)
+
+    @property
+    def known(self) -> set[int]:
+        """The episodes of which there are rows."""
+        return {*self.places, *self.faults}
+
+
+def find_episodes(
+    root: Path, info: Mapping[str, Any], wanted: int | Sequence[int] | None
+) -> list[EpisodePlace]:
+    """Files and rows of some episodes, in ascending order.
+
+    They are read from the data files: the metadata may lag behind in a folder whose writer was killed.
+
+    Args:
+        root: folder of the data set.
+        info: content of info.json.
+        wanted: indices of episodes, a number of first episodes, or None for all.
+
+    Raises:
+        DatasetError: an episode is missing or has lost rows, or a file is damaged.
+    """
+    paths = parquet_files(root / "data")
+    listed = int(info["total_episodes"])
+    if not paths and not listed:
+        raise DatasetError(f"{root} holds no finished episode: record or collect demonstrations first")
+    requested = _requested(wanted, listed)
+    own = (root / IKP_PATH).exists()
+    if own and requested is not None and len(requested) <= len(paths):
+        chosen = [
+            root / data_path(index) for index in requested
+        ]  # one file per episode: the others stay closed
+        paths = chosen if all(path.exists() for path in chosen) else paths
+    scan = scan_files(paths)
+    expected, lost, missing = _expected(requested, isinstance(wanted, int), listed, scan.known)
+    if scan.damage and (requested is None or lost):
+        raise next(iter(scan.damage.values()))
+    if lost:
+        asked = f"{wanted} episodes are" if isinstance(wanted, int) else f"episode {missing[0]} is"
+        raise _missing_error(root, asked, missing, lost, listed, scan.known, own)
+    check_lengths(root, info, scan, expected, every=requested is None)
+    for index in expected:
+        if index in scan.faults:
+            raise scan.faults[index]
+    return [scan.places[index] for index in expected]
+
+
+def _requested(wanted: int | Sequence[int] | None, listed: int) -> Sequence[int] | None:
+    """The requested indices, ascending and each once; a range where a number of first episodes is requested."""
+    if wanted is None:
+        return None
+    number, bound = (wanted, LARGEST_COUNT) if isinstance(wanted, int) else (len(wanted), LARGEST_REQUEST)
+    if number > bound:
+        raise DatasetError(f"{number} episodes are requested: the data set has {listed} episodes")
+    numbers_ = [wanted] if isinstance(wanted, int) else list(wanted)
+    for number in numbers_:
+        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 0:
+            raise DatasetError(f"episode {number!r} is requested: give whole numbers from 0 up")
+    if not any(numbers_) and (isinstance(wanted, int) or not numbers_):
+        raise DatasetError(
+            "no episode is requested: give a positive number, a list of indices, or None for all"
+        )
+    return range(wanted) if isinstance(wanted, int) else sorted({int(number) for number in numbers_})
+
+
+def _expected(
+    requested: Sequence[int] | None, first: bool, listed: int, known: set[int]
+) -> tuple[list[int], int, list[int]]:
+    """The episodes to load, the number of missing ones, and the first of these.
+
+    Where all listed episodes are there, their indices may have gaps: the first episodes are those in order.
+    """
+    if requested is None or (first and len(requested) <= len(known) and listed <= len(known)):
+        if listed <= len(known):
+            return sorted(known)[: None if requested is None else len(requested)], 0, []
+        requested = range(listed)
+    if len(requested) > LARGEST_REQUEST:
+        lost = len(requested) - sum(index in requested for index in known)
+        return [], lost, list(islice((index for index in count() if index not in known), 5))
+    missing = [index for index in requested if index not in known]
+    return list(requested), len(missing), missing[:5]
+
+
+def _missing_error(
+    root: Path, asked: str, missing: list[int], lost: int, listed: int, known: set[int], own: bool
+) -> DatasetError:
+    total = max(listed, len(known))
+    last = max(total - 1, *known) if len(known) == total else total - 1
+    if missing[0] > last or len(known) >= listed:
+        return DatasetError(f"{asked} requested: {root} has {total} episodes, from 0 to {last}")
+    where = f" ({root / data_path(missing[0])})" if own else ""
+    shown = ", ".join(str(index) for index in missing) + (", ..." if lost > len(missing) else "")
+    return DatasetError(
+        f"{lost} of {total} episodes are missing, first episode {missing[0]}{where}: {root} is "
+        f"incomplete; copy it again, or load the other episodes by number (missing: {shown})"
+    )
+
+
+def scan_files(paths: Sequence[Path]) -> Scan:
+    """The episodes of data files."""
+    scan = Scan()
+    for path in paths:
+        try:
+            places, faults = _episodes_in(path)
+        except DatasetError as error:
+            scan.damage[path] = error
+            continue
+        for place in places:
+            if place.index in scan.places:
+                other = scan.places.pop(place.index).path
+                scan.faults[place.index] = DatasetError(
+                    f"episode {place.index} is in {other} and in {path}: files of two data sets are mixed, or a file "
+                    "was copied; take one of them away"
+                )
+            elif place.index not in scan.faults:
+                scan.places[place.index] = place
+        for index, fault in faults.items():
+            scan.places.pop(index, None)
+            scan.faults[index] = fault
+    return scan
+
+
+def _episodes_in(path: Path) -> tuple[list[EpisodePlace], dict[int, DatasetError]]:
+    """The whole episodes of a file, and the error of each one that is not."""
+    with open_data_file(path) as file:
+        info = episode_info(file)
+        names = [name for name in _PLACE_COLUMNS if name in file.schema_arrow.names]
+        if "episode_index" not in names:
+            raise DatasetError(
+                f"{path} has no column 'episode_index': it is not a data file of a LeRobot data set"
+            )
+        try:
+            table = file.read(columns=names)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged_data(path, error) from error
+    columns = {name: numbers(table.column(name), 1, name, path)[:, 0] for name in names}
+    episode = columns["episode_index"]
+    if not len(episode):
+        return [], {}
+    frame = columns.get("frame_index", np.arange(len(episode)))
+    order = np.lexsort((frame, episode))
+    places, faults = [], {}
+    for rows in np.split(order, np.flatnonzero(np.diff(episode[order])) + 1):
+        index = int(episode[rows[0]])
+        error = _row_fault(columns, rows)
+        if error is None:
+            places.append(EpisodePlace(index, path, rows, info))
+        else:
+            faults[index] = DatasetError(
+                f"{path}: {error} in episode {index}: restore the file from a copy, or leave the episode out "
+                "(episodes=[...], --episodes LIST)"
+            )
+    return places, faults
+
+
+def _row_fault(columns: Mapping[str, np.ndarray], rows: np.ndarray) -> str | None:
+    """What is wrong with the rows of an episode, in the order of their frames; None if they are whole."""
+    if "frame_index" in columns:
+        frame = columns["frame_index"][rows]
+        wrong = np.flatnonzero(frame != np.arange(len(rows)))
+        if len(wrong):
+            at = int(wrong[0])
+            return (
+                f"row {at} of {len(rows)} has the frame_index {int(frame[at])} (a row is missing or repeated)"
+            )
+    if "index" in columns:
+        step = np.diff(columns["index"][rows].astype(np.int64))
+        if (step != 1).any():
+            at = int(np.flatnonzero(step != 1)[0])
+            return f"the column index goes {int(step[at]):+d} after frame {at} (rows were exchanged)"
+    return None
+
+
+def check_lengths(
+    root: Path, info: Mapping[str, Any], scan: Scan, expected: Sequence[int], *, every: bool
+) -> None:
+    """Compare the number of rows of each episode with meta/episodes, or all rows with info.json.
+
+    Raises:
+        DatasetError: rows were lost or added, or meta/episodes is damaged.
+    """
+    lengths = listed_lengths(root)
+    for index in expected:
+        place, length = scan.places.get(index), lengths.get(index)
+        if place is not None and length not in (None, place.length):
+            raise DatasetError(
+                f"{place.path}: episode {index} has {place.length} rows, {root / EPISODES} lists {length}: rows were "
+                "lost or added; restore the file from a copy, or leave the episode out (episodes=[...])"
+            )
+    rows = sum(place.length for place in scan.places.values())
+    whole = every and not lengths and not scan.faults and len(scan.places) == info["total_episodes"]
+    if whole and rows != info["total_frames"]:
+        raise DatasetError(
+            f"{root} has {rows} rows, total_frames of its meta/info.json is {info['total_frames']}: rows were lost or "
+            "added; restore the data set from a copy"
+        )
+
+
+def listed_lengths(root: Path) -> dict[int, int]:
+    """The lengths of episodes in meta/episodes; empty where it lists none.
+
+    Raises:
+        DatasetError: a file is damaged.
+    """
+    lengths: dict[int, int] = {}
+    for path in parquet_files(root / EPISODES):
+        table = read_table(path, ["episode_index", "length"])
+        if table.num_columns == 2:
+            index, length = (numbers(column, 1, "length", path)[:, 0].tolist() for column in table.columns)
+            lengths |= dict(zip(index, length, strict=True))
+    return lengths
+
+
+class VideoPlace(NamedTuple):
+    """The video of an episode.
+
+    Attributes:
+        path: the file.
+        start: where the episode starts in it [s].
+        frames: number of frames that are listed; None where the list does not say.
+    """
+
+    path: Path
+    start: float
+    frames: int | None
+
+
+def video_places(root: Path, key: str) -> dict[int, VideoPlace]:
+    """Map each episode's index to its video.
+
+    Raises:
+        DatasetError: meta/episodes is damaged or lacks the columns for videos.
+    """
+    columns = [f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
+    end = f"videos/{key}/to_timestamp"
+    places: dict[int, VideoPlace] = {}
+    info = read_info(root)
+    for path in parquet_files(root / EPISODES):
+        table = read_table(path, ["episode_index", *columns, end])
+        if not {"episode_index", *columns} <= set(table.column_names):
+            raise DatasetError(f"{path} lacks {columns}: these columns say where the videos are")
+        values = {name: numbers(table.column(name), 1, name, path)[:, 0] for name in table.column_names}
+        for row in range(len(table)):
+            chunk, file = (int(values[name][row]) for name in columns[:2])
+            start = float(values[columns[2]][row])
+            frames = round((float(values[end][row]) - start) * info["fps"]) if end in values else None
+            video = info["video_path"].format(video_key=key, chunk_index=chunk, file_index=file)
+            places[int(values["episode_index"][row])] = VideoPlace(root / video, start, frames)
+    return places
