@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ikp.data import Demonstrations, load_dataset
+    from ikp.data import Demonstrations, Recorder, load_dataset
     from ikp.joint_map import JointMap
     from ikp.kinematics import Camera, Robot, forward_kinematics, load_robot
     from ikp.policies import (
@@ -38,6 +38,7 @@ __all__ = [
     "Policy",
     "PolicyConfig",
     "Recipe",
+    "Recorder",
     "Robot",
     "TrainConfig",
     "__version__",
@@ -64,6 +65,7 @@ _HOMES = {
     "Policy": "ikp.policies",
     "PolicyConfig": "ikp.policies",
     "Recipe": "ikp.recipes",
+    "Recorder": "ikp.data",
     "Robot": "ikp.kinematics",
     "TrainConfig": "ikp.training.config",
     "collect": "ikp.rollouts.collect",

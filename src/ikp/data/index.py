@@ -114,7 +114,8 @@ def read_spec(
         raise DatasetError(f"{root} has no feature {ACTION!r}: it holds {list(features)}")
     actions = dim_names(features, ACTION)
     stored = _stored_roles(root, features, shapes)
-    joint_dims = stored.get("joint_dims") if joint_dims is None else joint_dims
+    # none declared may also mean that nobody said which they are
+    joint_dims = (stored.get("joint_dims") or None) if joint_dims is None else joint_dims
     discrete = tuple(stored.get("discrete_dims", ()) if discrete_dims is None else discrete_dims)
     declared = joint_dims is not None
     if joint_dims is None:
