@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypedDict
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ikp.joint_map import GRIPPER, JOINT, JointMap
+from ikp.joint_map import EXTRA, GRIPPER, JOINT, JointMap
 from ikp.kinematics import Camera
 
 
@@ -146,6 +146,13 @@ class DataSpec:
         if self.joint_map is None:
             return dims
         return tuple(dim for dim in dims if self.joint_map.states.kept[dim].role == GRIPPER)
+
+    @property
+    def extra_dims(self) -> tuple[int, ...]:
+        """The action dimensions that a joint map names as numbers that move no joint, such as a gripper's width."""
+        if self.joint_map is None or not self.joint_map.joints:
+            return ()
+        return tuple(i for i, d in enumerate(self.joint_map.actions.kept) if d.role == EXTRA)
 
     def with_joint_map(self, joint_map: JointMap) -> "DataSpec":
         """The specification of the same recording after its numbers went through a joint map.

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ikp.data import MapHints, load_dataset
 from ikp.joint_map import JointMap
 from ikp.nets import EncoderConfig
 from ikp.policies import make_policy, save_policy
+from ikp.training.validation import action_errors
 
 CONFIG = PolicyConfig(width=16, blocks=1, negatives=4, encoder=EncoderConfig(channels=4))
 
@@ -137,6 +139,31 @@ def test_regressed_steps_stay_within_the_demonstrated_ones(data, policies):
     observation = recorded(data["radians"])
     steps = policy.act(observation) - observation["state"][:, 0]
     torch.testing.assert_close(steps, policy.bounds.high.expand_as(steps))
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit"])
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_a_gripper_of_many_values_is_imitated_as_a_number(arm, helpers, kind, is_declared):
+    state, action = (np.hstack([q, 50 + 30 * q[:, :1]]) for q in helpers.motion(5))
+    names = (*helpers.JOINTS, "gripper.pos")
+    roles = {"joint_dims": (0, 1, 2, 3, 4)} if is_declared else {}
+    folder = helpers.write_recording(Path("data"), names, action, state, (200,), {})
+    data = load_dataset(folder, robot=arm, **roles)
+    assert data.spec.extra_dims == (5,)
+    torch.manual_seed(0)
+    policy = make_policy(arm, data.spec, dataclasses.replace(CONFIG, kind=kind))
+    policy.fit_scales(data.state, data.action, data.environment_state)
+    batch = data.batch(torch.arange(200))
+    optimizer = torch.optim.Adam(policy.extras.parameters(), lr=3e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        policy.loss(batch)[0].backward()
+        optimizer.step()
+    width = policy.act({"state": data.state[:, None]})[:, 5]
+    assert float((width - data.action[:, 5]).abs().median()) < 0.5 * float(data.action[:, 5].std())
+    far = policy.act({"state": data.state[:, None] * torch.tensor([1, 1, 1, 1, 1, 1000.0])})[:, 5]
+    assert float(far.max()) <= 50 + 30 * 1.2 * 1.1
+    assert action_errors(policy, batch)["extra_median"] < 0.5
 
 
 def test_demonstrations_in_degrees_without_a_robot_do_not_train(arm_with_jaw, helpers, tmp_path):

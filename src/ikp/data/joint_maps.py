@@ -10,7 +10,7 @@ from ikp.data.index import dim_names
 from ikp.data.layout import ACTION, INFO_PATH, MAP_KEY, STATE, DatasetError
 from ikp.data.metadata import read_info
 from ikp.files import write_json
-from ikp.joint_map import JointMap, MapHints, Recording, infer_joint_map
+from ikp.joint_map import EXTRA, JointMap, MapHints, Recording, infer_joint_map
 from ikp.kinematics import Robot
 
 
@@ -59,8 +59,9 @@ def find_joint_map(
         found = infer_joint_map(robot, recording, hints)
     except ValueError as error:
         raise DatasetError(f"{root}: {error}") from None
-    # Without a robot only grippers may change; declared joints in the model's units need no map.
-    is_needless = robot is None or recording.joint_dims is not None
+    # Without a robot only grippers may change; declared joints in the model's units need a map for extras only.
+    is_declared = recording.joint_dims is not None and all(d.role != EXTRA for d in found.action)
+    is_needless = robot is None or is_declared
     return None if found.is_identity and is_needless else found
 
 

@@ -28,7 +28,8 @@ class Dimension:
 
     Attributes:
         name: its name in the data set.
-        role: `joint` of the robot, `gripper` with two values, `extra` (a number in its own unit), or `ignored`.
+        role: `joint` of the robot, `gripper` with two values, `extra` (a number that moves no joint, such
+            as the width of a gripper), or `ignored`.
         joint: the robot's joint, for the role `joint`. For a gripper a name that action and state share, by default
             its own.
         unit: of the recorded number, for people to read: `scale` and `offset` are what counts.

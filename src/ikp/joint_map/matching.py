@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ikp.joint_map.dimension import EXTRA, GRIPPER, IGNORED, JOINT, Dimension, unit_scale
-from ikp.joint_map.grippers import command_gripper, measured_grippers
+from ikp.joint_map.grippers import command_gripper, measured_grippers, two_values
 from ikp.joint_map.joint_map import JointMap
 from ikp.joint_map.joints import RAW, find_joints
 from ikp.joint_map.names import plain_name
@@ -110,7 +110,7 @@ def _ignored(vector: Vector, hints: MapHints) -> dict[int, Dimension]:
 def _other_action(
     robot: Robot | None, action: Vector, dim: int, hints: MapHints, said: Collection[str]
 ) -> Dimension:
-    """An action dimension that is no joint: a gripper, a constant, or an error."""
+    """An action dimension that is no joint: a gripper, a number, a constant, or an error."""
     name, values = action.names[dim], action.values[:, dim]
     if name in said:
         return command_gripper(name, values, is_said=name in hints.gripper, given=hints.gripper.get(name))
@@ -119,10 +119,13 @@ def _other_action(
     if len(values) and values.min() == values.max():
         return Dimension(name, IGNORED, fill=float(values[0]), reason=f"always {values[0]:g}")
     if plain_name(name).is_gripper:
-        return command_gripper(name, values, is_said=False)
+        if two_values(values) is not None:
+            return command_gripper(name, values, is_said=False)
+        return Dimension(name, EXTRA, reason=f"many values (else --gripper {name}, --ignore {name})")
     raise ValueError(
         f"the action's dimension {name!r} is no joint of robot {robot.name!r}: make it a two-valued gripper "
-        f"(--gripper {name}), leave it out (--ignore {name}), or {RAW}"
+        f"(--gripper {name}), leave it out (--ignore {name}), imitate it as a number (the role 'extra' in "
+        f"--joint-map), or {RAW}"
     )
 
 

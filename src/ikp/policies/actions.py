@@ -204,7 +204,7 @@ def check_joint_dims(spec: DataSpec, robot: Robot | None) -> None:
         )
     if robot is not None:
         check_joint_names(spec, robot)
-    declared = {*spec.joint_dims, *spec.discrete_dims}
+    declared = {*spec.joint_dims, *spec.discrete_dims, *spec.extra_dims}
     other = [name for i, name in enumerate(spec.action_names) if i not in declared]
     if other:
         raise ValueError(

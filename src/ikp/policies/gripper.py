@@ -1,4 +1,4 @@
-"""Discrete action dimensions, such as a gripper, decided last, from the observation and the chosen motion."""
+"""Action dimensions that are no joints, such as a gripper, decided last: from the observation and the chosen motion."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ikp.nets import DenseResNet
-from ikp.policies.normalizer import Standardizer
+from ikp.policies.normalizer import Bounds, Standardizer
 
 FINE_SCALES = (0.05, 0.2)
 """Scales of the additional inputs tanh(motion / scale), in units of the motions' standard deviation."""
 
 
-class GripperHead(nn.Module):
-    """Logits of the discrete dimensions given the encoded action.
+class MotionHead(nn.Module):
+    """A network of the observation and the encoded action.
 
     The last millimetres of a motion decide whether to release, but the standard deviation of motions is dominated by
     long moves. A head that sees only standardised motions learns late to open at the goal, and a robot that stops
@@ -24,7 +24,7 @@ class GripperHead(nn.Module):
     Args:
         context: size of the observation's features.
         motions: number of dimensions of an encoded action.
-        outputs: number of discrete dimensions.
+        outputs: number of action dimensions that it decides.
         width: width of the dense network.
     """
 
@@ -44,7 +44,7 @@ class GripperHead(nn.Module):
         standard: Float[Tensor, "batch motions"],
         motions: Float[Tensor, "batch motions"],
     ) -> Float[Tensor, "batch outputs"]:
-        """The logits; positive means 1 (closed).
+        """The network's outputs.
 
         Args:
             context: features of the observation.
@@ -55,8 +55,36 @@ class GripperHead(nn.Module):
         fine = [torch.tanh(relative / scale) for scale in FINE_SCALES]
         return self.net(torch.cat([context, standard, *fine], -1))
 
+
+class GripperHead(MotionHead):
+    """Logits of the discrete dimensions; positive means 1 (closed)."""
+
     def loss(
         self, context: Tensor, standard: Tensor, motions: Tensor, closed: Float[Tensor, "batch outputs"]
     ) -> Float[Tensor, ""]:
         """Binary cross-entropy, which is the InfoNCE loss over both values of a discrete dimension."""
         return F.binary_cross_entropy_with_logits(self(context, standard, motions), closed)
+
+
+class ExtraHead(MotionHead):
+    """Regression of continuous dimensions that move no joint of the robot, such as the width of a gripper."""
+
+    def __init__(self, context: int, motions: int, outputs: int, *, width: int) -> None:
+        super().__init__(context, motions, outputs, width=width)
+        self.scale, self.bounds = Standardizer(outputs), Bounds(outputs)
+
+    def fit_values(self, values: Float[Tensor, "frames outputs"]) -> None:
+        """Set the scale and the range of the numbers from demonstrations."""
+        self.scale.fit(values)
+        self.bounds.fit(values)
+
+    def values(self, context: Tensor, standard: Tensor, motions: Tensor) -> Float[Tensor, "batch outputs"]:
+        """The numbers, within the range of the demonstrations."""
+        values = self(context, standard, motions) * self.scale.std + self.scale.mean
+        return values.clamp(self.bounds.low, self.bounds.high)
+
+    def loss(
+        self, context: Tensor, standard: Tensor, motions: Tensor, values: Float[Tensor, "batch outputs"]
+    ) -> Float[Tensor, ""]:
+        """Mean squared error of the standardised numbers."""
+        return F.mse_loss(self(context, standard, motions), self.scale(values))

@@ -15,7 +15,7 @@ from ikp.kinematics import Robot
 from ikp.policies.actions import make_action_space
 from ikp.policies.config import PolicyConfig
 from ikp.policies.frames import FrameHistory
-from ikp.policies.gripper import GripperHead
+from ikp.policies.gripper import ExtraHead, GripperHead
 from ikp.policies.image_plane import OBSERVED_FEATURES, Goal, ImagePlane
 from ikp.policies.limits import JointLimits
 from ikp.policies.link_features import LinkPoses
@@ -93,6 +93,9 @@ class Policy(nn.Module, ABC):
         self.gripper = None
         if spec.discrete_dims:
             self.gripper = GripperHead(self.context_size, dims, len(spec.discrete_dims), width=config.width)
+        self.extras = None
+        if spec.extra_dims and config.action_space != "raw":
+            self.extras = ExtraHead(self.context_size, dims, len(spec.extra_dims), width=config.width)
 
     @property
     def dims(self) -> int:
@@ -134,6 +137,9 @@ class Policy(nn.Module, ABC):
         self.scale.fit(values)
         if self.gripper is not None:
             self.gripper.fit(self.actions.motions(state, values))
+        if self.extras is not None:
+            self.extras.fit(self.actions.motions(state, values))
+            self.extras.fit_values(action[:, list(self.spec.extra_dims)])
 
     def encode(self, observation: Observation) -> Context:
         """Compute the context of an observation, the input of decisions and losses."""
@@ -257,10 +263,13 @@ class Policy(nn.Module, ABC):
         continuous = self.actions.decode(context.state, chosen)
         action = continuous.new_zeros(len(continuous), self.spec.action_dim)
         action[:, self.actions.action_dims] = continuous
+        if self.gripper is None and self.extras is None:
+            return action
+        seen = (context.features, self.scale(chosen), self.actions.motions(context.state, chosen))
         if self.gripper is not None:
-            motions = self.actions.motions(context.state, chosen)
-            closed = self.gripper(context.features, self.scale(chosen), motions) > 0
-            action[:, list(self.spec.discrete_dims)] = closed.to(action.dtype)
+            action[:, list(self.spec.discrete_dims)] = (self.gripper(*seen) > 0).to(action.dtype)
+        if self.extras is not None:
+            action[:, list(self.spec.extra_dims)] = self.extras.values(*seen)
         return action
 
     def _goal_losses(self, context: Context, batch: Batch) -> dict[str, Tensor]:
@@ -277,12 +286,18 @@ class Policy(nn.Module, ABC):
     def _gripper_loss(
         self, context: Context, demonstrated: Float[Tensor, "batch dims"], batch: Batch
     ) -> Tensor:
-        """Loss of the discrete dimensions given the demonstrated encoded actions."""
-        if self.gripper is None:
-            return context.features.new_zeros(())
-        closed = (batch["action"][:, list(self.spec.discrete_dims)] > 0.5).to(context.features.dtype)
+        """Loss of the dimensions that are no joints, given the demonstrated encoded actions."""
+        loss = context.features.new_zeros(())
+        if self.gripper is None and self.extras is None:
+            return loss
         motions = self.actions.motions(context.state, demonstrated)
-        return self.gripper.loss(context.features, self.scale(demonstrated), motions, closed)
+        seen, action = (context.features, self.scale(demonstrated), motions), batch["action"]
+        if self.gripper is not None:
+            closed = (action[:, list(self.spec.discrete_dims)] > 0.5).to(context.features.dtype)
+            loss = self.gripper.loss(*seen, closed)
+        if self.extras is not None:
+            loss = loss + self.extras.loss(*seen, action[:, list(self.spec.extra_dims)])
+        return loss
 
 
 def batch_to(batch: AnyBatch, device: torch.device | str) -> AnyBatch:

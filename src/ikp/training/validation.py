@@ -27,14 +27,19 @@ def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
     Returns:
         Medians and 90th percentiles of the joint error [deg, largest joint] and of the tip's position [mm] and
         orientation [deg] errors by nominal kinematics; the shares of large misses (`miss`), of joints that stay where
-        the demonstration moves them (`stay`), and of wrong discrete values (`discrete_wrong`). Without a robot, the
-        action error in units of the demonstrations' standard deviation.
+        the demonstration moves them (`stay`), of wrong discrete values (`discrete_wrong`), and errors of numbers that
+        move no joint (`extra`), in units of the demonstrations' standard deviation. Without a robot, the action error
+        in these units.
     """
     action, chosen = batch["action"], policy.decide(batch)
     errors: dict[str, float] = {}
     discrete = list(policy.spec.discrete_dims)
     if discrete:
         errors["discrete_wrong"] = float((action[:, discrete] != chosen[:, discrete]).float().mean())
+    extras = list(policy.spec.extra_dims)
+    if policy.extras is not None:
+        difference = (action[:, extras] - chosen[:, extras]) / policy.extras.scale.std
+        errors |= quantiles("extra", difference.abs().amax(-1))
     if policy.robot is None:
         state = batch["state"][:, -1]
         difference = policy.actions.encode(state, action) - policy.actions.encode(state, chosen)
