@@ -286,6 +286,19 @@ def test_wrong_frames_are_refused_and_not_added(tmp_path, helpers, change, messa
     assert len(load_dataset(tmp_path / "a")) == 1
 
 
+def test_a_folder_to_which_another_tool_has_appended_is_not_continued(dataset):
+    root, _ = dataset
+    table = pq.read_table(root / data_path(3)).replace_schema_metadata({})
+    for name, value in (("episode_index", [4] * 3), ("index", [16, 17, 18])):
+        table = table.set_column(table.column_names.index(name), name, [value])
+    pq.write_table(table, root / data_path(4))
+    before = folder_content(root)
+    with pytest.raises(DatasetError, match=r"file-004\.parquet was not written by ikp: another tool"):
+        DatasetWriter.reopen(root)
+    assert folder_content(root) == before
+    assert load_dataset(root).episodes == 5
+
+
 def test_discarded_and_unfinished_episodes_leave_nothing(tmp_path, helpers):
     with DatasetWriter(tmp_path / "a", helpers.spec) as writer:
         for observation, action in helpers.make_frames(0, 2):

@@ -45,6 +45,11 @@ def finished_files(root: Path) -> list[Path]:
                 f"the later data files and {INFO_PATH} to continue from there. (A folder that LeRobot itself "
                 "has appended to can be read, but not continued here.)"
             )
+    if files and not episode_info(open_data_file(files[-1])):
+        raise DatasetError(
+            f"{files[-1]} was not written by ikp: another tool, such as LeRobot, has appended to {root}, which can be "
+            "read but not continued here; write to a new folder"
+        )
     return files
 
 
