@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import gymnasium
 import mujoco
@@ -22,20 +21,15 @@ from ikp.training.scene_motion import (
     planar_motions,
     working_height,
 )
+from ikp.training.trainer import train
+
+from .test_trainer import losses
+from .tiny import CONFIG, tiny_demonstrations, tiny_policy
 
 ANGLE, SHIFT = 0.1, (0.01, -0.02)
 MOTION = planar_motions(
     torch.tensor([ANGLE], dtype=torch.float64), torch.tensor([SHIFT], dtype=torch.float64)
 )
-
-
-@pytest.fixture
-def toy(monkeypatch):
-    """The tiny demonstrations and policies of the trainer's tests."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    import test_trainer
-
-    return test_trainer
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +156,7 @@ def test_a_wrist_that_turns_about_z_in_one_posture_is_no_base(tmp_path):
     assert base_joint(robot) is None
 
 
-def test_tips_follow_the_motion_of_two_arms_too(toy):
+def test_tips_follow_the_motion_of_two_arms_too():
     robot = iiwa14_dual()
     names = robot.joint_names
     spec = DataSpec(names, names, (), {}, joint_dims=tuple(range(14)), discrete_dims=())
@@ -179,16 +173,16 @@ def test_tips_follow_the_motion_of_two_arms_too(toy):
     assert (found - q).abs().max() < 0.4
 
 
-def insertion_like(toy, env):
+def insertion_like(env):
     """The tiny demonstrations with a camera and without object poses."""
-    data = toy.tiny_demonstrations()
+    data = tiny_demonstrations()
     camera = env.camera("front").resized(16, 16)
     spec = replace(data.spec, environment_state_names=(), cameras={"front": camera})
     return replace(data, spec=spec, environment_state=data.environment_state[:, :0])
 
 
-def test_half_of_a_batch_moves_state_action_goal_and_image_together(toy, env):
-    data = insertion_like(toy, env)
+def test_half_of_a_batch_moves_state_action_goal_and_image_together(env):
+    data = insertion_like(env)
     batch = data.batch(torch.arange(0, 60, 5), 2, goals=True)
     kept = {key: value.clone() for key, value in batch.items() if key != "images"}
     height = working_height(ur5e(), data)
@@ -225,8 +219,8 @@ def test_half_of_a_batch_moves_state_action_goal_and_image_together(toy, env):
     assert all(torch.equal(batch[key], value) for key, value in kept.items())
 
 
-def test_what_cannot_be_reached_stays_with_its_image(toy, env):
-    data = insertion_like(toy, env)
+def test_what_cannot_be_reached_stays_with_its_image(env):
+    data = insertion_like(env)
     batch = data.batch(torch.arange(0, 60, 5), 1)
     far = SceneMotion(ur5e(), data.spec, degrees=0.0, metres=0.0, height=0.0)
     far.most_shift = 50.0
@@ -235,8 +229,8 @@ def test_what_cannot_be_reached_stays_with_its_image(toy, env):
     assert (moved["images"]["front"].int() - batch["images"]["front"].int()).abs().max() <= 1
 
 
-def test_what_cannot_be_moved_is_refused(toy):
-    spec = toy.tiny_demonstrations().spec
+def test_what_cannot_be_moved_is_refused():
+    spec = tiny_demonstrations().spec
     wish = {"degrees": 5.0, "metres": 0.0, "height": 0.0}
     with pytest.raises(ValueError, match="needs a robot"):
         SceneMotion(None, spec, **wish)
@@ -254,9 +248,9 @@ def test_values_that_do_not_say_how_they_move_are_refused(name):
         PlanarPoses.named(("fixture.x", "fixture.y", name, "block.z"))
 
 
-def test_the_arm_follows_its_objects(toy):
+def test_the_arm_follows_its_objects():
     """Half of a batch moves, tips and objects alike: what the tip sees of the block stays as it was."""
-    data = toy.tiny_demonstrations()
+    data = tiny_demonstrations()
     names = ("block.x", "block.y")
     spec = replace(data.spec, environment_state_names=names, image_shapes={})
     batch = data.batch(torch.arange(0, 60, 5), 2)
@@ -274,11 +268,11 @@ def test_the_arm_follows_its_objects(toy):
     torch.testing.assert_close(seen(after), seen(batch), atol=5e-3, rtol=0)
 
 
-def test_training_moves_scenes(toy, env, tmp_path):
-    data = insertion_like(toy, env)
+def test_training_moves_scenes(env, tmp_path):
+    data = insertion_like(env)
     found = []
     for moved in (False, True):
-        config = replace(toy.CONFIG, steps=3, log_every=1, moved_scenes=moved)
-        toy.train(toy.tiny_policy(data), data, config, out=tmp_path / str(moved))
-        found.append(tuple(toy.losses(tmp_path / str(moved)).values()))
+        config = replace(CONFIG, steps=3, log_every=1, moved_scenes=moved)
+        train(tiny_policy(data), data, config, out=tmp_path / str(moved))
+        found.append(tuple(losses(tmp_path / str(moved)).values()))
     assert len(set(found)) == 2
