@@ -58,7 +58,8 @@ def test_only_what_is_not_collected_yet_takes_time(tmp_path):
     assert collecting([many, other], places, 2) > 5 * whole, "sweeping's episodes are long"
     info = places.data(many) / "meta" / "info.json"
     info.parent.mkdir(parents=True)
-    counts = {"fps": 10, "features": {}, "total_episodes": 750, "total_frames": 19500}
+    action = {"dtype": "float32", "shape": [6]}
+    counts = {"fps": 10, "features": {"action": action}, "total_episodes": 750, "total_frames": 19500}
     info.write_text(json.dumps({"codebase_version": "v3.0", **counts}))
     assert collecting([many], places, 2) == pytest.approx(whole / 4)
     assert collecting([few], places, 2) == 0
