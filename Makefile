@@ -10,7 +10,7 @@ export PYTHON
 # Without a screen; osmesa and glfw work where they are installed.
 export MUJOCO_GL ?= egl
 
-.PHONY: help setup demo test lint format bench
+.PHONY: help setup demo test lint format bench lerobot
 
 help:
 	@echo "make setup    build .venv with everything for work on ikp"
@@ -18,6 +18,7 @@ help:
 	@echo "make test     lint, then every test"
 	@echo "make lint     ruff, pyright and the layers"
 	@echo "make format   let ruff rewrite the code"
+	@echo "make lerobot  the real LeRobot in .venv-lerobot, and the tests of ikp beside it"
 	@echo "make bench    every benchmark beside its peers; results/bench and the README's table"
 
 setup:
@@ -47,3 +48,8 @@ bench:
 	  echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; \
 	done
 	.venv/bin/python tools/tables.py
+
+# Status 77: LeRobot cannot be installed here, and the script said why.
+lerobot:
+	@scripts/lerobot.sh && .venv-lerobot/bin/python -m pytest tests/lerobot $(ARGS) || \
+	  { status=$$?; test $$status -eq 77 && echo "skipped: the tests with LeRobot"; }

@@ -106,6 +106,33 @@ class Recipe:
             perturbation=self.perturbation if entry.disturbed else 0.0,
         )
 
+    def with_policy(
+        self,
+        *,
+        image_plane: bool | None = None,
+        residual: tuple[str, ...] | None = None,
+        history: int | None = None,
+        encoder: str | None = None,
+        width: int | None = None,
+    ) -> Recipe:
+        """The recipe with other choices of the policy; what is None stays.
+
+        Args:
+            image_plane: whether the policy has an image plane.
+            encoder: kind of the image encoder.
+            residual, history, width: as in `PolicyConfig`.
+
+        Raises:
+            ValueError: `PolicyConfig` refuses a value.
+        """
+        same = {"residual": residual, "history": history, "width": width}
+        changes: dict[str, Any] = {name: value for name, value in same.items() if value is not None}
+        if encoder is not None:
+            changes["encoder"] = replace(self.policy.encoder, kind=encoder)
+        if image_plane is not None:
+            changes["image_plane"] = (self.policy.image_plane or ImagePlaneConfig()) if image_plane else None
+        return replace(self, policy=replace(self.policy, **changes))
+
     def with_budget(self, *, steps: int | None = None, minutes: float | None = None) -> Recipe:
         """The recipe with another length of training; `minutes` alone replace the steps."""
         if minutes is not None and steps is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ikp.data import load_dataset
+from ikp.data import Demonstrations, load_dataset
 from ikp.data.layout import IKP_PATH
 from ikp.data.metadata import read_description, read_info
 from ikp.data.usage import usage
@@ -126,27 +126,20 @@ def train_policy(
         DatasetError, FileExistsError, FloatingPointError: as `ikp.load_dataset` and `ikp.train`.
     """
     check_new(Path(out), resume=resume)
-    if robot is not None and policy.action_space == "raw":
-        raise ValueError(
-            f"the method {method!r} takes actions as plain vectors and uses no robot: leave the robot out (--robot, "
-            "--tips, --lock), or choose another method"
-        )
-    read_info(Path(data))  # a folder that is no data set is told before a missing robot
-    if robot is None and policy.action_space != "raw":
-        robot = _robot_of(task_of_data(data, task), data)
-    demonstrations = load_dataset(data, episodes=episodes, robot=robot, **(loading or {}))
+    robot, demonstrations, simulated = load_matched(
+        data,
+        policy,
+        train_config,
+        robot=robot,
+        cameras=cameras,
+        task=task,
+        loading={"episodes": episodes, **(loading or {})},
+    )
     if report is not None:
         for line in usage(data, demonstrations):
             report(line)
-    spec = demonstrations.spec
-    simulated = task_of_data(data, task, "pixels" if spec.camera_names else "state")
-    needs_cameras = bool(spec.camera_names) and (policy.image_plane is not None or train_config.moved_scenes)
-    if needs_cameras and simulated is not None and not spec.cameras:  # the data set describes none
-        spec = replace(spec, cameras=simulated.cameras(spec.camera_names))
-    if cameras:
-        spec = replace(spec, cameras={**spec.cameras, **cameras})
     torch.manual_seed(train_config.seed)
-    new = make_policy(robot, spec, policy)
+    new = make_policy(robot, demonstrations.spec, policy)
     described = {
         "recipe": recipe,
         "method": method,
@@ -157,6 +150,51 @@ def train_policy(
     return train(
         new, demonstrations, train_config, out=out, resume=resume, callback=callback, provenance=described
     )
+
+
+def load_matched(
+    data: Path | str,
+    policy: PolicyConfig,
+    train_config: TrainConfig,
+    *,
+    robot: Robot | None = None,
+    cameras: Mapping[str, Camera] | None = None,
+    task: str | None = None,
+    loading: Mapping[str, Any] | None = None,
+) -> tuple[Robot | None, Demonstrations, Task | None]:
+    """Load a data set for a policy, with the robot and the camera models that the policy needs.
+
+    Args:
+        data: folder of a LeRobotDataset v3.0.
+        policy, train_config: all choices.
+        robot, cameras, task: as in `train_policy`.
+        loading: further arguments of `ikp.load_dataset`.
+
+    Returns:
+        The robot (None for a policy without one), the demonstrations, and the simulated task of the data.
+
+    Raises:
+        ValueError: the policy needs a robot and there is none, or uses none and there is one; or the task is not
+            registered.
+        DatasetError: as `ikp.load_dataset`.
+    """
+    read_info(Path(data))  # a folder that is no data set is told before a missing robot
+    if robot is not None and policy.action_space == "raw":
+        raise ValueError(
+            "the method 'raw' takes actions as plain vectors and uses no robot: leave the robot out (--robot, "
+            "--tips, --lock), or choose another method"
+        )
+    if robot is None and policy.action_space != "raw":
+        robot = _robot_of(task_of_data(data, task), data)
+    demonstrations = load_dataset(data, robot=robot, **(loading or {}))
+    spec = demonstrations.spec
+    simulated = task_of_data(data, task, "pixels" if spec.camera_names else "state")
+    needs_cameras = bool(spec.camera_names) and (policy.image_plane is not None or train_config.moved_scenes)
+    if needs_cameras and simulated is not None and not spec.cameras:  # the data set describes none
+        spec = replace(spec, cameras=simulated.cameras(spec.camera_names))
+    if cameras:
+        spec = replace(spec, cameras={**spec.cameras, **cameras})
+    return robot, replace(demonstrations, spec=spec), simulated
 
 
 def _robot_of(task: Task | None, data: Path | str) -> Robot:

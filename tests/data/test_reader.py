@@ -314,3 +314,13 @@ def test_wrong_images(dataset):
     rewrite(root / data_path(2), "observation.images.top", replace(3, None))
     with pytest.raises(DatasetError, match=r"row 3 of 'observation\.images\.top' has no image"):
         load_dataset(root)
+
+
+def test_numbers_without_images(dataset):
+    """The cameras stay in the specification, their images on disk."""
+    root, _ = dataset
+    whole, numbers = load_dataset(root), load_dataset(root, images=False)
+    assert numbers.images == {}
+    assert numbers.spec == whole.spec
+    assert torch.equal(numbers.state, whole.state)
+    assert torch.equal(numbers.action, whole.action)

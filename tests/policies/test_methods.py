@@ -9,8 +9,17 @@ import safetensors.torch
 import torch
 
 from ikp.nets import EncoderConfig
-from ikp.policies import PolicyConfig, load_policy, make_policy, method_config, save_policy
+from ikp.policies import (
+    PolicyConfig,
+    describe_policy,
+    load_policy,
+    make_policy,
+    method_config,
+    policy_from_description,
+    save_policy,
+)
 from ikp.policies.config import LINKS, PAPER_METHODS, RESIDUALS, Ablations
+from ikp.policies.link_features import candidate_matrix, pose_matrix
 
 from .conftest import fitted, small_batch, small_config, small_spec
 
@@ -69,6 +78,18 @@ def test_one_batch_is_overfitted(robot, method):
     chosen = policy.act(batch)
     assert torch.equal(chosen[:, 6], batch["action"][:, 6])
     assert (chosen - batch["action"]).abs().mean() < 0.25 * before
+
+
+@pytest.mark.parametrize("method", PAPER_METHODS)
+def test_a_policy_that_acted_in_inference_mode_is_trained(robot, method):
+    """As LeRobot does, which evaluates a policy in between: what was cached while it acted serves training."""
+    policy, batch = fitted(robot, method)
+    for cached in (pose_matrix, candidate_matrix):
+        cached.cache_clear()
+    with torch.inference_mode():
+        policy.act(batch)
+    policy.train().loss(batch)[0].backward()
+    assert all(parameter.grad is not None for parameter in policy.parameters())
 
 
 @pytest.mark.parametrize("method", PAPER_METHODS)
@@ -180,3 +201,19 @@ def test_configurations_refuse_what_does_not_fit(robot):
         PolicyConfig.from_json({"widht": 3})
     config = small_config(residual=("dense", "link"))
     assert PolicyConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_a_description_makes_a_policy_of_the_same_structure(robot):
+    """For checkpoints of another format: everything but the weights is plain JSON."""
+    policy, batch = fitted(robot, "ikp")
+    description = json.loads(json.dumps(describe_policy(policy, provenance={"recipe": "mine"})))
+    assert description["provenance"] == {"recipe": "mine"}
+    other = policy_from_description(description)
+    other.load_state_dict(policy.state_dict())
+    assert (other.spec, other.config) == (policy.spec, policy.config)
+    assert torch.equal(other.act(batch), policy.act(batch))
+    with pytest.raises(ValueError, match=r"config.json has the format 4"):
+        policy_from_description({**description, "format": 4}, "config.json")
+    del description["robot"]
+    with pytest.raises(ValueError, match="the description is damaged"):
+        policy_from_description(description)

@@ -46,15 +46,7 @@ class PolicyOptions:
 
     def applied(self, chosen: Recipe) -> Recipe:
         """The recipe with these choices."""
-        from ikp.policies import ImagePlaneConfig
-
-        policy = chosen.policy
-        changes = given(residual=self.residual, history=self.history, width=self.width)
-        if self.encoder is not None:
-            changes["encoder"] = replace(policy.encoder, kind=self.encoder)
-        if self.image_plane is not None:
-            changes["image_plane"] = (policy.image_plane or ImagePlaneConfig()) if self.image_plane else None
-        return replace(chosen, policy=replace(policy, **changes))
+        return chosen.with_policy(**vars(self))
 
     def check(self, method: str, policy: PolicyConfig) -> None:
         """Raise ValueError where a method does not have the part that an option asks for."""

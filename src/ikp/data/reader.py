@@ -46,6 +46,7 @@ def load_dataset(
     episodes: int | Sequence[int] | None = None,
     cameras: Sequence[str] | None = None,
     image_size: tuple[int, int] | None = None,
+    images: bool = True,
     joint_dims: Sequence[int] | None = None,
     discrete_dims: Sequence[int] | None = None,
     robot: Robot | None = None,
@@ -67,6 +68,7 @@ def load_dataset(
         episodes: a number of first episodes, or a list of indices; all if not given.
         cameras: cameras by name or key; all colour cameras if not given, none if empty.
         image_size: (height, width) to resize to, pixels.
+        images: False leaves the images on disk: numbers alone, with a specification that still names the cameras.
         joint_dims: action dimensions that are joints, in the order of the robot's q. If not given, the data set's own
             roles; without these, all dimensions that are not discrete.
         discrete_dims: action dimensions that take two values only.
@@ -97,10 +99,11 @@ def load_dataset(
     loader.load_numbers()
     recording = loader.recording(joint_dims=spec.joint_dims if declared else None)
     found = find_joint_map(root, info, recording, robot=robot, joint_map=joint_map, hints=hints)
-    with tqdm(
-        total=loader.work, desc="loading", unit="image", delay=2, disable=not progress, leave=False
-    ) as bar:
-        loader.load_images(bar)
+    if images:
+        with tqdm(
+            total=loader.work, desc="loading", unit="image", delay=2, disable=not progress, leave=False
+        ) as bar:
+            loader.load_images(bar)
     loaded = loader.result()
     return loaded if found is None else loaded.mapped(found)
 

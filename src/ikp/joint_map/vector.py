@@ -85,6 +85,7 @@ class VectorMap:
         return torch.where(discrete, (model > 0.5).double(), model) if self.commands else model
 
     @cached_property
+    @torch.inference_mode(False)  # a cached tensor must serve training too
     def _numbers(self) -> tuple[Tensor, Tensor, Tensor]:
         """Factor, shift, and whether it is a gripper, of each of the model's dimensions."""
         factor = torch.tensor([d.factor for d in self.kept], dtype=torch.float64)

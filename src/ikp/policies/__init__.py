@@ -11,7 +11,13 @@
 - `checkpoint`: make, save and load policies.
 """
 
-from ikp.policies.checkpoint import load_policy, make_policy, save_policy
+from ikp.policies.checkpoint import (
+    describe_policy,
+    load_policy,
+    make_policy,
+    policy_from_description,
+    save_policy,
+)
 from ikp.policies.config import METHODS, ImagePlaneConfig, PolicyConfig, method_config
 from ikp.policies.explicit import ExplicitPolicy
 from ikp.policies.frames import FrameHistory, observation_from_frames
@@ -28,9 +34,11 @@ __all__ = [
     "ImplicitPolicy",
     "Policy",
     "PolicyConfig",
+    "describe_policy",
     "load_policy",
     "make_policy",
     "method_config",
     "observation_from_frames",
+    "policy_from_description",
     "save_policy",
 ]

@@ -42,6 +42,53 @@ def make_policy(robot: Robot | None, spec: DataSpec, config: PolicyConfig | None
     return kinds[config.kind](robot, spec, config)
 
 
+def describe_policy(policy: Policy, *, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything of a policy but its weights, as plain JSON values: robot, specification and configuration.
+
+    `policy_from_description` makes a policy of the same structure, whose weights and scales `load_state_dict` fills,
+    so that a policy can be stored inside a checkpoint of another format.
+    """
+    return {
+        "format": FORMAT,
+        "spec": policy.spec.to_json(),
+        "policy": policy.config.to_json(),
+        "robot": policy.robot.to_dict() if policy.robot is not None else None,
+        "provenance": dict(provenance or {}),
+    }
+
+
+def policy_from_description(
+    description: Mapping[str, Any],
+    where: Path | str = "the description",
+    *,
+    joint_map: JointMap | Path | str | None = None,
+) -> Policy:
+    """Create a policy as `describe_policy` wrote it down, with new weights.
+
+    Args:
+        description: what `describe_policy` returned.
+        where: the file that it comes from, for messages.
+        joint_map: a map, or its JSON file, in place of the stored one (`load_policy`).
+
+    Raises:
+        FileNotFoundError: there is no such joint map.
+        ValueError: the description is damaged or of another format, or the joint map does not fit it.
+    """
+    if description.get("format") != FORMAT:
+        raise ValueError(f"{where} has the format {description.get('format')!r}: this version reads {FORMAT}")
+    try:
+        robot = Robot.from_dict(description["robot"]) if description["robot"] else None
+        spec = DataSpec.from_json(description["spec"])
+        if joint_map is not None:
+            given = joint_map if isinstance(joint_map, JointMap) else JointMap.load(joint_map, robot)
+            spec = _with_other_map(spec, robot, given, where)
+        return make_policy(robot, spec, PolicyConfig.from_json(description["policy"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{where} is damaged ({type(error).__name__}: {error}): train the policy or copy its folder again"
+        ) from None
+
+
 def save_policy(policy: Policy, path: Path | str, *, provenance: Mapping[str, Any] | None = None) -> Path:
     """Write a policy's folder; each file is written under a temporary name and renamed.
 
@@ -52,13 +99,7 @@ def save_policy(policy: Policy, path: Path | str, *, provenance: Mapping[str, An
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    description = {
-        "format": FORMAT,
-        "spec": policy.spec.to_json(),
-        "policy": policy.config.to_json(),
-        "robot": policy.robot.to_dict() if policy.robot is not None else None,
-        "provenance": dict(provenance or {}),
-    }
+    description = describe_policy(policy, provenance=provenance)
     weights = {key: value.detach().cpu().contiguous() for key, value in policy.state_dict().items()}
     with replaced_atomically(path / CONFIG_FILE) as fresh:
         fresh.write_text(json.dumps(description, indent=1))
@@ -93,20 +134,7 @@ def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = N
                 f"{path} holds no policy: {name} is missing. Give the folder that 'ikp train' wrote"
             )
     description = read_json(path / CONFIG_FILE, fix="train the policy or copy its folder again")
-    if description.get("format") != FORMAT:
-        raise ValueError(f"{path} has the format {description.get('format')!r}: this version reads {FORMAT}")
-    try:
-        robot = Robot.from_dict(description["robot"]) if description["robot"] else None
-        spec = DataSpec.from_json(description["spec"])
-        if joint_map is not None:
-            given = joint_map if isinstance(joint_map, JointMap) else JointMap.load(joint_map, robot)
-            spec = _with_other_map(spec, robot, given, path)
-        policy = make_policy(robot, spec, PolicyConfig.from_json(description["policy"]))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path / CONFIG_FILE} is damaged ({type(error).__name__}: {error}): "
-            "train the policy or copy its folder again"
-        ) from None
+    policy = policy_from_description(description, path / CONFIG_FILE, joint_map=joint_map)
     try:
         load_weights(policy, load_file(path / WEIGHTS_FILE))
     except (SafetensorError, RuntimeError, ValueError) as error:
@@ -117,7 +145,7 @@ def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = N
     return policy.eval()
 
 
-def _with_other_map(spec: DataSpec, robot: Robot | None, joint_map: JointMap, path: Path) -> DataSpec:
+def _with_other_map(spec: DataSpec, robot: Robot | None, joint_map: JointMap, where: Path | str) -> DataSpec:
     """The specification of a policy with another joint map that leads to the same model's dimensions.
 
     Raises:
@@ -126,7 +154,7 @@ def _with_other_map(spec: DataSpec, robot: Robot | None, joint_map: JointMap, pa
     joints = robot.joint_names if robot is not None else ()
     if joint_map.joints != joints:
         raise ValueError(
-            f"the joint map has the joints {list(joint_map.joints)}, the robot of {path} has {list(joints)}: write a "
+            f"the joint map has the joints {list(joint_map.joints)}, the robot of {where} has {list(joints)}: write a "
             "map for this robot"
         )
     joint_dims = spec.joint_dims if joints else ()  # without a robot all that are no grippers are the same
@@ -138,7 +166,7 @@ def _with_other_map(spec: DataSpec, robot: Robot | None, joint_map: JointMap, pa
         roles = [d.role if d.role != EXTRA else d.name for d in vector.kept]
         if roles != stored:
             raise ValueError(
-                f"the joint map leads to the {what} dimensions {roles}, the policy in {path} has {stored}: give every "
+                f"the joint map leads to the {what} dimensions {roles}, the policy in {where} has {stored}: give every "
                 "dimension the role that it has there"
             )
     return replace(

@@ -31,6 +31,7 @@ LINK_FEATURES = 2 * POSE_FEATURES
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # a cached tensor must serve training too
 def pose_matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "12 9"]:
     """Map from the entries of a pose, row by row, to its features: scaled position and 6D rotation."""
     matrix = torch.zeros(3, 4, POSE_FEATURES, dtype=dtype, device=device)
@@ -41,6 +42,7 @@ def pose_matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "12 9
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # a cached tensor must serve training too
 def candidate_matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "12 18"]:
     """Maps a pose's entries to the features of a candidate: the pose, and its change at a larger scale."""
     pose = pose_matrix(dtype, device)

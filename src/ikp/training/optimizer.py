@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,11 +27,20 @@ CLIP = 5.0
 
 
 def make_optimizers(policy: Policy, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Make the optimisers of a policy, with separate learning rates for encoders and residuals.
+    """Make the optimisers of a policy (`optimizers_of`)."""
+    return optimizers_of(dict(policy.named_parameters()), config)
+
+
+def optimizers_of(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Make the optimisers of parameters, with separate learning rates for encoders and residuals.
 
     `muon` optimises weight matrices with Muon and all other parameters with AdamW; `adamw` uses AdamW throughout.
     Residuals and vectors (biases, norms) have no weight decay. Each group stores its rate before the schedule as
     `base_lr`.
+
+    Args:
+        parameters: a policy's parameters by name; the names tell encoders and residuals from the rest.
+        config: optimiser and learning rates.
     """
     adamw_rates = {
         "encoder": config.encoder_learning_rate,
@@ -39,7 +49,7 @@ def make_optimizers(policy: Policy, config: TrainConfig) -> list[torch.optim.Opt
     }
     matrices: list[nn.Parameter] = []
     others: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in policy.named_parameters():
+    for name, parameter in parameters.items():
         is_residual = ".residual." in name or name.endswith("camera_pose")
         kind = "residual" if is_residual else "encoder" if name.startswith("encoder.images") else "head"
         if config.optimizer == "muon" and kind != "residual" and is_matrix(parameter):
@@ -47,7 +57,7 @@ def make_optimizers(policy: Policy, config: TrainConfig) -> list[torch.optim.Opt
         else:
             decay = WEIGHT_DECAY if parameter.ndim > 1 and kind != "residual" else 0.0
             others.setdefault((adamw_rates[kind], decay), []).append(parameter)
-    groups = [_group(parameters, *settings) for settings, parameters in others.items()]
+    groups = [_group(group, *settings) for settings, group in others.items()]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)]
     if matrices:
         optimizers.append(Muon([_group(matrices, MUON_SHARE * config.learning_rate, WEIGHT_DECAY)]))
@@ -69,12 +79,18 @@ class MovingAverage:
     """Exponential moving average of a policy's parameters.
 
     At the beginning the decay is (1 + step) / (10 + step), so that the initial weights do not dominate the average.
+
+    Args:
+        policy: the policy that is trained.
+        decay: decay per update.
+        average: tensors that hold the average, such as the parameters of a copy; clones of the weights if not given.
     """
 
-    def __init__(self, policy: Policy, decay: float = EMA) -> None:
+    def __init__(self, policy: Policy, decay: float = EMA, average: Sequence[Tensor] | None = None) -> None:
         self.decay = decay
         self.parameters = list(policy.parameters())
-        self.average = [parameter.detach().clone() for parameter in self.parameters]
+        clones = [parameter.detach().clone() for parameter in self.parameters] if average is None else average
+        self.average = list(clones)
 
     @torch.no_grad()
     def update(self, step: int) -> None:

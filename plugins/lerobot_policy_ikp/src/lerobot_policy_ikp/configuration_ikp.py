@@ -1,0 +1,175 @@
+"""Options of `lerobot-train --policy.type=ikp`, and what a trained policy keeps of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.configs.types import NormalizationMode
+
+from ikp.cli.data import ArmOptions
+from ikp.cli.train import PolicyOptions
+from ikp.policies import PolicyConfig
+from ikp.recipes import Recipe, recipe
+from ikp.training.config import TrainConfig
+from lerobot_policy_ikp.optimization import IKPOptimizerConfig, IKPSchedulerConfig
+
+ARM = ("robot", "tips", "lock", "units", "joints", "gripper", "ignore", "joint_map")
+DATA = ("task", "cameras", "camera", "image_size")
+CHOICES = ("recipe", "method", "n_obs_steps", "image_plane", "residual", "encoder", "width", "moved_scenes")
+FIXED = tuple(name for name in (*ARM, *DATA, *CHOICES) if name != "joint_map")
+"""Options that a trained policy cannot change any more."""
+
+
+@PreTrainedConfig.register_subclass("ikp")
+@dataclass
+class IKPConfig(PreTrainedConfig):
+    """Options of a policy, with the names and the words of `ikp train`. What is None is the recipe's choice.
+
+    Attributes:
+        recipe: a recipe of ikp: policy, optimiser and learning rates. LeRobot decides steps and batch size.
+        method: key of `ikp.policies.METHODS`.
+        n_obs_steps: frames per observation.
+        image_plane, residual, encoder, width, moved_scenes: further choices that replace the recipe's.
+        robot, tips, lock: the robot of the data; data of a simulated task bring their own.
+        units, joints, gripper, ignore: how its joints are recorded, where names and values do not say it.
+        joint_map: a JSON file that says all of this. Given with a trained policy, it replaces the policy's own map: the
+            same policy on an arm with other zeros, signs or units.
+        task: the simulated task of the data, where they do not name one.
+        cameras, camera, image_size: cameras to use, models of cameras, and the size of images.
+        optimizer_lr, optimizer_lr_encoder: learning rates of heads and energies, and of image encoders.
+        normalization_mapping: LeRobot's normalisation; always the identity, because kinematics needs real units.
+        frozen: everything that a trained policy needs besides its weights, as plain JSON values: its robot, dimensions,
+            joint map and configuration (`ikp.policies.describe_policy`), and the options it was made with. A new policy
+            fills it in, and from then on no file of the robot is read.
+
+    Raises:
+        ValueError: a value is not allowed, or an option differs from that of the trained policy.
+    """
+
+    recipe: str = "standard"
+    method: str = "ikp"
+    n_obs_steps: int | None = None  # type: ignore[assignment]
+    image_plane: bool | None = None
+    residual: list[str] | None = None
+    encoder: str | None = None
+    width: int | None = None
+    moved_scenes: bool | None = None
+    robot: str | None = None
+    tips: list[str] = field(default_factory=list)
+    lock: list[str] = field(default_factory=list)
+    units: list[str] = field(default_factory=list)
+    joints: list[str] = field(default_factory=list)
+    gripper: list[str] = field(default_factory=list)
+    ignore: list[str] = field(default_factory=list)
+    joint_map: str | None = None
+    task: str | None = None
+    cameras: list[str] | None = None
+    camera: list[str] = field(default_factory=list)
+    image_size: str | None = None
+    optimizer_lr: float | None = None
+    optimizer_lr_encoder: float | None = None
+    normalization_mapping: dict[str, NormalizationMode] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("VISUAL", "STATE", "ENV", "ACTION"), NormalizationMode.IDENTITY
+        )
+    )
+    frozen: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(mode != NormalizationMode.IDENTITY for mode in self.normalization_mapping.values()):
+            raise ValueError(
+                f"normalization_mapping is {self.normalization_mapping}: kinematics needs the data's own numbers, and "
+                "the policy scales them itself; leave the option out"
+            )
+        if self.frozen:
+            self._check_fixed()
+        self._choices.check(self.method, self.policy_config)
+        self.n_obs_steps = self.policy_config.history
+
+    def _check_fixed(self) -> None:
+        for name, value in self.frozen["options"].items():
+            given = getattr(self, name)
+            if given != value:
+                raise ValueError(
+                    f"{name} is {given!r}, and the trained policy was made with {value!r}: leave the option out, or "
+                    "train a new policy"
+                )
+
+    @property
+    def arm(self) -> ArmOptions:
+        """The options about the robot and its joints, as the command line of ikp reads them."""
+        values = {name: getattr(self, name) for name in ARM}
+        return ArmOptions(
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        )
+
+    @property
+    def _choices(self) -> PolicyOptions:
+        residual = None if self.residual is None else tuple(self.residual)
+        return PolicyOptions(self.image_plane, residual, self.n_obs_steps, self.encoder, self.width)
+
+    @property
+    def chosen_recipe(self) -> Recipe:
+        """The recipe with the options that replace its choices."""
+        changed = self._choices.applied(recipe(self.recipe))
+        rates = {"learning_rate": self.optimizer_lr, "encoder_learning_rate": self.optimizer_lr_encoder}
+        given = {name: rate for name, rate in rates.items() if rate is not None}
+        return replace(changed, train=replace(changed.train, **given))
+
+    @property
+    def policy_config(self) -> PolicyConfig:
+        """The configuration of the policy: the frozen one, or the recipe's with the options."""
+        if self.frozen:
+            return PolicyConfig.from_json(self.frozen["policy"]["policy"])
+        return self.chosen_recipe.policy_for(self.method)
+
+    def train_config(self, task: str | None) -> TrainConfig:
+        """The optimisation of a policy for data of a simulated task, or None for other data."""
+        chosen = self.chosen_recipe.train_for(task, self.method)
+        return chosen if self.moved_scenes is None else replace(chosen, moved_scenes=self.moved_scenes)
+
+    def freeze(self, policy: dict[str, Any], **facts: Any) -> None:
+        """Keep a policy's description (`ikp.policies.describe_policy`), with its joint map, and facts for training."""
+        self.joint_map = None
+        self.frozen = {"options": {name: getattr(self, name) for name in FIXED}, "policy": policy, **facts}
+
+    @property
+    def observation_delta_indices(self) -> list[int] | None:
+        """The frames of an observation relative to the newest one."""
+        steps = self.n_obs_steps or 1
+        return None if steps == 1 else list(range(1 - steps, 1))
+
+    @property
+    def action_delta_indices(self) -> None:
+        """The action of the newest frame alone."""
+        return None
+
+    @property
+    def reward_delta_indices(self) -> None:
+        """No rewards."""
+        return None
+
+    def get_optimizer_preset(self) -> IKPOptimizerConfig:
+        """The recipe's optimiser."""
+        train = self.chosen_recipe.train
+        return IKPOptimizerConfig(
+            lr=train.learning_rate, encoder_lr=train.encoder_learning_rate, algorithm=train.optimizer
+        )
+
+    def get_scheduler_preset(self) -> IKPSchedulerConfig:
+        """Linear warm-up, then cosine decay to zero."""
+        return IKPSchedulerConfig()
+
+    def validate_features(self) -> None:
+        """Refuse data without an action.
+
+        Raises:
+            ValueError: there is no action.
+        """
+        if self.action_feature is None:
+            raise ValueError(
+                f"the data have no feature 'action': the outputs are {sorted(self.output_features or {})}"
+            )
