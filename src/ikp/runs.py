@@ -18,7 +18,7 @@ from ikp.data.usage import usage
 from ikp.files import check_keys, read_json, writable_file, write_json
 from ikp.kinematics import Camera, Robot
 from ikp.policies import PolicyConfig, load_policy, make_policy
-from ikp.policies.checkpoint import CONFIG_FILE, policy_folder
+from ikp.policies.checkpoint import AGAIN, CONFIG_FILE, policy_folder
 from ikp.provenance import provenance
 from ikp.recipes import RECIPES, STANDARD
 from ikp.rollouts.evaluate import evaluate
@@ -212,7 +212,7 @@ def policy_provenance(path: Path | str) -> dict[str, Any]:
     Raises:
         ValueError: it is damaged.
     """
-    file, fix = policy_folder(path) / CONFIG_FILE, "train the policy or copy its folder again"
+    file, fix = policy_folder(path) / CONFIG_FILE, AGAIN
     stored = read_json(file, fix=fix, keys={"provenance": dict})["provenance"]
     values = {"recipe": None, "task": None, **stored}
     check_keys(values, {"recipe": (str, NoneType), "task": (dict, NoneType)}, f"{file}: provenance", fix=fix)

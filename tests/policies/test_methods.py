@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import pytest
@@ -217,3 +218,11 @@ def test_a_description_makes_a_policy_of_the_same_structure(robot):
     del description["robot"]
     with pytest.raises(ValueError, match="the description is damaged"):
         policy_from_description(description)
+
+
+def test_the_name_of_a_method_is_no_configuration(robot):
+    unchecked = inspect.unwrap(make_policy)  # outside of the tests nothing checks annotations
+    with pytest.raises(
+        ValueError, match=r"config is 'explicit': give an ikp.PolicyConfig, such as .*policy_for"
+    ):
+        unchecked(robot, small_spec(), "explicit")

@@ -276,3 +276,10 @@ def test_the_settings_are_readable(finished):
     assert stored["method"] == "ikp"
     assert stored["data"]["episodes"] == 10
     assert stored["robot"]["name"] == "ur5e"
+
+
+def test_a_result_is_shown_in_one_line(run):
+    shown = repr(resumed(run))
+    assert shown.startswith("TrainResult(4 steps in ")
+    assert "held out: discrete_wrong=" in shown
+    assert len(shown) < 400

@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-
 from ikp.files import read_json, replaced_atomically
 from ikp.joint_map import EXTRA, GRIPPER, JOINT, JointMap
 from ikp.kinematics import Robot
@@ -18,12 +15,14 @@ from ikp.policies.config import PolicyConfig
 from ikp.policies.explicit import ExplicitPolicy
 from ikp.policies.implicit import ImplicitPolicy
 from ikp.policies.policy import Policy
-from ikp.policies.weights import load_weights
+from ikp.policies.weights import load_weights, packed, unpacked
 from ikp.spec import DataSpec
 
 FORMAT = 5
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+AGAIN = "train the policy or copy its folder again"
+"""The fix of a damaged file."""
 
 
 def make_policy(robot: Robot | None, spec: DataSpec, config: PolicyConfig | None = None) -> Policy:
@@ -35,8 +34,12 @@ def make_policy(robot: Robot | None, spec: DataSpec, config: PolicyConfig | None
         config: options of the policy; the default is IKP.
 
     Raises:
-        ValueError: robot, data and configuration do not match.
+        ValueError: robot, data and configuration do not match, or `config` is none.
     """
+    if not isinstance(config, PolicyConfig | None):
+        raise ValueError(
+            f"config is {config!r}: give an ikp.PolicyConfig, such as ikp.recipe('standard').policy_for('explicit')"
+        )
     config = config or PolicyConfig()
     kinds = {"implicit": ImplicitPolicy, "explicit": ExplicitPolicy}
     return kinds[config.kind](robot, spec, config)
@@ -79,14 +82,15 @@ def policy_from_description(
     try:
         robot = Robot.from_dict(description["robot"]) if description["robot"] else None
         spec = DataSpec.from_json(description["spec"])
-        if joint_map is not None:
-            given = joint_map if isinstance(joint_map, JointMap) else JointMap.load(joint_map, robot)
-            spec = _with_other_map(spec, robot, given, where)
-        return make_policy(robot, spec, PolicyConfig.from_json(description["policy"]))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{where} is damaged ({type(error).__name__}: {error}): train the policy or copy its folder again"
-        ) from None
+        config = PolicyConfig.from_json(description["policy"])
+        policy = make_policy(robot, spec, config)
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"{where} is damaged ({reason}): {AGAIN}") from None
+    if joint_map is None:
+        return policy
+    given = joint_map if isinstance(joint_map, JointMap) else JointMap.load(joint_map, robot)
+    return make_policy(robot, _with_other_map(spec, robot, given, where), config)
 
 
 def save_policy(policy: Policy, path: Path | str, *, provenance: Mapping[str, Any] | None = None) -> Path:
@@ -100,11 +104,10 @@ def save_policy(policy: Policy, path: Path | str, *, provenance: Mapping[str, An
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     description = describe_policy(policy, provenance=provenance)
-    weights = {key: value.detach().cpu().contiguous() for key, value in policy.state_dict().items()}
     with replaced_atomically(path / CONFIG_FILE) as fresh:
         fresh.write_text(json.dumps(description, indent=1))
     with replaced_atomically(path / WEIGHTS_FILE) as fresh:
-        fresh.write_bytes(save(weights))
+        fresh.write_bytes(packed(policy.state_dict()))
     return path
 
 
@@ -133,14 +136,13 @@ def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = N
             raise FileNotFoundError(
                 f"{path} holds no policy: {name} is missing. Give the folder that 'ikp train' wrote"
             )
-    description = read_json(path / CONFIG_FILE, fix="train the policy or copy its folder again")
+    description = read_json(path / CONFIG_FILE, fix=AGAIN)
     policy = policy_from_description(description, path / CONFIG_FILE, joint_map=joint_map)
     try:
-        load_weights(policy, load_file(path / WEIGHTS_FILE))
-    except (SafetensorError, RuntimeError, ValueError) as error:
+        load_weights(policy, unpacked(path / WEIGHTS_FILE)[0])
+    except ValueError as error:
         raise ValueError(
-            f"{path / WEIGHTS_FILE} is damaged or of another policy ({error}): train the policy or copy its folder "
-            "again"
+            f"{path / WEIGHTS_FILE} is damaged or of another policy ({error}): {AGAIN}"
         ) from None
     return policy.eval()
 

@@ -10,7 +10,7 @@ from typing import Any
 from ikp.data import Demonstrations
 from ikp.files import differences, read_json, write_json
 from ikp.policies import Policy
-from ikp.training.checksum import checksum
+from ikp.policies.weights import checksum
 from ikp.training.config import TrainConfig
 
 SETTINGS_FILE = "train.json"

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from ikp.files import replaced_atomically
 from ikp.policies import Policy
-from ikp.policies.weights import load_weights
-from ikp.training.checksum import checksum
+from ikp.policies.weights import load_weights, packed, unpacked
 from ikp.training.optimizer import MovingAverage
 
 KEPT = 2
@@ -49,11 +46,9 @@ def save_state(
     for n, optimizer in enumerate(optimizers):
         for i, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{n}/{i}/{key}": value for key, value in state.items()}
-    stored = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    metadata = {"progress": json.dumps(vars(progress)), "checksum": _checksum(stored)}
     path = folder / f"step-{progress.step:08d}.safetensors"
     with replaced_atomically(path, "the older states are kept") as fresh:
-        fresh.write_bytes(save(stored, metadata))
+        fresh.write_bytes(packed(tensors, {"progress": json.dumps(vars(progress))}))
     for old in _states(folder)[:-KEPT]:
         old.unlink()
     return path
@@ -103,24 +98,11 @@ def _states(folder: Path) -> list[Path]:
 
 def _read_state(path: Path) -> tuple[Progress, dict[str, Tensor]]:
     """Progress and tensors of a state; ValueError if the file is damaged."""
+    tensors, metadata = unpacked(path)
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(str(error) or type(error).__name__) from error
-    if metadata.get("checksum") != _checksum(tensors):
-        raise ValueError("its checksum is wrong")
-    try:
-        progress = Progress(**json.loads(metadata["progress"]))
+        return Progress(**json.loads(metadata["progress"])), tensors
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError("it does not tell the step") from error
-    return progress, tensors
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """The checksum of names and values."""
-    return checksum(*(part for name in sorted(tensors) for part in (name, tensors[name])))
 
 
 def _restore(

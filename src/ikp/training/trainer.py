@@ -55,6 +55,13 @@ class TrainResult:
     validation: dict[str, dict[str, float]]
     probe: dict[str, float]
 
+    def __repr__(self) -> str:
+        """Steps, time and errors on held-out demonstrations."""
+        errors = ", ".join(
+            f"{name}={value:.3g}" for name, value in self.validation.get("held_out", {}).items()
+        )
+        return f"TrainResult({self.steps} steps in {self.seconds:.0f} s; held out: {errors})"
+
 
 def train(
     policy: Policy,
