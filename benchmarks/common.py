@@ -32,7 +32,7 @@ _FEWEST_ROUNDS, _MOST_ROUNDS = 5, 41
 
 
 def or_reason(build: Callable[[], Callable[[], object]]) -> Contender:
-    """What `build` makes; where a package that it needs is missing, the reason."""
+    """Return the result of `build`; where a package that it needs is missing, the reason."""
     try:
         return build()
     except ModuleNotFoundError as error:

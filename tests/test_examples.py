@@ -17,7 +17,7 @@ LONGEST = 80
 
 
 def run(code: str, folder: Path) -> str:
-    """What a script prints when it is run in a folder of its own."""
+    """Run a script in a folder of its own; return what it prints."""
     path = folder / "script.py"
     path.write_text(code)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

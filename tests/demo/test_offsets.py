@@ -1,4 +1,4 @@
-"""What can be said about joint offsets agrees with cases that are known exactly."""
+"""Statements about joint offsets agree with cases that are known exactly."""
 
 import torch
 

@@ -30,6 +30,8 @@ START_TOLERANCE = 1e-4
 """The first two losses, before rounding has grown, tell a changed term from another order of additions."""
 TOLERANCE = 1e-2
 """On one machine the curves are equal to the last stored digit; a processor without AVX-512 differs by up to 0.4 %."""
+LOW_TOLERANCE = 5e-2
+"""The same in bfloat16, whose products processors round in different orders."""
 HOMES = {
     "ur5e": [-0.3, -1.4, 2.0, -2.2, -1.57, -1.8],
     "iiwa14_dual": [0.0, 0.55, 0.0, -1.74, 0.0, 0.54, 0.1] * 2,
@@ -105,6 +107,7 @@ CASES: dict[str, tuple[str, bool, PolicyConfig, bool]] = {
     ),
     "explicit-pixels": ("ur5e", True, small("explicit"), False),
     "ikp-pixels": ("ur5e", True, small("ikp"), False),
+    "ikp-pixels-bfloat16": ("ur5e", True, small("ikp", bfloat16=True), False),
     "image-plane": ("ur5e", True, small("ikp", image_plane=ImagePlaneConfig()), False),
     "image-plane-moved-scenes": ("ur5e", True, small("ikp", image_plane=ImagePlaneConfig()), True),
     "explicit-image-plane": ("ur5e", True, small("explicit", image_plane=ImagePlaneConfig()), False),
@@ -150,9 +153,10 @@ def test_losses_are_the_stored_ones(case):
         stored[case] = [float(f"{value:.6g}") for value in losses]
         STORED.write_text(json.dumps(stored, indent=0) + "\n")
         return
-    torch.testing.assert_close(
-        torch.tensor(losses), torch.tensor(stored[case]), rtol=TOLERANCE, atol=TOLERANCE
-    )
+    start, rest = (LOW_TOLERANCE,) * 2 if config.bfloat16 else (START_TOLERANCE, TOLERANCE)
+    found, expected = torch.tensor(losses), torch.tensor(stored[case])
+    torch.testing.assert_close(found[:2], expected[:2], rtol=start, atol=start)
+    torch.testing.assert_close(found, expected, rtol=rest, atol=rest)
 
 
 def test_the_camera_sees_the_tip():

@@ -80,7 +80,7 @@ def test_an_unknown_tip_lists_bodies_and_sites(load, name):
         load(WRIST, tips=[name])
 
 
-# What files refer to
+# Files and materials that a model refers to
 
 
 def test_sites_may_use_materials(load, tmp_path):

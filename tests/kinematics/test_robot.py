@@ -176,3 +176,11 @@ def test_unknown_joint_lists_the_allowed():
         ValueError, match="'elbow' is no actuated joint of 'ur5e'; allowed: shoulder_pan_joint"
     ):
         ur5e().joint_index("elbow")
+
+
+def test_a_robot_is_shown_in_one_line():
+    assert repr(ur5e()).startswith("Robot('ur5e', joints shoulder_pan_joint, ")
+    assert repr(ur5e()).endswith(", tips flange)")
+    locked = ur5e().with_locked({"elbow_joint": 0.5})
+    assert "elbow" not in repr(locked).partition("locked")[0]
+    assert repr(locked).endswith("locked {'elbow_joint': 0.5})")

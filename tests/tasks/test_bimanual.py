@@ -1,4 +1,4 @@
-"""What holds for every task of two arms: Gymnasium's contract, determinism, starts, kinematics, faulty input."""
+"""Properties of every task of two arms: Gymnasium's contract, determinism, starts, kinematics, faulty input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several commands say: choices and defaults in help texts, `name=value` words."""
+"""Words of several commands: choices and defaults in help texts, `name=value` options."""
 
 from __future__ import annotations
 

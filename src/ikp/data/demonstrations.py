@@ -51,6 +51,19 @@ class Demonstrations:
         object.__setattr__(self, "_bounds", torch.stack([starts, ends], dim=1).cpu())
         object.__setattr__(self, "_goals", _next_events(self.gripper_closed, self.episode_bounds))
 
+    def __repr__(self) -> str:
+        """Numbers of episodes and frames, and sizes."""
+        cameras = [
+            f"{name} {'x'.join(map(str, shape[:2]))}" for name, shape in self.spec.image_shapes.items()
+        ]
+        sizes = [f"state {self.spec.state_dim}", f"action {self.spec.action_dim}"]
+        sizes += [f"environment state {self.spec.environment_state_dim}"] * (
+            self.spec.environment_state_dim > 0
+        )
+        return (
+            f"Demonstrations({self.episodes} episodes, {len(self)} frames; {', '.join([*sizes, *cameras])})"
+        )
+
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.action)

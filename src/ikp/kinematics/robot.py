@@ -44,6 +44,11 @@ class Robot:
         for tip in self.tip_names:
             self.link_index(tip)
 
+    def __repr__(self) -> str:
+        """Name, joints and tips."""
+        locked = f", locked {dict(self.locked)}" if self.locked else ""
+        return f"Robot({self.name!r}, joints {', '.join(self.joint_names)}, tips {', '.join(self.tip_names)}{locked})"
+
     @cached_property
     def link_names(self) -> tuple[str, ...]:
         """Names of the links, in order."""

@@ -1,4 +1,4 @@
-"""Masses, shapes and joint drives of a KUKA LBR iiwa 14."""
+"""Masses, shapes and joint drives of a KUKA LBR iiwa 14; its kinematics are in `ikp.kinematics.builtin`."""
 
 from __future__ import annotations
 

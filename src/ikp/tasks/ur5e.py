@@ -1,4 +1,4 @@
-"""Masses, shapes and joint drives of a Universal Robots UR5e."""
+"""Masses, shapes and joint drives of a Universal Robots UR5e; its kinematics are in `ikp.kinematics.builtin`."""
 
 from __future__ import annotations
 
