@@ -205,7 +205,11 @@ def checkpoint(folder: Path, rng: random.Random) -> Made:
     name = rng.choice(names)
     damage = _damaged(folder / "run" / name, rng)
     command = EVALUATE if name.startswith("policy") else RESUME
-    return f"run/{name}: {damage} ({command[0]})", lambda: cli.main(command), r"\brun\b"
+    return (
+        f"run/{name}: {damage} ({command[0]})",
+        lambda: cli.main(command),
+        r"\brun\b|its weights are damaged",
+    )
 
 
 def command_line(folder: Path, rng: random.Random) -> Made:

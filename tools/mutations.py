@@ -134,8 +134,7 @@ def change_json(data: bytes, rng: random.Random) -> tuple[bytes, str]:
     elif change == "nested":
         holder[key] = json.loads("[" * 900 + "]" * 900)
     else:
-        holder[key] = _at(values, rng.choice(places))
-        holder[key] = json.loads(json.dumps(holder[key]))
+        holder[key] = json.loads(json.dumps(_at(values, rng.choice(places))))
     return json.dumps(values).encode(), f"{change} {'.'.join(map(str, path))}: {str(holder)[:120]}"
 
 

@@ -192,4 +192,10 @@ def differences(stored: Any, given: Any, name: str = "") -> list[str]:
         for key in [*stored, *(key for key in given if key not in stored)]:
             found += differences(stored.get(key), given.get(key), f"{name}.{key}" if name else key)
         return found
-    return [] if stored == given else [f"{name} was {stored!r}, is {given!r}"]
+    was, now = shortened(repr(stored), 120), shortened(repr(given), 120)
+    return [] if stored == given else [f"{name} was {was}, is {now}"]
+
+
+def shortened(text: str, most: int) -> str:
+    """At most `most` characters of a text that may come from a file, for a message."""
+    return text if len(text) <= most else f"{text[: most - 4]} ..."

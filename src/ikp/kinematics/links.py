@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ikp.checks import plain_types
 from ikp.kinematics.rotations import exp_rotation
 
 JOINT_KINDS = ("revolute", "continuous", "prismatic")
@@ -27,6 +28,9 @@ class Mimic:
     joint: str
     multiplier: float = 1.0
     offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        plain_types(self)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Joint:
     mimic: Mimic | None = None
 
     def __post_init__(self) -> None:
+        plain_types(self)
         if self.kind not in JOINT_KINDS:
             raise ValueError(f"joint {self.name!r} has kind {self.kind!r}; allowed: {', '.join(JOINT_KINDS)}")
         for key, values in (("axis", self.axis), ("anchor", self.anchor)):
@@ -137,6 +142,7 @@ class Link:
     joint: Joint | None = None
 
     def __post_init__(self) -> None:
+        plain_types(self)
         T = torch.as_tensor(self.T_parent_joint, dtype=torch.float64).detach().cpu()
         object.__setattr__(self, "T_parent_joint", T)
         if T.shape != (4, 4) or not torch.isfinite(T).all():

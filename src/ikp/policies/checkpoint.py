@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ikp.files import read_json, replaced_atomically
+from ikp.files import read_json, replaced_atomically, shortened
 from ikp.joint_map import EXTRA, GRIPPER, JOINT, JointMap
 from ikp.kinematics import Robot
 from ikp.policies.config import PolicyConfig
@@ -86,7 +86,7 @@ def policy_from_description(
         policy = make_policy(robot, spec, config)
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"{where} is damaged ({reason}): {AGAIN}") from None
+        raise ValueError(f"{where} is damaged ({shortened(reason, 500)}): {AGAIN}") from None
     if joint_map is None:
         return policy
     given = joint_map if isinstance(joint_map, JointMap) else JointMap.load(joint_map, robot)

@@ -54,7 +54,7 @@ def load_weights(policy: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Load the tensors of a policy's `state_dict` that were read from a file.
 
     Raises:
-        ValueError: a tensor is missing, unknown, of another shape, or holds NaN or infinity.
+        ValueError: a tensor is missing, unknown, of another shape or type, or holds NaN or infinity.
     """
     expected = policy.state_dict()
     for name in (*expected, *tensors):
@@ -65,6 +65,8 @@ def load_weights(policy: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(
                 f"{name!r} is {list(tensor.shape)}, the policy's is {list(expected[name].shape)}"
             )
+        if tensor.dtype != expected[name].dtype:
+            raise ValueError(f"{name!r} is {tensor.dtype}, the policy's is {expected[name].dtype}")
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name!r} holds numbers that are not finite")
     policy.load_state_dict(dict(tensors))
