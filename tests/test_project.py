@@ -99,3 +99,22 @@ def test_links_between_pages_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text())
     missing = [link for link in links if not (path.parent / link).exists()]
     assert not missing
+
+
+IMPORTS_BY_NAME = {
+    "src/ikp/__init__.py",  # public names, on first use
+    "src/ikp/tasks/__init__.py",
+    "src/ikp/tasks/registry.py",  # classes of registered tasks, and module:id from the command line or a script
+    "src/ikp/tasks/rendering.py",  # MuJoCo's own modules
+    "src/ikp_paper/queue/cluster.py",  # Ray
+}
+
+
+def test_code_is_run_from_no_file_that_is_loaded():
+    """A new place that imports by name, or reads a format that can hold code, is a decision."""
+    runs_code = re.compile(
+        r"\bimport_module\(|__import__\(|(?<![\w.])(?:eval|exec)\([^)]|\bpickle\b|torch\.load\(|allow_pickle|yaml\.load"
+    )
+    sources = [path for folder in ("src", "plugins") for path in (ROOT / folder).rglob("*.py")]
+    found = {str(path.relative_to(ROOT)) for path in sources if runs_code.search(path.read_text())}
+    assert found == IMPORTS_BY_NAME

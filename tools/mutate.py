@@ -55,7 +55,7 @@ from mutations import (
 )
 
 SECONDS, GIBIBYTES = 60, 8
-"""Limits of a case."""
+"""Limits of a case, of processor time and memory; by the clock a case may take five times as long."""
 LONGEST_MESSAGE = 1500
 RUNS_CODE = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pickle.find_class")
 """Events of Python's audit hooks that no case may cause."""
@@ -264,8 +264,8 @@ def make_case(kind: str, number: int, seed: int, base: Path, folder: Path) -> Ca
     return Case(kind, number, damage, read, named)
 
 
-def run_case(case: Case, folder: Path, reference: str | None, seconds: float = SECONDS) -> Outcome:
-    """Run a case in a process of its own."""
+def run_case(case: Case, folder: Path, reference: str | None, seconds: float = 5 * SECONDS) -> Outcome:
+    """Run a case in a process of its own, which is killed after some seconds."""
     process = os.fork()
     if process == 0:
         os.setpgid(0, 0)
@@ -277,6 +277,8 @@ def run_case(case: Case, folder: Path, reference: str | None, seconds: float = S
         return Outcome("HANG", f"longer than {seconds:g} s")
     if (folder / "executed").exists():
         return Outcome("CODE", "the trap was imported")
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
+        return Outcome("HANG", f"longer than {SECONDS} s of processor time")
     if os.WIFSIGNALED(status):
         return Outcome("CRASH", signal.Signals(os.WTERMSIG(status)).name)
     if not (folder / "outcome.json").exists():
@@ -304,6 +306,7 @@ def _child(case: Case, folder: Path) -> None:
     sys.path.insert(0, str(folder))
     os.environ["IKP_DEBUG"] = "1"  # the command line then shows the class of an error
     resource.setrlimit(resource.RLIMIT_AS, (GIBIBYTES * 2**30, GIBIBYTES * 2**30))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
     seen = _stop_where_work_begins()
     ran: list[str] = []
     sys.addaudithook(

@@ -1,0 +1,80 @@
+"""Damage at random: a few cases of every kind, and that the tool notices what it looks for."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import mutate
+from mutate import TRAP, Case, run_case
+from mutations import change_arguments, change_json, change_xml, damage_bytes
+
+TOOL = Path(__file__).parents[2] / "tools" / "mutate.py"
+
+
+@pytest.mark.parametrize("kinds", [["urdf", "mjcf"], ["data", "flips"], ["checkpoint", "command"]])
+def test_a_few_cases_of_every_kind(kinds):
+    command = [sys.executable, str(TOOL), "--seed", "1", "--count", "12", "--kinds", *kinds]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-2000:]
+    assert ended.stdout.splitlines()[-1] == "0 findings"
+
+
+def imported():
+    __import__(TRAP)
+
+
+def raised(error):
+    def read():
+        raise error
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("read", "state", "words"),
+    [
+        (lambda: 3, "same", ""),
+        (raised(ValueError("arm.urdf: no link")), "refused", "no link"),
+        (raised(OSError("arm.urdf is missing")), "refused", "missing"),
+        (raised(ValueError("no link")), "UNNAMED", "no link"),
+        (raised(ValueError("arm.urdf" * 1000)), "LONG", "8000 characters"),
+        (raised(KeyError("links")), "ERROR", "KeyError: 'links' (test_mutate.py:"),
+        (raised(RuntimeError("arm.urdf")), "ERROR", "RuntimeError"),
+        (lambda: time.sleep(60), "HANG", "longer than"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "CRASH", "SIGKILL"),
+        (lambda: os._exit(0), "CRASH", "exit status 0"),
+        (imported, "CODE", "the trap was imported"),
+        (lambda: os.system("true"), "CODE", "os.system"),
+        (lambda: subprocess.run(["true"], check=True), "CODE", "subprocess.Popen"),
+    ],
+)
+def test_the_tool_sees_how_a_case_ends(tmp_path, read, state, words):
+    (tmp_path / f"{TRAP}.py").write_text("open('executed', 'w').close()\n")
+    outcome = run_case(Case("urdf", 0, "none", read, r"arm\.urdf"), tmp_path, None, seconds=5)
+    assert (outcome.state, words in outcome.words) == (state, True), outcome
+
+
+def test_other_numbers_are_told_from_the_same(tmp_path):
+    read = Case("urdf", 0, "none", lambda: 3)
+    same = run_case(read, tmp_path, None).words
+    assert run_case(read, tmp_path, same).state == "same"
+    assert run_case(Case("urdf", 0, "none", lambda: 4), tmp_path, same).state == "other"
+
+
+def test_damage_depends_on_the_number_of_the_case_alone():
+    text = mutate.URDF.encode()
+    for change in (damage_bytes, change_xml):
+        made = [[change(text, random.Random(f"{n}"))[0] for n in range(50)] for _ in range(2)]
+        assert made[0] == made[1]
+        assert len(set(made[0])) > 30
+    made = {change_json(b'{"a": [1, {"b": 2}]}', random.Random(f"{n}"))[0] for n in range(50)}
+    assert len(made) > 20
+    assert len({tuple(change_arguments(mutate.TRAIN, random.Random(f"{n}"))) for n in range(50)}) > 30
