@@ -21,7 +21,7 @@ from lerobot_env_ikp import IKPEnvConfig, make_task
 from lerobot_policy_ikp import IKPPolicy, import_policy
 from lerobot_policy_ikp.exchange import pretrained_folder
 
-from .conftest import run
+from .conftest import SMALL, run, training
 
 
 def test_features_are_those_of_the_demonstrations(pixel_demonstrations, demonstrations):
@@ -117,3 +117,14 @@ def test_the_command_evaluates_a_checkpoint(trained, tmp_path):
 def test_an_unknown_task_is_refused():
     with pytest.raises(ValueError, match="choose one of insertion"):
         IKPEnvConfig(task="juggling")
+
+
+def test_a_training_goes_on_after_an_evaluation(pixel_demonstrations, tmp_path):
+    out = tmp_path / "run"
+    env = ("--env.type=ikp", "--env_eval_freq=1", '--env.options={"render_size": [32, 32]}')
+    sizes = ("--eval.n_episodes=1", "--eval.batch_size=1")
+    run("lerobot-train", *training(pixel_demonstrations, out, *env, *sizes, *SMALL, steps=2))
+    assert sorted(folder.name for folder in (out / "eval").iterdir()) == [
+        "videos_step_000001",
+        "videos_step_000002",
+    ]

@@ -1,11 +1,14 @@
 """`lerobot-train --policy.type=ikp`: training, resuming, checkpoints, and policies from one format to the other."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +24,7 @@ from safetensors.torch import load_file, save_file
 import ikp
 from ikp.training.config import TrainConfig
 from ikp.training.optimizer import make_optimizers, schedule
+from lerobot_env_ikp import IKPEnvConfig
 from lerobot_policy_ikp import IKPConfig, IKPPolicy, export_policy, import_policy
 from lerobot_policy_ikp.exchange import pretrained_folder
 
@@ -226,3 +230,43 @@ def test_weights_that_are_missing_are_an_error(trained, tmp_path):
     save_file(stored, folder / "model.safetensors")
     with pytest.raises(RuntimeError, match="averaged.bounds.low"):
         IKPPolicy.from_pretrained(folder)
+
+
+def test_the_options_of_the_page_exist():
+    """docs/lerobot.md names options of the policy and of the environment as they are."""
+    page = (Path(__file__).parents[2] / "docs/lerobot.md").read_text()
+    options = re.findall(r"--(policy|env)\.(\w+)", page)
+    known = {
+        "policy": {field.name for field in fields(IKPConfig)},
+        "env": {field.name for field in fields(IKPEnvConfig)},
+    }
+    known = {kind: names | {"type", "path"} for kind, names in known.items()}
+    assert len(options) > 20
+    assert not [f"{kind}.{name}" for kind, name in options if name not in known[kind]]
+
+
+def test_an_image_plane_learns_from_the_next_gripper_event(tiny, pixel_demonstrations):
+    """The label of a frame is looked up by its place in the data set, also where LeRobot takes some episodes only."""
+    config = IKPConfig(device="cpu", recipe="tiny", image_plane=True)
+    policy = make_policy(config, ds_meta=dataset(pixel_demonstrations).meta).train()
+    before, _ = make_pre_post_processors(config)
+    chosen = dataset(pixel_demonstrations, episodes=[1, 2])
+    batch = before(next(iter(torch.utils.data.DataLoader(chosen, batch_size=8, shuffle=True))))
+    goals = ikp.load_dataset(pixel_demonstrations, images=False).goal_state
+    assert torch.equal(policy._demonstrated(batch)["goal_state"], goals[batch["index"]])
+    loss, parts = policy(batch)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in policy.get_optim_params().values())
+    assert any(name.startswith("goal") for name in parts), sorted(parts)
+
+
+def test_moved_scenes_are_those_of_the_recipe(tiny, pixel_demonstrations):
+    meta = dataset(pixel_demonstrations).meta
+    batch = next(iter(torch.utils.data.DataLoader(dataset(pixel_demonstrations), batch_size=16)))
+    losses = {}
+    for moved in (None, True, False):
+        torch.manual_seed(0)
+        policy = make_policy(IKPConfig(device="cpu", recipe="tiny", moved_scenes=moved), ds_meta=meta)
+        losses[moved] = policy.train()(batch)[0].item()
+    assert losses[None] == losses[True], "insertion may be moved, and the recipe says so"
+    assert losses[False] != losses[True]
