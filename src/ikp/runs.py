@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
@@ -191,16 +191,37 @@ def load_matched(
     simulated = task_of_data(data, task, "pixels" if spec.camera_names else "state")
     needs_cameras = bool(spec.camera_names) and (policy.image_plane is not None or train_config.moved_scenes)
     if needs_cameras and simulated is not None and not spec.cameras:  # the data set describes none
-        spec = replace(spec, cameras=simulated.cameras(spec.camera_names))
+        with _named(data):
+            spec = replace(spec, cameras=simulated.cameras(spec.camera_names))
     if cameras:
         spec = replace(spec, cameras={**spec.cameras, **cameras})
     return robot, replace(demonstrations, spec=spec), simulated
 
 
+def robot_of_data(data: Path | str) -> Robot | None:
+    """The robot of the simulated task in which a data set was collected; None for data from elsewhere.
+
+    Raises:
+        ValueError: the task is not registered, or takes other options.
+    """
+    task = task_of_data(data)
+    return None if task is None else _robot_of(task, data)
+
+
 def _robot_of(task: Task | None, data: Path | str) -> Robot:
     if task is None:
         raise ValueError(f"{data} names no robot: give --robot (a URDF or MJCF file), or use --method raw")
-    return task.robot()
+    with _named(data):
+        return task.robot()
+
+
+@contextmanager
+def _named(source: Path | str) -> Iterator[None]:
+    """Let an error in the block name the data set or the file whose task it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{source} names a task: {error}") from error
 
 
 def policy_provenance(path: Path | str) -> dict[str, Any]:
@@ -269,17 +290,19 @@ def evaluate_policy(
     env_id = check_stored_id(known.get("env_id"), stored) if task is None else gymnasium_id(task)
     same_task = env_id.rpartition(":")[2] == known.get("env_id")
     kwargs = {**(known["env_kwargs"] if same_task else {}), **(env_kwargs or {})}
-    result = evaluate(
-        env_id,
-        policy,
-        episodes=RECIPES.get(trained.get("recipe") or "", STANDARD).episodes
-        if episodes is None
-        else episodes,
-        seed=seed,
-        env_kwargs={**kwargs, **(render_kwargs or {})},
-        video=video,
-        video_episodes=video_episodes,
-    )
+    # options of the user's own are no fault of the file
+    with nullcontext() if env_kwargs or not same_task else _named(stored):
+        result = evaluate(
+            env_id,
+            policy,
+            episodes=RECIPES.get(trained.get("recipe") or "", STANDARD).episodes
+            if episodes is None
+            else episodes,
+            seed=seed,
+            env_kwargs={**kwargs, **(render_kwargs or {})},
+            video=video,
+            video_episodes=video_episodes,
+        )
     values = {**result.to_json(), "env_kwargs": kwargs}
     values = {"summary": summarize(values), **values, "policy": trained, "provenance": provenance()}
     if out is not None:

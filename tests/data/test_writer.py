@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -121,6 +122,30 @@ def test_metadata_are_rebuilt_from_the_data_files(dataset):
     for path in (root / "meta").rglob("*"):
         if path.is_file() and path.name != "ikp.json":
             path.unlink()
+    DatasetWriter.reopen(root).close()
+    assert folder_content(root) == before
+
+
+@pytest.mark.parametrize(
+    ("column", "change"),
+    [
+        ("stats/action/mean", lambda column: None),
+        ("stats/action/q10", lambda column: pa.array(["text"] * len(column))),
+        ("stats/observation.state/std", lambda column: pa.nulls(len(column))),
+        ("stats/observation.images.top/min", lambda column: pa.array([[[[0.0]]]] * len(column))),
+        ("tasks", lambda column: pa.array([3] * len(column))),
+        ("dataset_to_index", lambda column: pa.array([1] * len(column))),
+    ],
+)
+def test_damaged_rows_of_the_table_of_episodes_are_rebuilt(dataset, column, change):
+    root, _ = dataset
+    before = folder_content(root)
+    path = root / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    values, place = change(table.column(column)), table.column_names.index(column)
+    pq.write_table(
+        table.drop_columns([column]) if values is None else table.set_column(place, column, values), path
+    )
     DatasetWriter.reopen(root).close()
     assert folder_content(root) == before
 

@@ -14,7 +14,7 @@ import ikp
 from ikp.data.layout import IKP_PATH
 from ikp.policies.checkpoint import CONFIG_FILE
 from ikp.rollouts.collect import collect
-from ikp.runs import evaluate_policy, policy_provenance, task_of_data
+from ikp.runs import evaluate_policy, policy_provenance, robot_of_data, task_of_data
 from ikp.tasks import (
     InsertionEnv,
     InsertionExpert,
@@ -196,6 +196,15 @@ def test_a_damaged_description_of_the_task_is_named(demonstrations_of_insertion,
     path.write_text(json.dumps({**json.loads(path.read_text()), "extra": extra}))
     with pytest.raises(ValueError, match=message):
         task_of_data(demonstrations_of_insertion)
+
+
+def test_options_in_a_data_set_that_the_task_does_not_take_name_the_data_set(demonstrations_of_insertion):
+    path = demonstrations_of_insertion / IKP_PATH
+    description = json.loads(path.read_text())
+    description["extra"]["collection"]["env_kwargs"] = {"foo": 1}
+    path.write_text(json.dumps(description))
+    with pytest.raises(ValueError, match=f"{demonstrations_of_insertion} names a task: .*'foo'"):
+        robot_of_data(demonstrations_of_insertion)
 
 
 def test_options_that_an_environment_does_not_take_are_named():

@@ -137,12 +137,11 @@ class Data:
     def run(self) -> None:
         from ikp.data import store_joint_map
         from ikp.data.check import check_dataset
-        from ikp.runs import task_of_data
+        from ikp.runs import robot_of_data
 
         robot = self.arm.load_robot()
         if robot is None:
-            task = task_of_data(self.folder)
-            robot = task.robot() if task is not None else None
+            robot = robot_of_data(self.folder)
         report = check_dataset(self.folder, robot=robot, **self.arm.loading)
         print(report)
         if (self.save or self.store) and report.joint_map is None:

@@ -183,7 +183,15 @@ class Metadata:
         for row in rows[: data_files - self.episodes]:
             if row.get("episode_index") != self.episodes or row.get("dataset_from_index") != self.frames:
                 return
-            self._add_row(row, from_row(row))
+            stats, tasks = from_row(row, self._features), row.get("tasks")
+            whole = isinstance(tasks, list) and all(isinstance(task, str) for task in tasks)
+            if (
+                stats is None
+                or not whole
+                or row.get("dataset_to_index") != self.frames + row.get("length", -1)
+            ):
+                return
+            self._add_row(row, stats)
             self._written = self.episodes
 
     def write(self) -> None:

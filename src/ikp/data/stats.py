@@ -6,7 +6,7 @@ that was interrupted and continued ends with exactly the statistics of one writt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,11 +95,25 @@ def to_row(stats: DatasetStats) -> dict[str, Any]:
     return {f"stats/{name}/{key}": value for name, values in items for key, value in values.items()}
 
 
-def from_row(row: dict[str, Any]) -> DatasetStats:
-    """Undo `to_row`."""
+def from_row(row: dict[str, Any], features: Mapping[str, Any]) -> DatasetStats | None:
+    """Undo `to_row`; None where the statistics of a feature are not whole.
+
+    Args:
+        row: a row of the table of episodes.
+        features: the features of info.json.
+    """
     stats: DatasetStats = {}
     for column, value in row.items():
         if column.startswith("stats/"):
             name, key = column.removeprefix("stats/").rsplit("/", 1)
             stats.setdefault(name, {})[key] = np.asarray(value)
-    return stats
+    return (
+        stats if all(_is_whole(stats.get(name, {}), feature) for name, feature in features.items()) else None
+    )
+
+
+def _is_whole(stats: FeatureStats, feature: Mapping[str, Any]) -> bool:
+    shape = (3, 1, 1) if feature["dtype"] == "image" else tuple(feature["shape"])
+    shapes = {key: (1,) if key == "count" else shape for key in KEYS}
+    found = {key: value.shape for key, value in stats.items() if value.dtype.kind in "fiub"}
+    return found == shapes
