@@ -16,7 +16,12 @@ from ikp_paper.cli import Reproduce
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-RUN = {"getting_started": ("python", "sh"), "your_robot": ("python",), "your_data": ("python", "sh")}
+RUN = {
+    "getting_started": ("python", "sh"),
+    "your_robot": ("python",),
+    "your_data": ("python", "sh"),
+    "own_environment": ("python",),
+}
 """Pages that are run from top to bottom in one folder, and the languages of their blocks that are run."""
 SMALLER = {
     "collect": ["--episodes", "4", "--workers", "1"],

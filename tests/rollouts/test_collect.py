@@ -15,6 +15,9 @@ import pytest
 from ikp.data import DatasetError, load_dataset
 from ikp.data.layout import IKP_PATH
 from ikp.rollouts.collect import CollectionInterrupted, collect
+from ikp.tasks import TaskEntry, register_task, registry
+
+from .toy_task import ToyEnv, ToyExpert
 
 TOY = "toy_task:test/Toy-v0"
 HERE = str(Path(__file__).parent)
@@ -202,3 +205,27 @@ def test_stopped_collection_leaves_a_data_set_and_no_processes(tmp_path, stop):
     options = {"env_kwargs": {"duration": 0.01}, "workers": 1, "progress": False}
     report = collect(TOY, root, demonstrations.episodes + 2, **options)
     assert report.collected == 2
+
+
+def test_an_environment_without_names_is_told_what_a_task_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+    class Bare(gymnasium.Env):
+        observation_space = gymnasium.spaces.Dict(state=gymnasium.spaces.Box(-1, 1, (2,)))
+        action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    class Vector(ToyEnv):
+        def __init__(self):
+            super().__init__()
+            self.observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    for environment, words in (
+        (Bare, "has no attributes robot, action_names, state_names, .*control_dt: .*ikp.Recorder"),
+        (Vector, r"observes \[\]: a task that is collected has .*a dictionary of 'state'"),
+    ):
+        register_task(TaskEntry("own", "test/Own-v0", "Own", environment, ToyExpert))
+        with pytest.raises(ValueError, match=f"test/Own-v0 {words}"):
+            collect("own", tmp_path / "a", 1, workers=1)
+    with pytest.raises(ValueError, match="recorded with ikp.Recorder"):
+        collect("Pendulum-v1", tmp_path / "a", 1)
+    assert not (tmp_path / "a").exists()

@@ -25,6 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ikp.data import DatasetError, DatasetWriter, EncodedEpisode, EpisodeRecorder
+from ikp.rollouts.environments import succeeded
 from ikp.spec import DataSpec
 from ikp.tasks.registry import TaskEntry, make_environment, register_task, task_entry
 
@@ -284,8 +285,8 @@ class _Simulation:
             raise ValueError(
                 f"expert_kwargs {settings.expert_kwargs} do not fit the expert: {error}"
             ) from error
+        self.spec = _spec_of(self.env, settings.env_id)
         self.robot = self.env.get_wrapper_attr("robot")
-        self.spec = _spec_of(self.env)
 
     def episode(self, index: int) -> EncodedEpisode:
         """Simulate episode `index`, again after a failure unless failures are kept.
@@ -315,7 +316,7 @@ class _Simulation:
         while not done:
             action = expert.action()
             following, reward, terminated, truncated, info = self.env.step(expert.perturb(action))
-            done, success = bool(terminated or truncated), bool(info["success"])
+            done, success = bool(terminated or truncated), succeeded(info)
             recorder.add(self._frame(observation), action, reward=float(reward), done=done, success=success)
             observation = following
         return recorder.finish(info={"seed": seed, "attempt": attempt})
@@ -332,8 +333,24 @@ def _attempt_seed(seed: int, attempt: int) -> int:
     return seed if attempt == 0 else int(np.random.SeedSequence((seed, attempt)).generate_state(1)[0])
 
 
-def _spec_of(env: Any) -> DataSpec:
-    base, spaces = env.unwrapped, env.observation_space.spaces
+def _spec_of(env: Any, env_id: str) -> DataSpec:
+    """The specification of a task's episodes, from the attributes that name its dimensions.
+
+    Raises:
+        ValueError: an attribute is missing, or the observation is none that can be recorded.
+    """
+    base, spaces = env.unwrapped, getattr(env.observation_space, "spaces", {})
+    needed = ["robot", "action_names", "state_names", "joint_dims", "discrete_dims", "control_dt"]
+    needed += ["camera_names"] * ("image" in spaces)
+    needed += ["environment_state_names"] * ("environment_state" in spaces)
+    missing = [name for name in needed if not hasattr(base, name)]
+    if missing or "state" not in spaces:
+        lacks = f"has no attributes {', '.join(missing)}" if missing else f"observes {[*spaces]}"
+        raise ValueError(
+            f"{env_id} {lacks}: a task that is collected has the attributes {', '.join(needed)}, and a dictionary of "
+            "'state' with 'image' or 'environment_state' as observation; or record any loop "
+            "with ikp.Recorder (docs/own_environment.md)"
+        )
     shapes = {base.camera_names[0]: spaces["image"].shape} if "image" in spaces else {}
     return DataSpec(
         action_names=base.action_names,

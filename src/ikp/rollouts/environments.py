@@ -112,7 +112,7 @@ def has_time_limit(env: gym.Env) -> bool:
     return False
 
 
-def succeeded(info: Mapping[str, Any], success: Success | None) -> bool:
+def succeeded(info: Mapping[str, Any], success: Success | None = None) -> bool:
     """Whether `info` says that the task is solved.
 
     Args:

@@ -127,7 +127,7 @@ def task_entry(name_or_id: str) -> TaskEntry:
             return entry
     raise ValueError(
         f"task is {name_or_id!r}: choose one of {_names()}, or give the id of a task of your own as module:id, "
-        "where the module calls ikp.tasks.register_task"
+        "where the module calls ikp.tasks.register_task; the loop of any environment is recorded with ikp.Recorder"
     )
 
 
