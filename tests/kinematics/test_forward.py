@@ -3,13 +3,25 @@
 import inspect
 import math
 
+import jaxtyping
 import mujoco
 import numpy as np
 import pinocchio
 import pytest
 import torch
 
-from ikp.kinematics import Joint, Link, Mimic, Robot, forward_kinematics, load_robot
+from ikp.kinematics import (
+    Joint,
+    Link,
+    Mimic,
+    Robot,
+    far_end_poses,
+    forward_kinematics,
+    inverse_kinematics,
+    jacobian,
+    joint_arcs,
+    load_robot,
+)
 from ikp.kinematics.builtin import BUILTIN
 from ikp.kinematics.rotations import exp_rotation
 
@@ -296,3 +308,33 @@ def test_wrong_corrections_are_refused():
         unchecked(robot, q, q_offset=torch.zeros(7))
     with pytest.raises(ValueError, match=r"needs \(8, 6\)"):
         forward_kinematics(robot, q, link_residual=torch.zeros(6, 6))
+
+
+@pytest.fixture
+def _no_type_checks():
+    """As outside of the tests, where annotations are not checked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("_no_type_checks")
+@pytest.mark.parametrize("given", [np.zeros(6), [0.0] * 6, None], ids=["ndarray", "list", "NoneType"])
+def test_what_is_no_tensor_is_named_with_the_fix(given, request):
+    robot, kind, q = load_robot("ur5e"), request.node.callspec.id, torch.zeros(6)
+    calls = {
+        "q": (
+            lambda: forward_kinematics(robot, given),
+            lambda: jacobian(robot, given),
+            lambda: far_end_poses(robot, given),
+            lambda: joint_arcs(robot, given),
+            lambda: inverse_kinematics(robot, torch.eye(4)[None], given),
+        ),
+        "q_offset": (lambda: forward_kinematics(robot, q, q_offset=given),) if given is not None else (),
+        "T_base_tip": (lambda: inverse_kinematics(robot, given, q),),
+    }
+    for name, functions in calls.items():
+        for function in functions:
+            message = rf"{name} is a {kind}; give a torch tensor: torch.as_tensor\({name}\)"
+            with pytest.raises(ValueError, match=message):
+                function()

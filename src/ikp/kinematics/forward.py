@@ -44,7 +44,7 @@ def forward_kinematics(
         and under the transforms of `torch.func`.
 
     Raises:
-        ValueError: when the shape or dtype of an input does not fit the robot.
+        ValueError: when an input is no tensor, or its shape or dtype does not fit the robot.
     """
     theta = joint_positions(robot, q, q_offset)
     poses = link_columns(robot, theta, link_residual=link_residual).permute(3, 0, 2, 1)
@@ -52,10 +52,10 @@ def forward_kinematics(
 
 
 def joint_positions(robot: Robot, q: Tensor, q_offset: Tensor | None = None) -> Float[Tensor, "... dof"]:
-    """``q + q_offset``. Raises ValueError when a shape or dtype does not fit the robot."""
-    for name, value in (("q", q), ("q_offset", q_offset)):
-        if value is None:
-            continue
+    """``q + q_offset``. Raises ValueError when a type, shape or dtype does not fit the robot."""
+    given = (("q", q),) if q_offset is None else (("q", q), ("q_offset", q_offset))
+    for name, value in given:
+        check_tensor(name, value)
         if value.ndim == 0 or value.shape[-1] != robot.dof:
             raise ValueError(
                 f"{name} has the shape {tuple(value.shape)}; its last dimension must be the {robot.dof} "
@@ -64,6 +64,12 @@ def joint_positions(robot: Robot, q: Tensor, q_offset: Tensor | None = None) -> 
         if value.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"{name} is {value.dtype}; kinematics needs float32 or float64: convert it")
     return q if q_offset is None else q + q_offset.to(q)
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Raise ValueError for anything but a tensor, such as an array or a list."""
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} is a {type(value).__name__}; give a torch tensor: torch.as_tensor({name})")
 
 
 def link_columns(

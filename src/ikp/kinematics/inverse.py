@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from ikp.kinematics._functional import transforms_active
-from ikp.kinematics.forward import joint_positions, link_columns
+from ikp.kinematics.forward import check_tensor, joint_positions, link_columns
 from ikp.kinematics.jacobian import jacobian_columns
 from ikp.kinematics.robot import LARGEST_ROBOT, Robot
 from ikp.kinematics.rotations import cross, log_rotation, product
@@ -221,6 +221,7 @@ class _Problem:
 
 def _check(robot: Robot, T: Tensor, q_start: Tensor, q_offset: Tensor | None, rotation_weight: float) -> None:
     joint_positions(robot, q_start, q_offset)
+    check_tensor("T_base_tip", T)
     if not 0 <= rotation_weight < math.inf:
         raise ValueError(
             f"rotation_weight is {rotation_weight}; it must be 0 or a positive number of m per rad"
