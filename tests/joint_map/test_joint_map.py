@@ -110,6 +110,7 @@ def test_a_map_by_hand_needs_little(arm_with_jaw):
         ({"sign": 2}, "'sign' is 2; give 1 or -1"),
         ({"scale": -1.0}, "give a positive number and use 'sign'"),
         ({"scale": math.nan}, "give a finite number"),
+        ({"scale": 10**400}, "'scale' is too large"),
         ({"offset": "0"}, "'offset' is '0'; give a number"),
         ({"role": "wheel"}, "choose one of joint, gripper, extra, ignored"),
         ({"joint": ""}, "'joint' is missing"),

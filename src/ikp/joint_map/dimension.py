@@ -128,7 +128,10 @@ class Dimension:
             if not isinstance(value, str if is_text else (int, float)) or isinstance(value, bool):
                 kind = "a text" if is_text else "a number"
                 raise ValueError(f"{what}: {key!r} is {value!r}; give {kind}")
-            made[key] = value if is_text or key == "sign" else float(value)
+            try:
+                made[key] = value if is_text or key == "sign" else float(value)
+            except OverflowError:  # a whole number with hundreds of digits
+                raise ValueError(f"{what}: {key!r} is too large; give a finite number") from None
         made.setdefault("role", "")
         if made["role"] == JOINT and "scale" not in made and made.get("unit") in UNITS:
             scale, offset = unit_scale(made["unit"], made.get("joint", ""), robot)

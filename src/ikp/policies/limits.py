@@ -8,13 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ikp.joint_map.units import SLACK
 from ikp.kinematics import Robot
 
-WARN = {"prismatic": 0.02}
-WARN_ANGLE = 0.2
-"""Excess of a measured joint over its limits that is reported once [rad or m]."""
-REFUSE = {"prismatic": 1.0}
-REFUSE_ANGLE = 3.0
+REFUSE = {"revolute": 3.0, "continuous": 3.0, "prismatic": 1.0}
 """Excess of a measured joint over its limits that is refused [rad or m]: its unit is wrong."""
 
 
@@ -33,8 +30,8 @@ class JointLimits(nn.Module):
     def __init__(self, robot: Robot) -> None:
         super().__init__()
         self.names = robot.joint_names
-        warn = torch.tensor([WARN.get(kind, WARN_ANGLE) for kind in robot.joint_types])
-        refuse = torch.tensor([REFUSE.get(kind, REFUSE_ANGLE) for kind in robot.joint_types])
+        warn = torch.tensor([SLACK[kind] for kind in robot.joint_types])
+        refuse = torch.tensor([REFUSE[kind] for kind in robot.joint_types])
         for name, value in (
             ("lower", robot.lower),
             ("upper", robot.upper),
