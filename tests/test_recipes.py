@@ -18,7 +18,7 @@ from ikp.runs import Task, evaluate_policy, train_policy
 from ikp.tasks import InsertionEnv
 from ikp.tasks.registry import registered_tasks
 
-TASKS = tuple(entry.name for entry in registered_tasks())
+TASKS = tuple(entry.name for entry in registered_tasks() if entry.env_id.startswith("ikp/"))
 NAMES = ("quick", "standard", "demo", "paper")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
@@ -291,18 +291,20 @@ def evaluate_policy(
     same_task = env_id.rpartition(":")[2] == known.get("env_id")
     kwargs = {**(known["env_kwargs"] if same_task else {}), **(env_kwargs or {})}
     # options of the user's own are no fault of the file
-    with nullcontext() if env_kwargs or not same_task else _named(stored):
-        result = evaluate(
-            env_id,
-            policy,
-            episodes=RECIPES.get(trained.get("recipe") or "", STANDARD).episodes
-            if episodes is None
-            else episodes,
-            seed=seed,
-            env_kwargs={**kwargs, **(render_kwargs or {})},
-            video=video,
-            video_episodes=video_episodes,
-        )
+    if same_task and not env_kwargs:
+        with _named(stored):
+            make_environment(env_id, kwargs, disable_env_checker=True).close()
+    if episodes is None:
+        episodes = RECIPES.get(trained.get("recipe") or "", STANDARD).episodes
+    result = evaluate(
+        env_id,
+        policy,
+        episodes=episodes,
+        seed=seed,
+        env_kwargs={**kwargs, **(render_kwargs or {})},
+        video=video,
+        video_episodes=video_episodes,
+    )
     values = {**result.to_json(), "env_kwargs": kwargs}
     values = {"summary": summarize(values), **values, "policy": trained, "provenance": provenance()}
     if out is not None:
