@@ -190,7 +190,7 @@ EPISODE_OF = {
     "re-encode": [0, 1, 2],
     "recompute statistics": [0, 1, 2],
 }
-"""What the episodes of the result were before."""
+"""The indices that the episodes of the result had before."""
 
 
 def after(name, root, tmp_path):
@@ -236,7 +236,7 @@ def test_edited_recordings_are_still_understood(name, mapped, tmp_path):
 
 @pytest.mark.parametrize("name", ["delete", "merge", "images to video"])
 def test_edited_demonstrations_of_a_task_keep_their_roles_and_cameras(name, pixel_demonstrations, tmp_path):
-    """Of what ikp wrote, meta/ikp.json is gone; roles and camera models are in info.json."""
+    """LeRobot drops meta/ikp.json; roles and camera models are in info.json."""
     before = ikp.load_dataset(pixel_demonstrations, images=False)
     folder = after(name, pixel_demonstrations, tmp_path)
     assert not (folder / "meta/ikp.json").exists()

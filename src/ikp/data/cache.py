@@ -71,7 +71,7 @@ class CameraImages:
 
     @property
     def kind(self) -> dict[str, Any]:
-        """What two caches have in common whose images can stand in for each other."""
+        """Description that is equal for two caches whose images can stand in for each other."""
         return {"format": FORMAT, "camera": self.camera, "stored": self.stored, "size": list(self.size)}
 
     @property

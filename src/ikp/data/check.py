@@ -29,7 +29,7 @@ SHOWN = 5
 
 @dataclass
 class DataReport:
-    """What a check found.
+    """The findings of a check.
 
     Attributes:
         understood: lines that say what is used and what is left out.

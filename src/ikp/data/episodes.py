@@ -45,7 +45,7 @@ class EpisodePlace:
 
 @dataclass
 class Scan:
-    """What data files hold.
+    """Episodes and damage found in data files.
 
     Attributes:
         places: the episodes whose rows are whole, by index.
@@ -212,7 +212,7 @@ def _episodes_in(path: Path) -> tuple[list[EpisodePlace], dict[int, DatasetError
 
 
 def _row_fault(columns: Mapping[str, np.ndarray], rows: np.ndarray) -> str | None:
-    """What is wrong with the rows of an episode, in the order of their frames; None if they are whole."""
+    """The fault in the rows of an episode, which are in the order of their frames; None if they are whole."""
     if "frame_index" in columns:
         frame = columns["frame_index"][rows]
         wrong = np.flatnonzero(frame != np.arange(len(rows)))

@@ -167,7 +167,7 @@ class _Loader:
             self._images = cached_images(self._root, wanted, lambda files: self._decode_all(files, bar))
 
     def _camera_images(self, name: str) -> CameraImages:
-        """What the decoded images of a camera are, for the cache."""
+        """Describe the decoded images of a camera for the cache."""
         camera = self._stills.get(name) or self._videos[name]
         sources = [(place.path, float(place.rows[0])) for place in self._places]
         if name in self._videos:

@@ -1,4 +1,4 @@
-"""What of a data set is used, and what is left out: one line each, for people."""
+"""The parts of a data set that are used and those that are left out: one line each, for people."""
 
 from __future__ import annotations
 

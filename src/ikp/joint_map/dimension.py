@@ -1,4 +1,4 @@
-"""What one recorded number is to the model: its role, unit, sign, scale and offset."""
+"""One recorded number: its role for the model, its unit, sign, scale and offset."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def command_gripper(
 ) -> Dimension:
     """The entry of a gripper's commands.
 
-    Of two values, 1 is closed where they are 0 and 1 or -1 and 1; else the larger one is open, a width or a percentage.
+    The value 1 is closed where the two are 0 and 1 or -1 and 1; else the larger one is open, a width or a percentage.
 
     Args:
         name: of the dimension.

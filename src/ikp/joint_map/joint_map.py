@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class JointMap:
-    """What every recorded dimension of action and state is to the model.
+    """The meaning of every recorded dimension of action and state for the model.
 
     Attributes:
         joints: names of the robot's joints, in the order of q; empty without a robot.

@@ -12,7 +12,7 @@ from ikp.joint_map.dimension import UNITS
 
 @dataclass(frozen=True)
 class MapHints:
-    """What a user says about a recording; the rest of its joint map is inferred.
+    """A user's statements about a recording; the rest of its joint map is inferred.
 
     Each attribute is the option of `ikp train` of that name.
 
