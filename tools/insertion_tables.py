@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ikp.files import read_json
 from ikp.rollouts.summary import TOLERANCES, percent, tolerance_name
-from ikp_paper.record import within_of
+from ikp_paper.record import regression_weight, within_of
 from ikp_paper.rows import NOT_RUN, markdown, outdated_note, published, settled_note, title
-from ikp_paper.statistics import CellRecords, cell_records, paired_difference
+from ikp_paper.statistics import CellRecords, cell_records, decided_alike, paired_difference
 from ikp_paper.tables import INSERTION_1000, TABLES, Cell, Setting, Table
 from ikp_paper.variants import VARIANTS
 
@@ -75,16 +76,34 @@ def ahead_table(
         for name, other in found.items():
             if other.records == first.records:  # the same trainings under another row's name
                 continue
+            ours, theirs = _decided_alike(first, other, results)
             paired = [
-                paired_difference(first, other, partial(within_of, tolerance=each)) for each in tolerances
+                paired_difference(ours, theirs, partial(within_of, tolerance=each)) for each in tolerances
             ]
             points = [_points(difference, interval) for _, difference, interval in filter(None, paired)]
             if points:
-                common = str(len(set(first.records) & set(other.records)))
-                lines.append([title(name), trained_on, *points, common])
-                finished.append(other)
+                common = str(len(set(ours.records) & set(theirs.records)))
+                lines.append(
+                    [title(name) + "*" * (ours.outdated or theirs.outdated), trained_on, *points, common]
+                )
+                finished += [ours, theirs]
     head = [f"{title(variant)} minus", "demonstrations", WITHIN[0], WITHIN[-1], "seeds"]
-    return "\n\n".join(filter(None, [markdown([head, *lines]), settled_note(finished)])) if lines else NOT_RUN
+    notes = [settled_note(finished), outdated_note(finished)]
+    return "\n\n".join(filter(None, [markdown([head, *lines]), *notes])) if lines else NOT_RUN
+
+
+def _decided_alike(first: CellRecords, other: CellRecords, results: Path) -> tuple[CellRecords, CellRecords]:
+    """The two, or where just one pooled its energies with the regression, its earlier records without."""
+    if decided_alike(first, other):
+        return first, other
+    return _energies_alone(first, results), _energies_alone(other, results)
+
+
+def _energies_alone(found: CellRecords, results: Path) -> CellRecords:
+    name = f"{found.cell.variant}-energies-alone"
+    if name not in VARIANTS or not any(regression_weight(record) for record in found.records.values()):
+        return found
+    return replace(cell_records(replace(found.cell, variant=name), results, RECIPE), outdated=True)
 
 
 def budget(seconds: float, steps: float) -> str:

@@ -137,19 +137,27 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 def settings_changed(record: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """Differences between a record's settings and those of a run, in words."""
-    made_with, wanted = (
-        record["settings"],
-        json.loads(json.dumps(settings)),
-    )  # as it would be read from a record
-    return differences(_relevant(made_with), _relevant(wanted))
+    wanted = json.loads(json.dumps(settings))  # as it would be read from a record
+    return differences(_relevant(record["settings"]), _relevant(wanted))
 
 
 def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without those of the search where a regression decides: it searches nothing."""
+    """The settings without those of the search that the policy does not use."""
     policy = settings.get("policy")
-    if not policy or policy.get("kind") != "explicit":
+    if not policy:
         return dict(settings)
-    return {**settings, "policy": {key: value for key, value in policy.items() if key != "search"}}
+    unused = ()
+    if policy.get("kind") == "explicit":
+        unused = tuple(policy.get("search", ()))
+    elif policy.get("proposal") == "uniform":
+        unused = ("regression",)
+    search = {name: value for name, value in policy.get("search", {}).items() if name not in unused}
+    return {**settings, "policy": {**policy, "search": search}}
+
+
+def regression_weight(record: Mapping[str, Any]) -> float | None:
+    """Weight of the regression in the decisions of a record; None if the policy has no energies to pool it with."""
+    return _relevant(record["settings"]).get("policy", {}).get("search", {}).get("regression")
 
 
 def check_record(path: Path, record: Mapping[str, Any], run: Run) -> None:

@@ -102,8 +102,7 @@ def note(recipe_name: str) -> str:
     seeds = "one seed" if chosen.seeds == 1 else f"mean ± standard deviation over {chosen.seeds} seeds"
     return (
         f"Recipe `{recipe_name}`, {seeds}, {chosen.episodes} unseen episodes each, in percent: successful episodes "
-        "for insertion, the mean score for sweeping and flipping. The paper's results are from its own simulator. "
-        f"{OUTDATED}"
+        "for insertion, the mean score for sweeping and flipping. The paper's results are from its own simulator."
     )
 
 
@@ -124,7 +123,8 @@ def outdated_note(cells: Iterable[CellRecords]) -> str:
 def table_text(table: Table, results: Path, recipe_name: str) -> str:
     """A table with its notes and comparison in Markdown, without its title."""
     parts = [markdown(table_rows(table, results, recipe_name))]
-    parts.append(settled_note(cell_records(cell, results, recipe_name) for cell in table.cells))
+    cells = [cell_records(cell, results, recipe_name) for cell in table.cells]
+    parts += [settled_note(cells), outdated_note(cells)]
     comparison = comparison_rows(table, results, recipe_name)
     if len(comparison) > 1:
         parts += ["IKP against the best single action space, on the same episodes:", markdown(comparison)]

@@ -12,7 +12,7 @@ import numpy as np
 from ikp.recipes import recipe
 from ikp.rollouts.intervals import bootstrap_interval
 from ikp.rollouts.summary import count_of
-from ikp_paper.record import read_record, settings_changed, values_of
+from ikp_paper.record import read_record, regression_weight, settings_changed, values_of
 from ikp_paper.run import resolve, result_path, run_name
 from ikp_paper.tables import Cell, Setting, Table
 from ikp_paper.variants import VARIANTS
@@ -135,17 +135,24 @@ def paired_difference(
         values: gives a value per episode of a record, (episodes,), 0 to 1; the task's metric by default.
 
     Returns:
-        The number of common seeds, the mean difference and its interval as in `Comparison`; None without a common seed.
+        The number of common seeds, the mean difference and its interval as in `Comparison`; None without a common seed,
+        or if one decided by its energies alone and the other did not: the difference would be that of two changes.
 
     Raises:
         ValueError: the two were evaluated on different episodes.
     """
     common = sorted(set(first.records) & set(second.records))
-    if not common:
+    if not common or not decided_alike(first, second):
         return None
     pairs = [_difference(first.records[seed], second.records[seed], values) for seed in common]
     differences = np.stack(pairs)
     return len(common), float(differences.mean()), bootstrap_interval(differences)
+
+
+def decided_alike(first: CellRecords, second: CellRecords) -> bool:
+    """Whether the energies of both had the same weight in decisions, or one has none."""
+    weights = {regression_weight(record) for cell in (first, second) for record in cell.records.values()}
+    return len(weights - {None}) < 2
 
 
 def _difference(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from blocks import fill
 from ikp.rollouts.summary import summarize
+from ikp_paper.rows import OUTDATED
 from ikp_paper.run import resolve, result_path
 from ikp_paper.tables import SWEEPING_MISCALIBRATED, TABLES, Cell
 from insertion_tables import ahead_table, demo_table, insertion_table
@@ -34,7 +36,7 @@ def store(results, cell, seed, errors_mm=(), seconds=60.0, **changes):
     record = {
         "run": {"name": run.name},
         "score": {"metric": "success"},
-        "settings": {"episodes": len(errors_mm)},
+        "settings": {**json.loads(json.dumps(run.settings())), "episodes": len(errors_mm)},
         "episodes": {
             "first_seed": 0,
             "success": [int(mm <= 10) for mm in errors_mm],
@@ -99,6 +101,22 @@ def test_differences_are_paired_within_each_tolerance(tmp_path):
     assert cells[4] == "2"
 
 
+def test_methods_that_decide_differently_are_compared_by_their_energies_alone(tmp_path):
+    """IKP pools its energies with the regression, and so does not the older record beside it."""
+    table = TABLES["ablations"]
+    cell = table.cell(table.settings[0], "ikp")
+    older = table.cell(table.settings[0], "ikp-tip-only")
+    alone = json.loads(json.dumps(resolve(older, "standard", 0).settings()))
+    alone["policy"]["search"]["regression"] = 0.0
+    store(tmp_path, cell, 0, [1.0] * 4)
+    store(tmp_path, older, 0, [50.0] * 4, settings=alone)
+    assert ahead_table(tmp_path, table, "ikp") == "not run"
+    store(tmp_path, replace(cell, variant="ikp-energies-alone"), 0, [1.0, 1.0, 50.0, 50.0])
+    ahead = ahead_table(tmp_path, table, "ikp")
+    assert cells_of(ahead, "tip's pose alone*")[2].startswith("+50.0")
+    assert ahead.endswith(OUTDATED)
+
+
 def test_a_method_is_not_ahead_of_itself_under_another_name(tmp_path):
     """IKP's residual is a constant offset: this row of the ablations is the same training."""
     table = TABLES["ablations"]
@@ -111,7 +129,8 @@ def test_a_method_is_not_ahead_of_itself_under_another_name(tmp_path):
 def test_sweeping_with_encoders_that_are_off_has_the_papers_result_for_it(tmp_path):
     score = {"metric": "score", "mean": 0.5, "interval_95": [0.4, 0.6]}
     cell = Cell(SWEEPING_MISCALIBRATED, "explicit")
-    store(tmp_path, cell, 0, score=score, episodes={"score": [0.4, 0.6], "success": [0, 0]})
+    old = {"score": score, "episodes": {"score": [0.4, 0.6], "success": [0, 0]}, "settings": {"episodes": 2}}
+    store(tmp_path, cell, 0, **old)
     assert cells_of(sweeping_table(tmp_path), "Explicit") == [
         "Explicit (joints)", "off", "1000", "1.0 min, 4000 steps", "50.0 % (40 to 60 %)", "2", "38.2 ± 3.4",
     ]  # fmt: skip
