@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ikp.joint_map.units import SLACK
 from ikp.kinematics import Robot
 
-REFUSE = {"revolute": 3.0, "continuous": 3.0, "prismatic": 1.0}
-"""Excess of a measured joint over its limits that is refused [rad or m]: its unit is wrong."""
+REFUSED = 15.0
+"""Excess of a measured joint over its limits that is refused, as a multiple of `SLACK`: its unit is wrong."""
 
 
 class JointLimits(nn.Module):
@@ -24,20 +24,13 @@ class JointLimits(nn.Module):
 
     lower: Tensor
     upper: Tensor
-    warn: Tensor
-    refuse: Tensor
+    slack: Tensor
 
     def __init__(self, robot: Robot) -> None:
         super().__init__()
         self.names = robot.joint_names
-        warn = torch.tensor([SLACK[kind] for kind in robot.joint_types])
-        refuse = torch.tensor([REFUSE[kind] for kind in robot.joint_types])
-        for name, value in (
-            ("lower", robot.lower),
-            ("upper", robot.upper),
-            ("warn", warn),
-            ("refuse", refuse),
-        ):
+        slack = torch.tensor([SLACK[kind] for kind in robot.joint_types])
+        for name, value in (("lower", robot.lower), ("upper", robot.upper), ("slack", slack)):
             self.register_buffer(name, value.float(), persistent=False)
         self.reported: set[str] = set()
 
@@ -47,17 +40,17 @@ class JointLimits(nn.Module):
         Raises:
             ValueError: a joint is so far beyond its limits that its unit must be wrong.
         """
-        if not ((q < self.lower - self.warn) | (q > self.upper + self.warn)).any():
+        if not ((q < self.lower - self.slack) | (q > self.upper + self.slack)).any():
             return
         rows = q.reshape(-1, q.shape[-1])
-        excess = torch.maximum(self.lower - rows, rows - self.upper)
-        worst = int((excess - self.refuse).amax(0).argmax())
+        excess = torch.maximum(self.lower - rows, rows - self.upper) / self.slack
+        worst = int(excess.amax(0).argmax())
         value = float(rows[int(excess[:, worst].argmax()), worst])
         text = (
             f"{what}: {self.names[worst]!r} is {value:.4g}, its limits are {self.lower[worst]:.4g} to "
             f"{self.upper[worst]:.4g} [rad or m]"
         )
-        if (excess > self.refuse).any():
+        if (excess > REFUSED).any():
             raise ValueError(
                 f"{text}. Are they degrees, or in another order? Load the data with ikp.load_dataset(..., "
                 "robot=robot), or give the joint map of this arm: ikp.load_policy(path, joint_map=FILE)"
