@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
+
+import torch
 
 from ikp.data import Demonstrations
 from ikp.files import differences, read_json, write_json
@@ -18,12 +21,26 @@ FREE = ("device", "threads", "log_every", "checkpoint_every")
 """Choices of the training that may change when a run resumes."""
 SHOWN = 6
 """Largest number of differences in a message."""
+KEYS: dict[str, type | tuple[type, ...]] = {
+    "method": (str, NoneType),
+    "train": dict,
+    "policy": dict,
+    "robot": (dict, NoneType),
+    "data": dict,
+}
+"""Parts of the settings, each with the type of its value."""
+CHECKED_IMAGES = 16
+"""Images of each camera, evenly spaced, that the checksum of the data covers."""
 
 
 def run_settings(
     policy: Policy, dataset: Demonstrations, config: TrainConfig, provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything that the outcome of a run depends on, as plain JSON values; data and robot by their checksums."""
+    """Everything that the outcome of a run depends on, as plain JSON values; data and robot by their checksums.
+
+    The checksum of the data covers every number but only some images of each camera, since reading all images can take
+    minutes.
+    """
     settings = {
         "method": provenance.get("method"),
         "train": config.to_json(),
@@ -33,7 +50,7 @@ def run_settings(
         "data": {
             "episodes": dataset.episodes,
             "frames": len(dataset),
-            "checksum": checksum(dataset.state, dataset.action),
+            "checksum": _data_checksum(dataset),
             "spec": policy.spec.to_json(),
         },
     }
@@ -55,9 +72,8 @@ def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
     fix = "choose another folder, or delete this one to train from the start"
     if not path.is_file():
         raise ValueError(f"{path}, with the settings of the run, is missing: {fix}")
-    stored = read_json(path, fix=fix)
-    # a version of the library without one of these could not store it
-    found = differences(_compared(stored), _compared({key: settings.get(key) for key in stored}))
+    stored = read_json(path, fix=fix, keys=KEYS)
+    found = differences(_compared(stored), _compared(settings))
     if found:
         more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
         raise ValueError(
@@ -67,7 +83,12 @@ def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
-    train = settings.get("train")
-    if not isinstance(train, Mapping):
-        return dict(settings)
-    return {**settings, "train": {key: value for key, value in train.items() if key not in FREE}}
+    return {**settings, "train": {key: value for key, value in settings["train"].items() if key not in FREE}}
+
+
+def _data_checksum(dataset: Demonstrations) -> str:
+    rows = torch.linspace(0, len(dataset) - 1, CHECKED_IMAGES).round().long()
+    shown = [images[rows] for images in dataset.images.values()]
+    return checksum(
+        dataset.state, dataset.action, dataset.environment_state, dataset.frame_index.cpu(), *shown
+    )
