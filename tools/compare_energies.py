@@ -3,7 +3,8 @@
 python tools/compare_energies.py RUN RUN ... [--seed 1000001] [--step 2] [--out FILE.png]
 
 The scripted expert moves the arm to the frame; its own next step is drawn beside the policies' energies. Each energy is
-shown as a probability density over the joint's targets, given the policy's own choice of the joints before.
+shown, without the regression that decisions pool it with, as a probability density over the joint's targets, given the
+policy's own choice of the joints before.
 """
 
 from __future__ import annotations
@@ -44,10 +45,12 @@ def frame(task: dict[str, Any], seed: int, step: int) -> tuple[dict[str, np.ndar
     return observation, action
 
 
+@torch.no_grad()
 def densities(policy: ImplicitPolicy, observation: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Turn of every joint from where it is [deg], and its probability density [1/deg], both (joints, n)."""
     batch = observation_from_frames([[observation] * policy.config.history], policy.spec)
-    values, energies, _ = policy.energy_slices(batch, POINTS)
+    values, _, chosen = policy.decision_slices(batch, POINTS)
+    energies = policy.conditional_energies(policy.encode(batch), chosen)(values)
     joints, dof = policy.measured_joints(batch), len(policy.spec.joint_dims)
     if policy.config.targets == "absolute":
         values = values - joints[..., None]

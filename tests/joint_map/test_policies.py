@@ -58,9 +58,9 @@ def test_actions_come_in_the_recorded_units_and_order(data, policies):
     torch.testing.assert_close(in_degrees[:, :5], in_radians[:, :5] * 180 / math.pi, rtol=1e-3, atol=1e-2)
     torch.testing.assert_close(in_degrees[:, 5], (in_radians[:, 5] + 0.2) / 2 * 100, rtol=1e-3, atol=1e-2)
     batch = data["degrees"].batch(torch.arange(4))
-    decided = policies["degrees"].decide(batch)
-    torch.testing.assert_close(decided, policies["radians"].decide(batch), rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="use policy.decide"):
+    decided = policies["degrees"].act_in_model_units(batch)
+    torch.testing.assert_close(decided, policies["radians"].act_in_model_units(batch), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="use policy.act_in_model_units"):
         policies["degrees"].act(batch)
 
 

@@ -67,7 +67,7 @@ def small_batch(spec: DataSpec, size: int = 12, *, history: int = 1, seed: int =
 @torch.no_grad()
 def searched(policy: ImplicitPolicy, context: Context) -> torch.Tensor:
     """The encoded actions that the search finds in torch, whatever the number of rows."""
-    walk = policy.decision_walk(context, EnergyWalk)
+    walk = policy.pooled_walk(context, EnergyWalk)
     return search(walk, policy.bounds.low.tolist(), policy.bounds.high.tolist(), policy.config.search)
 
 
@@ -97,8 +97,8 @@ def assert_walk_equals_all_at_once(policy: ImplicitPolicy, batch: dict) -> None:
     expert = policy.actions.encode(batch["state"][:, -1], batch["action"])
     candidates = uniform_negatives(policy.bounds.low, policy.bounds.high, len(expert), 8)
     context = policy.encode(batch)
-    together = policy.decision_energies(context, expert)(candidates)
-    walk = policy.decision_walk(context, EnergyWalk)
+    together = policy.pooled_energies(context, expert)(candidates)
+    walk = policy.pooled_walk(context, EnergyWalk)
     rows = torch.tensor([3, 3, 0, 7])
     for j in range(policy.dims):
         alone = walk.energies(j)(candidates[:, j])

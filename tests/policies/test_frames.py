@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ikp.policies import FrameHistory, PolicyConfig, make_policy, observation_from_frames
+from ikp.policies import FrameHistory, PolicyConfig, frames, make_policy, observation_from_frames
+from ikp.policies.frames import read_frame
 from ikp.spec import DataSpec
 
 SPEC = DataSpec(
@@ -174,6 +175,17 @@ def test_history_repeats_the_first_frame_and_copies_the_loops_buffers():
     assert torch.equal(history.observation["state"], torch.from_numpy(STATE).expand(1, 3, 3))
     with pytest.raises(ValueError, match="history is 0"):
         FrameHistory(SPEC, 0)
+
+
+def test_a_control_loop_checks_every_frame_once(monkeypatch):
+    config = PolicyConfig(action_space="raw", residual=(), history=3, width=16, blocks=1)
+    policy = make_policy(None, replace(SPEC, image_shapes={}), config)
+    reads, checks, check = [], [], policy.encoder.check
+    monkeypatch.setattr(frames, "read_frame", lambda *args: reads.append(args) or read_frame(*args))
+    monkeypatch.setattr(policy.encoder, "check", lambda *args: checks.append(args) or check(*args))
+    for step in range(4):
+        policy.select_action({"state": STATE, "environment_state": [0.5]})
+        assert (len(reads), len(checks)) == (step + 1, step + 1)
 
 
 def test_a_policy_acts_on_it():

@@ -20,7 +20,7 @@ from .conftest import assert_walk_equals_all_at_once, fitted, searched
 
 def log_density(policy: ImplicitPolicy, context, encoded: torch.Tensor) -> torch.Tensor:
     """log p(encoded | context) up to a constant."""
-    return joint_log_density(policy.decision_energies(context, encoded), policy.bounds, encoded)
+    return joint_log_density(policy.pooled_energies(context, encoded), policy.bounds, encoded)
 
 
 @pytest.mark.parametrize("links", LINKS)
@@ -115,7 +115,7 @@ def test_search_finds_the_exhaustive_minimum_of_each_dimension(robot):
     unit = torch.linspace(0, 1, 20_001)
     grid = policy.bounds.low[:, None] + unit * (policy.bounds.high - policy.bounds.low)[:, None]
     with torch.no_grad():
-        energies = policy.decision_energies(context, chosen)
+        energies = policy.pooled_energies(context, chosen)
         least = energies(grid.expand(len(chosen), -1, -1)).amin(-1)
         found = energies(chosen[..., None])[..., 0]
     assert (found - least).max() < 1e-4
@@ -254,7 +254,7 @@ def test_search_and_langevin_find_the_mode_of_a_known_density():
     torch.manual_seed(0)
     tiled = context.rows(torch.arange(3).repeat_interleave(8))
     found = langevin(
-        lambda prefix: policy.decision_energies(tiled, prefix), policy.bounds, searched(policy, context)
+        lambda prefix: policy.pooled_energies(tiled, prefix), policy.bounds, searched(policy, context)
     )
     torch.testing.assert_close(found, expected, atol=0.15, rtol=0)
     with torch.no_grad():

@@ -20,7 +20,7 @@ from .test_image_plane import imaged
 
 def numpy_searched(policy, context) -> torch.Tensor:
     """The encoded actions that the search finds in NumPy, whatever the number of rows."""
-    walk = policy.decision_walk(context, NumpyWalk)
+    walk = policy.pooled_walk(context, NumpyWalk)
     low, high = policy.bounds.low.tolist(), policy.bounds.high.tolist()
     return torch.from_numpy(search(walk, low, high, policy.config.search))
 

@@ -263,7 +263,7 @@ def test_the_search_finds_what_an_exhaustive_one_finds():
         chosen = searched(policy, context)
         low, high = policy.bounds.low[:, None], policy.bounds.high[:, None]
         fine = (low + torch.linspace(0, 1, 4001) * (high - low)).expand(len(chosen), -1, -1)
-        energies = policy.decision_energies(context, chosen)
+        energies = policy.pooled_energies(context, chosen)
         exhaustive, at = energies(fine).min(-1, keepdim=True)
         best, cell = fine.gather(-1, at), final_cell(policy.config.search) * (high - low)
         beside = torch.cat([best - cell, best + cell], -1).clamp(low, high)

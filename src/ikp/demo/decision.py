@@ -1,4 +1,4 @@
-"""One decision of a trained policy: the energy along every joint, and the poses of the candidates."""
+"""One decision of a trained policy: the pooled energy along every joint, and the poses of the candidates."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Decision:
         film: (frames, height, width, 3) observations along the rollout.
         q_measured, q_chosen, q_expert: (dof,) measured joints, the policy's target, the scripted expert's target.
         targets: (dof, n) candidate targets over the range of each joint.
-        energies: (dof, n) their energies.
+        energies: (dof, n) their energies, pooled with the regression.
         far_ends: (dof, n, 3, 4) pose of the far end of each joint's link at the candidates.
         far_end_measured, far_end_chosen: (dof, 3, 4) the same at the measured joint and at the chosen one.
         axes, anchors: (dof, 3) direction and a point of each joint's axis.
@@ -188,10 +188,10 @@ def _take_apart(
 
 @torch.no_grad()
 def _energies_and_poses(policy: ImplicitPolicy, observation: Observation) -> dict[str, np.ndarray]:
-    """Energies along each joint, and the poses of the candidates by the policy's own (corrected) kinematics."""
+    """Pooled energies along each joint, and the poses of the candidates by the policy's own (corrected) kinematics."""
     assert policy.poses is not None
     assert policy.robot is not None
-    values, energies, chosen = policy.energy_slices(observation, POINTS)
+    values, energies, chosen = policy.decision_slices(observation, POINTS)
     measured = policy.measured_joints(observation)
     target = policy.actions.decode(observation["state"][:, -1], chosen)
     shift = target - chosen

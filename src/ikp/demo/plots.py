@@ -251,7 +251,7 @@ def offset_bars(offsets: Mapping[str, Any]) -> Figure:
 
 @styled
 def energy_figure(decision: Decision) -> Figure:
-    """Two panels per joint: E_j over the joint's range, and the path of its link's far end coloured by E_j."""
+    """Two panels per joint: the pooled energy over its range, and its link's far end in the same colours."""
     dof = len(decision.joint_names)
     made, axes = figure(13, 2.75 * ((dof + 1) // 2), (dof + 1) // 2, 4)
     for j in range(dof):
@@ -285,7 +285,7 @@ def _energy(ax: Axes, decision: Decision, j: int) -> None:
         zorder=5,
     )
     ax.set(xlim=(degrees[0], degrees[-1]), ylim=(-0.06 * energy.max(), 1.06 * energy.max()))
-    ax.set(xlabel="change of the joint [deg]", ylabel="energy above minimum")
+    ax.set(xlabel="change of the joint [deg]", ylabel="energy above minimum,\npooled with the regression")
     ax.locator_params(axis="x", nbins=6)
     ax.set_title(f"{j + 1}  {_title(decision, j)}")
 

@@ -214,10 +214,10 @@ motion before the grasp.</p>
         _picture(
             root,
             "energies",
-            "For each joint, left: the energy over its range; dark is low energy, which is good. Right: the same "
-            "candidates in space, with the link that the joint moves and the path of its far end (the next joint, or "
-            "the tool), seen along the joint's axis; the rest of the arm is grey. The far ends of the first and the "
-            "last joint lie on their own axes, so only a direction turns there.",
+            "For each joint, left: the energy, pooled with the regression, over the joint's range; dark is low energy, "
+            "which is good. Right: the same candidates in space, with the link that the joint moves and the path of "
+            "its far end (the next joint, or the tool), seen along the joint's axis; the rest of the arm is grey. The "
+            "far ends of the first and the last joint lie on their own axes, so only a direction turns there.",
         )
     }"""
 

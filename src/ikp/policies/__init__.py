@@ -2,7 +2,8 @@
 
 - `config`: `PolicyConfig`, and the paper's five methods by name.
 - `policy`: the base class and the `Context` of an observation; `implicit` and `explicit`: the two kinds of policy.
-- `actions`, `gripper`: action spaces and discrete dimensions. `observation`, `normalizer`: features of an observation.
+- `actions`, `motion_heads`: action spaces, and the dimensions that are no joints. `observation`, `normalizer`: features
+  of an observation.
 - `link_features`, `residual`: candidates as link poses, with learned corrections of the kinematics; `image_plane`:
   candidates relative to a goal in a camera's image.
 - `energy`: energies of all dimensions at once, or one dimension after another (`_numpy_walk` for small batches).

@@ -34,7 +34,7 @@ class ExplicitPolicy(Policy):
         standard = self.regressor(context.features)
         parts = {
             "mse": F.mse_loss(standard, self.scale(demonstrated)),
-            "gripper": self._gripper_loss(context, demonstrated, batch),
+            **self._head_losses(context, demonstrated, action),
             **self._goal_losses(context, batch),
         }
         if self.config.has_kinematics:

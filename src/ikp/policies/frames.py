@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -21,6 +21,14 @@ IMAGE_GROUPS = ("images", "pixels")
 """Keys of mappings from cameras to images."""
 SINGLE_IMAGE_KEYS = ("image", "observation.image", "pixels")
 """Keys of the image of a single camera."""
+
+
+class ReadFrame(TypedDict):
+    """A frame as `read_frame` checked it and made it; it is a valid frame itself."""
+
+    state: np.ndarray
+    environment_state: np.ndarray
+    images: dict[str, np.ndarray]
 
 
 def observation_from_frames(windows: Sequence[Sequence[Mapping[str, Any]]], spec: DataSpec) -> Observation:
@@ -53,25 +61,32 @@ def observation_from_frames(windows: Sequence[Sequence[Mapping[str, Any]]], spec
         frame, _ = env.reset()
         action = policy.act(observation_from_frames([[frame]], policy.spec))[0]
     """
+    return stacked([[read_frame(frame, spec) for frame in window] for window in windows], spec)
+
+
+def stacked(windows: Sequence[Sequence[ReadFrame]], spec: DataSpec) -> Observation:
+    """`observation_from_frames` of frames that `read_frame` has read.
+
+    Raises:
+        ValueError: there is no frame, or the numbers of frames differ.
+    """
     counts = {len(window) for window in windows}
     if len(counts) != 1 or 0 in counts:
         raise ValueError(
             f"the windows hold {sorted(counts)} frames: give at least one window, all with the same number of frames"
         )
-    frames = [read_frame(frame, spec) for window in windows for frame in window]
+    frames = [frame for window in windows for frame in window]
 
-    def stacked(value: Callable[[Mapping[str, Any]], np.ndarray]) -> Tensor:
-        rows = np.stack([value(frame) for frame in frames])
+    def batched(values: Sequence[np.ndarray]) -> Tensor:
+        rows = np.stack(values)
         return torch.from_numpy(rows.reshape(len(windows), *counts, *rows.shape[1:]))
 
     observation: Observation = {
-        "state": stacked(lambda frame: frame["state"]),
-        "images": {
-            name: stacked(lambda frame, name=name: frame["images"][name]) for name in spec.camera_names
-        },
+        "state": batched([frame["state"] for frame in frames]),
+        "images": {name: batched([frame["images"][name] for frame in frames]) for name in spec.camera_names},
     }
     if spec.environment_state_dim:
-        observation["environment_state"] = stacked(lambda frame: frame["environment_state"])
+        observation["environment_state"] = batched([frame["environment_state"] for frame in frames])
     return observation
 
 
@@ -95,11 +110,11 @@ class FrameHistory:
         if history < 1:
             raise ValueError(f"history is {history}: an observation holds at least 1 frame")
         self.spec, self.history = spec, history
-        self._frames: deque[Mapping[str, Any]] = deque(maxlen=history)
+        self._frames: deque[ReadFrame] = deque(maxlen=history)
 
     @property
-    def frames(self) -> tuple[Mapping[str, Any], ...]:
-        """The window, oldest first, as a row for `observation_from_frames`; empty before the first frame."""
+    def frames(self) -> tuple[ReadFrame, ...]:
+        """The window, oldest first, as a row for `stacked` or `observation_from_frames`; empty before a frame."""
         return tuple(self._frames)
 
     @property
@@ -109,7 +124,7 @@ class FrameHistory:
         Raises:
             ValueError: there is no frame yet.
         """
-        return observation_from_frames([self.frames], self.spec)
+        return stacked([self.frames], self.spec)
 
     def add(self, frame: Mapping[str, Any]) -> None:
         """Add the newest frame and drop the oldest one.
@@ -121,18 +136,18 @@ class FrameHistory:
             ValueError: as for `observation_from_frames`; the history is then unchanged.
         """
         read = read_frame(frame, self.spec)
-        copied = read | {"images": {name: image.copy() for name, image in read["images"].items()}}
-        self._frames.extend([copied] if self._frames else [copied] * self.history)
+        read["images"] = {name: image.copy() for name, image in read["images"].items()}
+        self._frames.extend([read] if self._frames else [read] * self.history)
 
     def reset(self) -> None:
         """Forget all frames, at the start of an episode."""
         self._frames.clear()
 
 
-def read_frame(frame: Mapping[str, Any], spec: DataSpec) -> dict[str, Any]:
+def read_frame(frame: Mapping[str, Any], spec: DataSpec) -> ReadFrame:
     """Normalise a frame to the keys `state` and `environment_state` (float32) and `images` (height, width, 3) (uint8).
 
-    The result is a valid frame. Its images may share memory with the given one.
+    The images of the result may share memory with those of the given frame.
 
     Raises:
         ValueError: as for `observation_from_frames`.

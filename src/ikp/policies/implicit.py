@@ -50,14 +50,14 @@ class ImplicitPolicy(Policy):
             self.proposal = LearnedProposal(self.context_size, self.dims, width=config.width)
 
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """InfoNCE summed over dimensions, plus the losses of gripper, learned proposal and goal."""
+        """InfoNCE summed over dimensions, plus the losses of `heads`, learned proposal and goal."""
         context = self.encode(batch)
         demonstrated = self.actions.encode(context.state, batch["action"])
         # the choices that condition later dimensions at inference are not exact either
         noise = self.config.ablation.prefix_noise * self.scale.std
         prefix = demonstrated + noise * torch.randn_like(demonstrated)
         goal_losses = self._goal_losses(context, batch)
-        gripper = self._gripper_loss(context, demonstrated, batch)
+        head_losses = self._head_losses(context, demonstrated, batch["action"])
         low, high = self.scale(self.bounds.low), self.scale(self.bounds.high)
         positive, count = self.scale(demonstrated), self.config.negatives
         near, regression = None, demonstrated.new_zeros(())
@@ -75,8 +75,9 @@ class ImplicitPolicy(Policy):
         per_dim = (torch.logsumexp(logits, -1) - logits[..., 0]).mean(0)
         names = [f"info_nce/{name}" for name in self.actions.names]
         parts = dict(zip(names, per_dim.detach(), strict=True))
-        parts |= {"info_nce": per_dim.sum(), "gripper": gripper, "proposal": regression, **goal_losses}
-        total = sum(goal_losses.values(), per_dim.sum() + gripper + regression)
+        others = {**head_losses, "proposal": regression, **goal_losses}
+        total = sum(others.values(), per_dim.sum())
+        parts |= {"info_nce": per_dim.sum(), **others}
         return total, {name: value.detach() for name, value in parts.items()}
 
     def conditional_energies(self, context: Context, prefix: Float[Tensor, "batch dims"]) -> Energies:
@@ -111,13 +112,13 @@ class ImplicitPolicy(Policy):
             features = features.appended(self.plane.candidate_features(context.far_ends, context.goal))
         return LinkInputs(self.poses, context.q, features)
 
-    def decision_energies(self, context: Context, prefix: Float[Tensor, "batch dims"]) -> Energies:
-        """`conditional_energies`, pooled with the regression of the learned proposal: what a decision minimises."""
+    def pooled_energies(self, context: Context, prefix: Float[Tensor, "batch dims"]) -> Energies:
+        """`conditional_energies`, pooled with the regression of the learned proposal: decisions minimise these."""
         energies, pool = self.conditional_energies(context, prefix), self._pool(context)
         return energies if pool is None else lambda candidates: pool(energies(candidates), candidates)
 
-    def decision_walk(self, context: Context, kind: type[NumpyWalk | EnergyWalk] | None = None) -> Walk:
-        """`decision_energies` of one dimension after another.
+    def pooled_walk(self, context: Context, kind: type[NumpyWalk | EnergyWalk] | None = None) -> Walk:
+        """`pooled_energies` of one dimension after another.
 
         Args:
             context: `encode` of the observations.
@@ -139,23 +140,23 @@ class ImplicitPolicy(Policy):
     @torch.no_grad()
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
         """Encoded actions of least pooled energy, by grid search or by Langevin dynamics."""
-        walk, settings = self.decision_walk(context), self.config.search
+        walk, settings = self.pooled_walk(context), self.config.search
         found = search(walk, self.bounds.low.tolist(), self.bounds.high.tolist(), settings)
         chosen = torch.as_tensor(found, dtype=context.features.dtype, device=context.features.device)
         if settings.method == "grid":
             return chosen
         tiled = context.rows(torch.arange(len(chosen), device=chosen.device).repeat_interleave(CHAINS))
-        return langevin(lambda prefix: self.decision_energies(tiled, prefix), self.bounds, chosen)
+        return langevin(lambda prefix: self.pooled_energies(tiled, prefix), self.bounds, chosen)
 
     @torch.no_grad()
-    def energy_slices(
+    def decision_slices(
         self, observation: Observation, points: int = 200
     ) -> tuple[Float[Tensor, "batch dims n"], Float[Tensor, "batch dims n"], Float[Tensor, "batch dims"]]:
-        """Energies along each dimension, with the dimensions before it at the policy's choice.
+        """Pooled energies along each dimension, with the dimensions before it at the policy's choice.
 
         Returns:
             values: a grid over the bounds, in the units of encoded actions.
-            energies: E_j at the values, pooled with the regression (`decision_energies`).
+            energies: `pooled_energies` at the values.
             chosen: the encoded action that the policy chooses.
         """
         self.encoder.check(observation)
@@ -165,4 +166,4 @@ class ImplicitPolicy(Policy):
         unit = torch.linspace(0, 1, points, device=chosen.device)
         values = self.bounds.low[:, None] + unit * (self.bounds.high - self.bounds.low)[:, None]
         values = values.expand(len(chosen), -1, -1)
-        return values, self.decision_energies(context, chosen)(values), chosen
+        return values, self.pooled_energies(context, chosen)(values), chosen

@@ -15,10 +15,10 @@ from ikp.kinematics import Robot
 from ikp.policies.actions import make_action_space
 from ikp.policies.config import PolicyConfig
 from ikp.policies.frames import FrameHistory
-from ikp.policies.gripper import ExtraHead, GripperHead
 from ikp.policies.image_plane import OBSERVED_FEATURES, Goal, ImagePlane
 from ikp.policies.limits import JointLimits
 from ikp.policies.link_features import LinkPoses
+from ikp.policies.motion_heads import ExtraHead, GripperHead, MotionHead
 from ikp.policies.normalizer import Bounds, Standardizer
 from ikp.policies.observation import ObservationEncoder, as_tensors
 from ikp.policies.residual import KinematicResidual
@@ -92,15 +92,21 @@ class Policy(nn.Module, ABC):
             self.context_size += OBSERVED_FEATURES
         self.gripper = None
         if spec.discrete_dims:
-            self.gripper = GripperHead(self.context_size, dims, len(spec.discrete_dims), width=config.width)
+            self.gripper = GripperHead(self.context_size, dims, spec.discrete_dims, width=config.width)
         self.extras = None
         if spec.extra_dims and config.action_space != "raw":
-            self.extras = ExtraHead(self.context_size, dims, len(spec.extra_dims), width=config.width)
+            self.extras = ExtraHead(self.context_size, dims, spec.extra_dims, width=config.width)
 
     @property
     def dims(self) -> int:
         """Number of dimensions of an encoded action."""
         return len(self.actions.names)
+
+    @property
+    def heads(self) -> dict[str, MotionHead]:
+        """The networks that decide the dimensions that are no joints, by the names of their losses."""
+        heads = {"gripper": self.gripper, "extras": self.extras}
+        return {name: head for name, head in heads.items() if head is not None}
 
     def fit_scales(
         self,
@@ -135,11 +141,8 @@ class Policy(nn.Module, ABC):
         values = self.actions.encode(state, action)
         self.bounds.fit(values)
         self.scale.fit(values)
-        if self.gripper is not None:
-            self.gripper.fit(self.actions.motions(state, values))
-        if self.extras is not None:
-            self.extras.fit(self.actions.motions(state, values))
-            self.extras.fit_values(action[:, list(self.spec.extra_dims)])
+        for head in self.heads.values():
+            head.fit(self.actions.motions(state, values), action[:, head.dims])
 
     def encode(self, observation: Observation) -> Context:
         """Compute the context of an observation, the input of decisions and losses."""
@@ -181,14 +184,16 @@ class Policy(nn.Module, ABC):
 
         Args:
             observation: a batch as `ikp.observation_from_frames` makes it, of tensors or arrays; `select_action` takes
-                single frames, and `decide` batches of demonstrations.
+                single frames, and `act_in_model_units` batches of demonstrations.
 
         Raises:
             ValueError: a part of the observation is missing, has a wrong shape or dtype, or is not finite; measured
                 joints are far beyond the robot's limits; or the action is not finite.
         """
-        received = self._to_model(as_tensors(observation, self.bounds.low.device))
-        action = self.decide(received)
+        received = self.encoder.check(self._to_model(as_tensors(observation, self.bounds.low.device)))
+        if self.limits is not None:
+            self.limits.check_measured(self.measured_joints(received))
+        action = self._decided(received)
         if not torch.isfinite(action).all():
             raise ValueError(
                 "the policy's action is not finite: its weights are damaged; train or copy it again"
@@ -197,27 +202,25 @@ class Policy(nn.Module, ABC):
             joints = list(self.spec.joint_dims)
             action[:, joints] = self.limits.clamped(action[:, joints])
         joint_map = self.spec.joint_map
-        return action if joint_map is None or joint_map.is_identity else joint_map.actions.to_recorded(action)
+        if joint_map is None or joint_map.is_identity:
+            return action
+        return joint_map.actions.to_recorded(action)
 
     def _to_model(self, observation: dict[str, Any]) -> dict[str, Any]:
         """A recorded observation in the model's units and order."""
         joint_map = self.spec.joint_map
-        if joint_map is not None and not joint_map.is_identity and "state" in observation:
-            if "action" in observation:
-                raise ValueError(
-                    "this is a batch of demonstrations, in the model's units: use policy.decide(batch); act takes "
-                    "observations in the recorded units"
-                )
-            observation["state"] = joint_map.states.to_model(observation["state"])
-        state = observation.get("state")
-        if self.limits is None or state is None or state.ndim != 3 or state.shape[-1] != self.spec.state_dim:
-            return observation  # `decide` refuses it, or needs no joints
-        if torch.isfinite(state).all():
-            self.limits.check_measured(state[:, -1, list(self.spec.joint_dims)])
-        return observation
+        if joint_map is None or joint_map.is_identity or "state" not in observation:
+            return observation
+        if "action" in observation:
+            raise ValueError(
+                "this is a batch of demonstrations, in the model's units: use policy.act_in_model_units(batch); act "
+                "takes observations in the recorded units"
+            )
+        return observation | {"state": joint_map.states.to_model(observation["state"])}
 
-    @torch.no_grad()
-    def decide(self, observation: Observation | Mapping[str, Any]) -> Float[Tensor, "batch action"]:
+    def act_in_model_units(
+        self, observation: Observation | Mapping[str, Any]
+    ) -> Float[Tensor, "batch action"]:
         """Choose actions for observations in the model's units and order, such as `Demonstrations.batch`.
 
         Returns:
@@ -226,7 +229,10 @@ class Policy(nn.Module, ABC):
         Raises:
             ValueError: a part of the observation is missing, has a wrong shape or dtype, or is not finite.
         """
-        observation = self.encoder.check(observation)
+        return self._decided(self.encoder.check(observation))
+
+    @torch.no_grad()
+    def _decided(self, observation: Observation) -> Float[Tensor, "batch action"]:
         was_training = self.training
         if was_training:  # eval() visits all modules, which takes half a millisecond
             self.eval()
@@ -252,25 +258,26 @@ class Policy(nn.Module, ABC):
             ValueError: a part of the frame is missing, has a wrong shape or type, or is not finite.
         """
         self.frames.add(frame)
-        return self.act(batch_to(self.frames.observation, self.bounds.low.device))[0]
+        return self.act(self.frames.observation)[0]
 
     def reset(self) -> None:
         """Forget the stored frames, at the start of an episode."""
         self.frames.reset()
 
     def decode(self, context: Context, chosen: Float[Tensor, "batch dims"]) -> Float[Tensor, "batch action"]:
-        """Decode chosen encoded actions to the model's units, and decide the discrete dimensions."""
+        """Decode chosen encoded actions to the model's units, and decide the dimensions that are no joints."""
         continuous = self.actions.decode(context.state, chosen)
         action = continuous.new_zeros(len(continuous), self.spec.action_dim)
         action[:, self.actions.action_dims] = continuous
-        if self.gripper is None and self.extras is None:
+        if not self.heads:
             return action
-        seen = (context.features, self.scale(chosen), self.actions.motions(context.state, chosen))
-        if self.gripper is not None:
-            action[:, list(self.spec.discrete_dims)] = (self.gripper(*seen) > 0).to(action.dtype)
-        if self.extras is not None:
-            action[:, list(self.spec.extra_dims)] = self.extras.values(*seen)
+        seen = self._seen_by_heads(context, chosen)
+        for head in self.heads.values():
+            action[:, head.dims] = head.values(*seen)
         return action
+
+    def _seen_by_heads(self, context: Context, encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return context.features, self.scale(encoded), self.actions.motions(context.state, encoded)
 
     def _goal_losses(self, context: Context, batch: Batch) -> dict[str, Tensor]:
         """Losses of the estimated goal against the pose at the next gripper event; empty without an image plane."""
@@ -283,21 +290,17 @@ class Policy(nn.Module, ABC):
         q = self.poses.residual(batch["goal_state"][:, list(self.spec.joint_dims)])
         return self.plane.losses(context.goal, self.plane.tip(self.poses.far_ends(q)))
 
-    def _gripper_loss(
-        self, context: Context, demonstrated: Float[Tensor, "batch dims"], batch: Batch
-    ) -> Tensor:
-        """Loss of the dimensions that are no joints, given the demonstrated encoded actions."""
-        loss = context.features.new_zeros(())
-        if self.gripper is None and self.extras is None:
-            return loss
-        motions = self.actions.motions(context.state, demonstrated)
-        seen, action = (context.features, self.scale(demonstrated), motions), batch["action"]
-        if self.gripper is not None:
-            closed = (action[:, list(self.spec.discrete_dims)] > 0.5).to(context.features.dtype)
-            loss = self.gripper.loss(*seen, closed)
-        if self.extras is not None:
-            loss = loss + self.extras.loss(*seen, action[:, list(self.spec.extra_dims)])
-        return loss
+    def _head_losses(
+        self,
+        context: Context,
+        demonstrated: Float[Tensor, "batch dims"],
+        action: Float[Tensor, "batch action"],
+    ) -> dict[str, Tensor]:
+        """Losses of the dimensions that are no joints, given the demonstrated encoded actions."""
+        if not self.heads:
+            return {}
+        seen = self._seen_by_heads(context, demonstrated)
+        return {name: head.loss(*seen, action[:, head.dims]) for name, head in self.heads.items()}
 
 
 def batch_to(batch: AnyBatch, device: torch.device | str) -> AnyBatch:

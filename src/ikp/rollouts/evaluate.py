@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ikp.memory import free_memory
 from ikp.policies import Policy
 from ikp.policies.frame_map import FrameMap, frame_of
-from ikp.policies.frames import FrameHistory, observation_from_frames
+from ikp.policies.frames import FrameHistory, stacked
 from ikp.rollouts.environments import (
     SUCCESS_KEYS,
     Environment,
@@ -216,7 +216,7 @@ class _Rollouts:
         while running := [slot for slot in self._slots if slot.index is not None]:
             started = time.perf_counter()
             windows = [slot.window.frames for slot in running]
-            actions = self.policy.act(observation_from_frames(windows, self.policy.spec)).cpu().numpy()
+            actions = self.policy.act(stacked(windows, self.policy.spec)).cpu().numpy()
             self.calls.append(time.perf_counter() - started)
             for action, slot in zip(actions, running, strict=True):
                 if self._step(slot, action):

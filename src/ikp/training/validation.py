@@ -31,7 +31,7 @@ def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
         move no joint (`extra`), in units of the demonstrations' standard deviation. Without a robot, the action error
         in these units.
     """
-    action, chosen = batch["action"], policy.decide(batch)
+    action, chosen = batch["action"], policy.act_in_model_units(batch)
     errors: dict[str, float] = {}
     discrete = list(policy.spec.discrete_dims)
     if discrete:

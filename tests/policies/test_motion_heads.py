@@ -8,7 +8,7 @@ import torch
 from ikp.kinematics import ur5e
 from ikp.policies import DataSpec, PolicyConfig, make_policy, method_config
 from ikp.policies.actions import JointTargets, TipPoses
-from ikp.policies.gripper import GripperHead
+from ikp.policies.motion_heads import GripperHead
 
 CONFIG = PolicyConfig(width=32)
 JOINTS = tuple(f"joint_{i}" for i in range(6))
@@ -45,8 +45,8 @@ def test_the_head_learns_a_threshold_far_below_the_motions_spread():
     size = 10 ** torch.empty(4096, 1).uniform_(-3, 0.5)
     motions = size * torch.nn.functional.normalize(torch.randn(4096, 3), dim=1)
     closed = (size > 0.02).float()
-    head = GripperHead(1, 3, 1, width=32)
-    head.fit(motions)
+    head = GripperHead(1, 3, (3,), width=32)
+    head.fit(motions, closed)
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3)
     for _ in range(100):
         rows = torch.randint(0, 4096, (256,))
@@ -54,8 +54,8 @@ def test_the_head_learns_a_threshold_far_below_the_motions_spread():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    found = head(torch.zeros(4096, 1), motions, motions) > 0
-    assert float((found != (closed > 0)).float().mean()) < 0.04
+    found = head.values(torch.zeros(4096, 1), motions, motions)
+    assert float((found != closed).float().mean()) < 0.04
 
 
 @pytest.mark.parametrize("space", ["joint", "joint+cartesian", "cartesian"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,8 +17,8 @@ FINE_SCALES = (0.05, 0.2)
 """Scales of the additional inputs tanh(motion / scale), in units of the motions' standard deviation."""
 
 
-class MotionHead(nn.Module):
-    """A network of the observation and the encoded action.
+class MotionHead(nn.Module, ABC):
+    """Decides some dimensions of the action by a network of the observation and the encoded action.
 
     The last millimetres of a motion decide whether to release, but the standard deviation of motions is dominated by
     long moves. A head that sees only standardised motions learns late to open at the goal, and a robot that stops
@@ -24,19 +27,30 @@ class MotionHead(nn.Module):
     Args:
         context: size of the observation's features.
         motions: number of dimensions of an encoded action.
-        outputs: number of action dimensions that it decides.
+        dims: the action dimensions that it decides, its outputs.
         width: width of the dense network.
     """
 
-    def __init__(self, context: int, motions: int, outputs: int, *, width: int) -> None:
+    def __init__(self, context: int, motions: int, dims: Sequence[int], *, width: int) -> None:
         super().__init__()
+        self.dims = list(dims)
         self.spread = Standardizer(motions)
         inputs = context + motions * (1 + len(FINE_SCALES))
-        self.net = DenseResNet(inputs, outputs, width=width, blocks=1)
+        self.net = DenseResNet(inputs, len(dims), width=width, blocks=1)
 
-    def fit(self, motions: Float[Tensor, "frames motions"]) -> None:
-        """Set the scale of the motions from demonstrations."""
+    def fit(self, motions: Float[Tensor, "frames motions"], values: Float[Tensor, "frames outputs"]) -> None:
+        """Set the scales of motions and values from demonstrations."""
         self.spread.fit(motions)
+
+    @abstractmethod
+    def values(self, context: Tensor, standard: Tensor, motions: Tensor) -> Float[Tensor, "batch outputs"]:
+        """The decided values; the arguments are those of `forward`."""
+
+    @abstractmethod
+    def loss(
+        self, context: Tensor, standard: Tensor, motions: Tensor, values: Float[Tensor, "batch outputs"]
+    ) -> Float[Tensor, ""]:
+        """The loss of demonstrated values; the other arguments are those of `forward`."""
 
     def forward(
         self,
@@ -57,24 +71,30 @@ class MotionHead(nn.Module):
 
 
 class GripperHead(MotionHead):
-    """Logits of the discrete dimensions; positive means 1 (closed)."""
+    """Classification of the discrete dimensions; the network's outputs are logits, positive for 1 (closed)."""
+
+    def values(self, context: Tensor, standard: Tensor, motions: Tensor) -> Float[Tensor, "batch outputs"]:
+        """0 or 1."""
+        return (self(context, standard, motions) > 0).to(context.dtype)
 
     def loss(
-        self, context: Tensor, standard: Tensor, motions: Tensor, closed: Float[Tensor, "batch outputs"]
+        self, context: Tensor, standard: Tensor, motions: Tensor, values: Float[Tensor, "batch outputs"]
     ) -> Float[Tensor, ""]:
         """Binary cross-entropy, which is the InfoNCE loss over both values of a discrete dimension."""
+        closed = (values > 0.5).to(context.dtype)
         return F.binary_cross_entropy_with_logits(self(context, standard, motions), closed)
 
 
 class ExtraHead(MotionHead):
     """Regression of continuous dimensions that move no joint of the robot, such as the width of a gripper."""
 
-    def __init__(self, context: int, motions: int, outputs: int, *, width: int) -> None:
-        super().__init__(context, motions, outputs, width=width)
-        self.scale, self.bounds = Standardizer(outputs), Bounds(outputs)
+    def __init__(self, context: int, motions: int, dims: Sequence[int], *, width: int) -> None:
+        super().__init__(context, motions, dims, width=width)
+        self.scale, self.bounds = Standardizer(len(dims)), Bounds(len(dims))
 
-    def fit_values(self, values: Float[Tensor, "frames outputs"]) -> None:
-        """Set the scale and the range of the numbers from demonstrations."""
+    def fit(self, motions: Float[Tensor, "frames motions"], values: Float[Tensor, "frames outputs"]) -> None:
+        """Set the scale of the motions, and scale and range of the numbers, from demonstrations."""
+        super().fit(motions, values)
         self.scale.fit(values)
         self.bounds.fit(values)
 
