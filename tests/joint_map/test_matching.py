@@ -153,6 +153,52 @@ def test_grippers_of_any_two_values_are_found(arm, helpers, values, opened, clos
     assert (joint_map.state[0].role == GRIPPER) == (measured != "width")
 
 
+CLOSING = np.arange(200) % 40 >= 20
+"""Frames in which a gripper is told to close."""
+
+
+def gripper_map(arm, helpers, command, measured):
+    """The map of a recording whose gripper is commanded and measured as given, (frame,) each."""
+    state, action = helpers.motion(5)
+    names = (*helpers.JOINTS, "gripper")
+    made = helpers.recording(names, np.c_[action, command], names, np.c_[state, measured])
+    return found(arm, made), made
+
+
+@pytest.mark.parametrize("command", [(0.0, 1.0), (-1.0, 1.0), (0.08, 0.0), (100.0, 0.0)])
+@pytest.mark.parametrize("width", [(0.08, 0.0), (0.0, 0.8), (95.0, 40.0), (0.0, 1.0), (1.0, 0.0)])
+def test_a_measured_gripper_has_its_own_unit(arm, helpers, command, width):
+    """The fingers take three frames to move and never hold quite still."""
+    late = np.convolve(CLOSING, np.ones(3) / 3)[:200]
+    noise = np.random.default_rng(0).normal(0, 0.002, 200)
+    measured = width[0] + (width[1] - width[0]) * (late + noise)
+    joint_map, made = gripper_map(arm, helpers, np.where(CLOSING, command[1], command[0]), measured)
+    assert joint_map.state[5].role == GRIPPER
+    model = joint_map.states.to_model(torch.tensor(made.state.values))[:, 5].numpy()
+    np.testing.assert_allclose(model, late, atol=0.12)
+    assert ((model > 0.5) == (late > 0.5)).all()
+
+
+@pytest.mark.parametrize("measured", [np.full(200, 0.03), np.sin(np.arange(200) / 7)])
+def test_measured_numbers_that_do_not_follow_the_gripper_are_an_input_only(arm, helpers, measured):
+    joint_map, _ = gripper_map(arm, helpers, CLOSING.astype(float), measured)
+    assert joint_map.action[5].role == GRIPPER
+    assert joint_map.state[5].role == EXTRA
+
+
+def test_a_gripper_that_never_moves_is_measured_as_it_is_commanded(arm, helpers):
+    joint_map, _ = gripper_map(arm, helpers, CLOSING.astype(float), np.zeros(200))
+    assert (joint_map.state[5].open, joint_map.state[5].closed) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("opened", "closed"), [(0.0, 1.0), (-1.0, 1.0), (100.0, 0.0), (0.08, 0.0)])
+def test_noise_does_not_change_which_command_is_closed(arm, helpers, opened, closed):
+    noise = np.random.default_rng(0).normal(0, 0.001 * abs(opened - closed), 200)
+    command = np.where(CLOSING, closed, opened) + noise
+    entry = gripper_map(arm, helpers, command, command)[0].action[5]
+    assert (entry.open, entry.closed) == pytest.approx((opened, closed), abs=0.001 * abs(opened - closed))
+
+
 def test_a_gripper_that_is_said_may_take_many_values(arm, helpers):
     action = helpers.motion(6)[1]
     made = helpers.recording((*helpers.JOINTS, "hand"), action * np.array([1] * 5 + [40]))

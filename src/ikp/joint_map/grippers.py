@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +12,16 @@ from ikp.joint_map.recording import Vector
 
 AT_ENDS = 0.9
 """Share of the numbers that lie within a tenth of the range from either end, of a gripper that is two-valued."""
+CLOSED_ABOVE = ((0.0, 1.0), (-1.0, 1.0))
+"""Pairs of commands of which the larger one is closed."""
+NOISE = 0.05
+"""Accepted distance of a command from these."""
+SAME_UNIT = 0.1
+"""Accepted distance of measured ends from the commands, as a share of their range, of a gripper in the same unit."""
+LEAST_CORRELATION = 0.5
+"""Correlation with the commands from which measured numbers are those of the gripper."""
+FEWEST = 10
+"""Frames from which there is a correlation."""
 
 
 def command_gripper(
@@ -33,10 +42,7 @@ def command_gripper(
     """
     if given is not None:
         return Dimension(name, GRIPPER, open=given[0], closed=given[1], reason="as given")
-    found = two_values(values)
-    if found is None and is_said and len(values):
-        low, high = (float(value) for value in np.quantile(values, [0.02, 0.98]))
-        found = (low, high) if high > low else None
+    found = two_values(values) or (_outer_values(values) if is_said else None)
     if found is None:
         different = np.unique(values)
         shown = ", ".join(f"{value:.4g}" for value in different[:6]) + (", ..." if len(different) > 6 else "")
@@ -44,18 +50,23 @@ def command_gripper(
             f"the gripper {name!r} takes the values {shown}, not two: make it two-valued (--gripper {name}, or "
             f"--gripper {name}=OPEN,CLOSED), or leave it out (--ignore {name})"
         )
-    closed_above = found in ((0.0, 1.0), (-1.0, 1.0))
-    opened, closed = found if closed_above else found[::-1]
+    usual = next((pair for pair in CLOSED_ABOVE if np.allclose(found, pair, rtol=0, atol=NOISE)), None)
+    opened, closed = usual or found[::-1]
     return Dimension(name, GRIPPER, open=opened, closed=closed, reason="two values")
 
 
 def measured_grippers(
-    state: Vector, commands: Mapping[int, Dimension], taken: Container[int], *, same_place: Container[int]
+    state: Vector,
+    action: Vector,
+    commands: Mapping[int, Dimension],
+    taken: Container[int],
+    *,
+    same_place: Container[int],
 ) -> dict[int, Dimension]:
     """The state's dimensions that measure the action's grippers, by name; all of them or none.
 
     Args:
-        state: the recorded state.
+        state, action: the recorded vectors.
         commands: the gripper entries by dimension of the action.
         taken: dimensions of the state that are something else.
         same_place: dimensions that mean the same in action and state.
@@ -67,9 +78,55 @@ def measured_grippers(
             plain = plain_name(name)
             is_same = name == entry.name or (plain.words == own.words and plain.kind == POSITION)
             if dim not in found and dim not in taken and (is_same or (dim == place and place in same_place)):
-                found[dim] = replace(entry, name=name, joint=entry.joint, reason="measured, as the action's")
+                measured = _measured(name, state.values[:, dim], entry, action.values[:, place])
+                if measured is not None:
+                    found[dim] = measured
                 break
     return found if len(found) == len(commands) else {}
+
+
+def _measured(name: str, values: np.ndarray, command: Dimension, commanded: np.ndarray) -> Dimension | None:
+    """The entry of a measured gripper, whose unit may differ from the command's: a width in metres beside 0 and 1.
+
+    Args:
+        name: of the dimension.
+        values: (frame,) measured numbers.
+        command: the entry of its commands.
+        commanded: (frame,) recorded commands.
+
+    Returns:
+        None where the numbers take no two values that follow the commands.
+    """
+    ends = two_values(values) or _outer_values(values)
+    if ends is None:
+        return None
+    low, high = sorted((command.open, command.closed))
+    is_same = np.allclose(ends, (low, high), rtol=0, atol=SAME_UNIT * (high - low))
+    likeness = _correlation(values, commanded * command.factor + command.shift > 0.5)
+    if not is_same and abs(likeness) < LEAST_CORRELATION:
+        return None
+    if is_same:
+        ends = low, high
+    closed_above = likeness > 0 if abs(likeness) >= LEAST_CORRELATION else command.closed > command.open
+    opened, closed = ends if closed_above else ends[::-1]
+    reason = "measured, as the action's" if is_same else "measured, in its own unit"
+    return Dimension(name, GRIPPER, command.joint, open=opened, closed=closed, reason=reason)
+
+
+def _correlation(values: np.ndarray, is_closed: np.ndarray) -> float:
+    """Correlation of numbers with commands to close; 0 where either never changes, and of few frames."""
+    changes = values.min() < values.max() and is_closed.any() and not is_closed.all()
+    if len(values) < FEWEST or not changes:
+        return 0.0
+    return float(np.corrcoef(values, is_closed)[0, 1])
+
+
+def _outer_values(values: np.ndarray) -> tuple[float, float] | None:
+    """A low and a high number beyond which few lie; None where they are the same."""
+    if not len(values):
+        return None
+    low, high = (float(value) for value in np.quantile(values, [0.02, 0.98]))
+    return (low, high) if high > low else None
 
 
 def two_values(values: np.ndarray) -> tuple[float, float] | None:

@@ -57,7 +57,7 @@ def infer_joint_map(robot: Robot | None, recording: Recording, hints: MapHints |
     }
     grippers = {dim: entry for dim, entry in commands.items() if entry.role == GRIPPER}
     same_place = recording.discrete_dims if recording.joint_dims is not None else ()
-    measured = measured_grippers(state, grippers, known["state"], same_place=same_place)
+    measured = measured_grippers(state, action, grippers, known["state"], same_place=same_place)
     extras = {dim: Dimension(name, EXTRA, reason="an input only") for dim, name in enumerate(state.names)}
     found = JointMap(
         tuple(joints),
