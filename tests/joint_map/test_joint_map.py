@@ -90,6 +90,15 @@ def test_json_there_and_back(tmp_path):
     assert JointMap.load(joint_map.save(tmp_path / "map.json")) == joint_map
 
 
+def test_an_edited_unit_of_a_saved_map_counts(tmp_path):
+    degrees = entry("a", unit="deg", scale=math.pi / 180, offset=0.25)
+    percent = entry("b", unit="percent", scale=0.03, offset=-1.0)
+    path = JointMap(("a", "b"), (degrees, percent), (degrees, percent)).save(tmp_path / "map.json")
+    path.write_text(path.read_text().replace('"deg"', '"rad"'))
+    for entries in (JointMap.load(path).action, JointMap.load(path).state):
+        assert entries == (entry("a", unit="rad", scale=1.0, offset=0.25), percent)
+
+
 def test_a_map_by_hand_needs_little(arm_with_jaw):
     common = {"role": "joint", "unit": "deg"}
     named = [common | {"name": f"{joint}.pos", "joint": joint} for joint in arm_with_jaw.joint_names]

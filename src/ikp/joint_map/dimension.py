@@ -32,7 +32,7 @@ class Dimension:
             as the width of a gripper), or `ignored`.
         joint: the robot's joint, for the role `joint`. For a gripper a name that action and state share, by default
             its own.
-        unit: of the recorded number, for people to read: `scale` and `offset` are what counts.
+        unit: of the recorded number. In a file it gives the scale where there is none.
         sign, scale, offset: q_model = sign * scale * x + offset, for the role `joint` [rad or m].
         open, closed: recorded values of an open and of a closed gripper, which the model sees as 0 and 1. A recorded
             command counts as closed beyond the value half-way between them.
@@ -95,13 +95,15 @@ class Dimension:
         return self.joint if self.role in (JOINT, GRIPPER) else self.name
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as plain JSON values: name, role, and what its role uses."""
+        """The entry as plain JSON values: name, role, and what its role uses; no scale that the unit gives."""
         used = {
             JOINT: ("joint", "unit", "sign", "scale", "offset"),
             GRIPPER: ("joint", "open", "closed"),
             EXTRA: ("unit",),
             IGNORED: ("fill",),
         }[self.role]
+        if self.role == JOINT and self.scale == UNITS[self.unit]:
+            used = tuple(key for key in used if key != "scale")  # so that an edited unit counts
         return {key: getattr(self, key) for key in ("name", "role", *used)}
 
     @classmethod
