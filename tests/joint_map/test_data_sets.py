@@ -61,15 +61,34 @@ def test_a_stored_map_is_found_and_survives_what_tools_drop(arm, in_degrees, in_
     torch.testing.assert_close(again.state, mapped.state)
     info = json.loads((in_degrees / "meta/info.json").read_text())
     assert set(info["features"]["action"]) == {"dtype", "shape", "names", "joint_map"}
-    info["features"]["action"]["joint_map"]["action"][0]["unit"] = "turns"
-    (in_degrees / "meta/info.json").write_text(json.dumps(info))
-    with pytest.raises(DatasetError, match="'unit' is 'turns'.*ikp data check --store"):
-        load_dataset(in_degrees, robot=arm)
-    store_joint_map(in_degrees, mapped.spec.joint_map)
     names = {"dtype": "float32", "shape": [6], "names": [f"m{i}" for i in range(6)]}
     change_feature(in_radians, "action", names)
     with pytest.raises(DatasetError, match=r"radians has \['m0', 'm1'"):
         store_joint_map(in_radians, mapped.spec.joint_map)
+
+
+@pytest.mark.parametrize("fix", ["replace", "take out"])
+def test_a_damaged_stored_map_is_mended_as_the_error_says(arm, in_radians, fix, tmp_path, helpers):
+    right = load_dataset(in_radians, robot=arm).spec.joint_map
+    store_joint_map(in_radians, right)
+    path = in_radians / "meta/info.json"
+    info = json.loads(path.read_text())
+    info["features"]["action"]["joint_map"]["action"][0]["unit"] = "turns"
+    path.write_text(json.dumps(info))
+    with pytest.raises(
+        DatasetError, match=r"'unit' is 'turns'.*check FOLDER --joint-map FILE --store.*take 'joint_map' out"
+    ):
+        load_dataset(in_radians, robot=arm)
+    if fix == "replace":
+        right.save(tmp_path / "map.json")
+        (tmp_path / "arm.urdf").write_text(helpers.arm_urdf(hand=helpers.JAW))
+        check = ["data", "check", str(in_radians), "--robot", str(tmp_path / "arm.urdf")]
+        assert cli.main([*check, "--joint-map", str(tmp_path / "map.json"), "--store"]) == 0
+    else:
+        for feature in info["features"].values():
+            feature.pop("joint_map", None)
+        path.write_text(json.dumps(info))
+    assert load_dataset(in_radians, robot=arm).spec.joint_map == right
 
 
 def add_episode(writer):

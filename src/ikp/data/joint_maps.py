@@ -39,7 +39,7 @@ def find_joint_map(
         DatasetError: the map does not fit the robot or the data, or none can be inferred.
     """
     hints = hints or MapHints()
-    stored = stored_joint_map(info) if hints.is_empty else None
+    stored = stored_joint_map(info) if joint_map is None and hints.is_empty else None
     if isinstance(joint_map, str | Path):
         joint_map = JointMap.load(joint_map, robot)
     if joint_map is not None and not hints.is_empty:
@@ -88,7 +88,10 @@ def stored_joint_map(info: Mapping[str, Any]) -> JointMap | None:
         values = {**parts[ACTION], "state": (parts[STATE] or {}).get("state", [])}
         return JointMap.from_json(values, where=f"{INFO_PATH}, {MAP_KEY}")
     except (ValueError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{error}; `ikp data check --store` writes it again") from error
+        raise DatasetError(
+            f"{error}; replace it (`ikp data check FOLDER --joint-map FILE --store`), or take {MAP_KEY!r} out of the "
+            "features there, to have it found again"
+        ) from error
 
 
 def store_joint_map(root: str | Path, joint_map: JointMap) -> None:
