@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -327,23 +328,20 @@ def _runs_code(event: str, words: tuple) -> bool:
 
 
 def _ended(case: Case, seen: dict[str, Any]) -> tuple[str, str]:
+    printed = io.StringIO()
     try:
-        seen["result"] = case.read()
+        with contextlib.redirect_stdout(printed):
+            seen["result"] = case.read()
     except WorkBegins:
         pass
-    except SystemExit as error:  # the parser of the command line, or `data check`
-        return (
-            ("refused", f"exit status {error.code}")
-            if error.code in (0, 1, 2)
-            else ("ERROR", str(error.code))
-        )
+    except SystemExit as error:
+        if error.code == 1:  # `data check` prints the errors and ends
+            lines = printed.getvalue().splitlines()
+            return _refused(case, [line for line in lines if line.startswith("refused: ")])
+        is_parser = error.code in (0, 2)
+        return ("refused", f"exit status {error.code}") if is_parser else ("ERROR", str(error.code))
     except (ValueError, OSError) as error:
-        words = " ".join(str(error).split())
-        if len(words) > LONGEST_MESSAGE:
-            return "LONG", f"{len(words)} characters: {words[:200]}"
-        if not words or not re.search(case.named, words):
-            return "UNNAMED", f"{type(error).__name__}: {words}"
-        return "refused", words
+        return _refused(case, [" ".join(str(error).split())])
     except BaseException as error:
         traceback.print_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
@@ -351,8 +349,20 @@ def _ended(case: Case, seen: dict[str, Any]) -> tuple[str, str]:
             "ERROR",
             f"{type(error).__name__}: {str(error)[:300]} ({Path(place.filename).name}:{place.lineno})",
         )
+    finally:
+        print(printed.getvalue())  # into the log
     text = json.dumps(seen, default=str, sort_keys=True)
     return "accepted", hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _refused(case: Case, messages: list[str]) -> tuple[str, str]:
+    """How a case ended that was refused with some messages: a finding where one is long or names no file."""
+    for words in messages:
+        if len(words) > LONGEST_MESSAGE:
+            return "LONG", f"{len(words)} characters: {words[:200]}"
+        if not re.search(case.named, words):
+            return "UNNAMED", words
+    return ("refused", "; ".join(messages)) if any(messages) else ("UNNAMED", "no message")
 
 
 def _stop_where_work_begins() -> dict[str, Any]:

@@ -66,13 +66,54 @@ def test_lost_and_repeated_rows_are_refused(dataset, rows):
     assert load_dataset(root, episodes=[0, 1, 3]).episodes == 3
 
 
-def test_a_check_tells_which_episodes_are_whole(dataset):
-    root, _ = dataset
+def lose_a_row(root):
     reorder(root / data_path(2), [0, 1, 3])
+
+
+def leave_a_pointer(root):
+    (root / data_path(2)).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
+def cut_a_file(root):
+    path = root / data_path(2)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def copy_a_file(root):
+    join_files(root)
+    path = root / data_path(0)
+    pq.write_table(pq.read_table(path).slice(6, 7), root / data_path(1))
+
+
+@pytest.mark.parametrize("damage", [lose_a_row, leave_a_pointer, cut_a_file, copy_a_file])
+def test_a_check_says_what_a_training_says_and_which_episodes_are_whole(dataset, damage):
+    root, _ = dataset
+    damage(root)
+    with pytest.raises(DatasetError) as raised:
+        load_dataset(root)
     report = check_dataset(root)
-    assert len(report.refused) == 1
-    assert "episodes [2]: frames are missing, repeated or exchanged" in report.refused[0]
-    assert "--episodes 0-1,3" in report.refused[0]
+    assert report.refused == [f"{raised.value}; the other episodes are --episodes 0-1,3"]
+    assert load_dataset(root, episodes=[0, 1, 3]).episodes == 3
+
+
+def test_a_check_of_a_data_set_without_one_whole_episode_says_why(dataset):
+    root, _ = dataset
+    for index in range(4):
+        (root / data_path(index)).write_text("version https://git-lfs.github.com/spec/v1\n")
+    (refused,) = check_dataset(root).refused
+    assert "run `git lfs pull`" in refused
+
+
+def test_a_check_shows_few_of_many_errors(dataset, helpers):
+    root, _ = dataset
+    with DatasetWriter.reopen(root) as writer:
+        for seed in range(4, 9):
+            helpers.add_episode(writer, seed, 3)
+    for index in range(1, 9):
+        (root / data_path(index)).write_bytes(b"PAR1 cut")
+    refused = check_dataset(root).refused
+    assert len(refused) == 5
+    assert refused[-1].endswith("(and 3 more files or episodes); the other episodes are --episodes 0,")
 
 
 def test_exchanged_frame_numbers_are_refused(dataset):

@@ -183,7 +183,7 @@ def test_check_names_what_looks_wrong(arm, in_radians, helpers, tmp_path):
     assert not doubts
     (in_radians / "data/chunk-000/file-001.parquet").write_bytes(b"PAR1 cut")
     report = check_dataset(in_radians, robot=arm)
-    assert "without its footer a file was not closed" in report.refused[0]
+    assert "file-001.parquet is damaged" in report.refused[0]
     assert "--episodes 0,2" in report.refused[0]
     assert load_dataset(in_radians, robot=arm, episodes=[0, 2]).episodes == 2
     shutil.rmtree(in_radians / "data")

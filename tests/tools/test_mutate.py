@@ -38,6 +38,16 @@ def raised(error):
     return read
 
 
+def checked(*lines):
+    """Print lines and end as `data check` does."""
+
+    def read():
+        print(*lines, sep="\n")
+        raise SystemExit(1)
+
+    return read
+
+
 @pytest.mark.parametrize(
     ("read", "state", "words"),
     [
@@ -46,6 +56,12 @@ def raised(error):
         (raised(OSError("arm.urdf is missing")), "refused", "missing"),
         (raised(ValueError("no link")), "UNNAMED", "no link"),
         (raised(ValueError("arm.urdf" * 1000)), "LONG", "8000 characters"),
+        (checked("used: action", "refused: arm.urdf: no link"), "refused", "no link"),
+        (checked("refused: arm.urdf: no link", "refused: no joint"), "UNNAMED", "no joint"),
+        (checked("refused: " + "arm.urdf" * 1000), "LONG", "8009 characters"),
+        (checked("arm.urdf is fine"), "UNNAMED", "no message"),
+        (raised(SystemExit(2)), "refused", "exit status 2"),
+        (raised(SystemExit(3)), "ERROR", "3"),
         (raised(KeyError("links")), "ERROR", "KeyError: 'links' (test_mutate.py:"),
         (raised(RuntimeError("arm.urdf")), "ERROR", "RuntimeError"),
         (lambda: time.sleep(60), "HANG", "longer than"),

@@ -24,7 +24,7 @@ from ikp.kinematics import Robot
 LARGEST_LAG = 10
 """Frames by which a measured state is compared with earlier actions."""
 SHOWN = 5
-"""Episodes that a message lists."""
+"""Episodes that a message lists, and errors that a report does."""
 
 
 @dataclass
@@ -94,23 +94,17 @@ def check_dataset(
 def _check_files(root: Path, report: DataReport) -> list[int] | None:
     """The episodes whose files and rows are whole where some are not; None where all are."""
     scan = scan_files(parquet_files(root / "data"))
-    if scan.damage and not scan.places:
-        raise DatasetError(
-            f"none of the {len(scan.damage)} files under {root / 'data'} can be read: copy the data again"
-        )
-    rest = f"or use the other episodes, --episodes {_ranges(sorted(scan.places))}"
-    lost = [str(path.relative_to(root)) for path in scan.damage]
-    if lost:
-        report.refused.append(
-            f"{', '.join(lost[:SHOWN])} cannot be read (without its footer a file was not closed): copy it again, "
-            f"{rest}"
-        )
-    if scan.faults:
-        shown = sorted(scan.faults)[:SHOWN]
-        report.refused.append(
-            f"episodes {shown}: frames are missing, repeated or exchanged: copy their files again, {rest}"
-        )
-    return sorted(scan.places) if lost or scan.faults else None
+    errors = [*scan.damage.values(), *scan.faults.values()]
+    if not errors:
+        return None
+    if not scan.places:
+        raise errors[0]
+    whole = sorted(scan.places)
+    lines = [str(error) for error in errors[:SHOWN]]
+    more = f" (and {len(errors) - SHOWN} more files or episodes)" if len(errors) > SHOWN else ""
+    lines[-1] += f"{more}; the other episodes are --episodes {_ranges(whole)}"
+    report.refused += lines
+    return whole
 
 
 def _ranges(numbers: list[int]) -> str:
