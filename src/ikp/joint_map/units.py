@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ikp.files import shortened
 from ikp.joint_map.dimension import unit_scale
 from ikp.joint_map.names import plain_name
 from ikp.joint_map.recording import MapHints, Recording, Vector
@@ -39,7 +40,7 @@ class Channel:
 
     Attributes:
         what: action or state.
-        name, stored: name and stored unit of the dimension.
+        name, stored: name of the dimension, and its unit as the data set stores it.
         joint, kind: name and type of the joint.
         is_hand: whether it belongs to a gripper.
         low, high: smallest and largest recorded number, and without the rarest ones.
@@ -149,7 +150,7 @@ def _channel(robot: Robot, recording: Recording, vector: Vector, joint: str, dim
     return Channel(
         what=vector.what,
         name=vector.names[dim],
-        stored=STORED_UNITS.get(vector.units[dim].strip().lower(), ""),
+        stored=vector.units[dim].strip().lower(),
         joint=joint,
         kind=kind,
         is_hand=plain_name(joint).is_gripper or plain_name(vector.names[dim]).is_gripper,
@@ -188,7 +189,12 @@ def _said(channel: Channel, units: Mapping[str, str], common: str) -> tuple[str,
         return "percent", f"a gripper from 0 to 100 (else --units {channel.joint}=UNIT)"
     if common and _fits_kind(common, channel):
         return common, "as given"
-    told = channel.stored or plain_name(channel.name).unit
+    if channel.stored and channel.stored not in STORED_UNITS:
+        raise ValueError(
+            f"{channel.name!r} is stored in {shortened(channel.stored, 40)!r}, which is unknown: give its unit "
+            f"(--units {channel.joint}=UNIT; {_choices(channel)}), or its scale (--joint-map FILE)"
+        )
+    told = STORED_UNITS[channel.stored] if channel.stored else plain_name(channel.name).unit
     if told and not _fits_kind(told, channel):
         raise ValueError(
             f"{channel.name!r} is in {told}, but joint {channel.joint!r} of the robot is {channel.kind}: give the "
