@@ -88,7 +88,9 @@ def test_stored_units_and_units_in_names_count(arm, helpers):
 def test_a_stored_unit_that_is_unknown_is_refused(arm, helpers, unit):
     state, action = helpers.motion(5, reach=0.5)
     made = helpers.recording(helpers.JOINTS, action, None, state, units=("rad", unit, "rad", "rad", "rad"))
-    with pytest.raises(ValueError, match="'shoulder_lift' is stored in '.*--units shoulder_lift=UNIT") as raised:
+    with pytest.raises(
+        ValueError, match="'shoulder_lift' is stored in '.*--units shoulder_lift=UNIT"
+    ) as raised:
         found(arm, made)
     assert len(str(raised.value)) < 250
     assert units_of(found(arm, made, units={"shoulder_lift": "deg"})) == ["rad", "deg", "rad", "rad", "rad"]

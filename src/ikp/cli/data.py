@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from ikp.cli.words import OF_THE_TASK, named_options
+from ikp.cli.words import OF_THE_TASK, each_once, named_options
 
 if TYPE_CHECKING:
     from ikp.kinematics import Robot
 
 FOUND = "(default: found by name and values)"
 NONE = "(default: none)"
-MOST_EPISODES = 1_000_000
 OF_THE_DATA = "(default: data set's)"
 
 
@@ -29,7 +28,7 @@ class ArmOptions:
         tips: names of the robot's tip links.
         lock: joints of the robot that the data do not move, as NAME=VALUE [rad or m].
         units: unit of all joints, or NAME=UNIT: rad, deg, m, mm, percent of the joint's range, signed-percent (-100 to
-            100).
+            100). With deg, mm or a percentage for all, a gripper from 0 to 100 is in percent.
         joints: the action's dimensions that are the robot's joints, in the robot's order.
         gripper: two-valued grippers of the action, as NAME or NAME=OPEN,CLOSED.
         ignore: dimensions of action or state to leave out.
@@ -67,7 +66,7 @@ class ArmOptions:
         from ikp.data import MapHints
 
         named = (word.rpartition("=") for word in self.units)
-        units = {name: unit for name, _, unit in named}  # "" is the key of a unit for all joints
+        units = each_once(((name, unit) for name, _, unit in named), "--units")  # "" stands for all joints
         grippers = _grippers(self.gripper)
         hints = MapHints(units=units, joints=self.joints, gripper=grippers, ignore=self.ignore)
         return {"joint_map": self.joint_map, "hints": hints}
@@ -158,7 +157,7 @@ class Data:
 
 def _grippers(words: Sequence[str]) -> dict[str, tuple[float, float] | None]:
     """Open and closed value by name, None where a word gives only the name."""
-    values: dict[str, tuple[float, float] | None] = {}
+    values: list[tuple[str, tuple[float, float] | None]] = []
     for word in words:
         name, equals, text = word.partition("=")
         try:
@@ -167,12 +166,14 @@ def _grippers(words: Sequence[str]) -> dict[str, tuple[float, float] | None]:
             raise ValueError(
                 f"--gripper {word!r}: write NAME, or NAME=OPEN,CLOSED such as gripper=100,0"
             ) from None
-        values[name] = (opened, closed) if equals else None
-    return values
+        values.append((name, (opened, closed) if equals else None))
+    return each_once(values, "--gripper")
 
 
 def _episodes(text: str | None) -> int | list[int] | None:
     """A number of first episodes, or the episodes of a list such as 0-9,12."""
+    from ikp.data.episodes import MOST_EPISODES
+
     if text is None:
         return None
     try:
@@ -180,11 +181,13 @@ def _episodes(text: str | None) -> int | list[int] | None:
             return int(text)
         parts = [part.partition("-") for part in text.split(",") if part]
         ranges = [range(int(low), int(high if dash else low) + 1) for low, dash, high in parts]
-        if sum(map(len, ranges)) <= MOST_EPISODES:
-            return [i for each in ranges for i in each]
     except ValueError:
         raise ValueError(f"--episodes {text!r}: give a number, or a list such as 0-9,12") from None
-    raise ValueError(f"--episodes {text!r}: these are more than {MOST_EPISODES} episodes")
+    for low, _, high in (part for part, each in zip(parts, ranges, strict=True) if not each):
+        raise ValueError(f"--episodes {text!r}: {low}-{high} descends: write {high}-{low}")
+    if sum(map(len, ranges)) > MOST_EPISODES:
+        raise ValueError(f"--episodes {text!r}: these are more than {MOST_EPISODES} episodes")
+    return [i for each in ranges for i in each]
 
 
 def _image_size(text: str | None) -> tuple[int, int] | None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from ikp.data.info import LARGEST_COUNT
 from ikp.data.layout import EPISODES, IKP_PATH, DatasetError, data_path, parquet_files
 from ikp.data.metadata import read_info
 from ikp.data.parquet import damaged_data, episode_info, numbers, open_data_file, read_table
 
-LARGEST_REQUEST = 10_000_000
+MOST_EPISODES = 1_000_000
 """Bound on the length of a list of episodes."""
+SHOWN = 5
+"""Missing episodes that a message lists."""
 _PLACE_COLUMNS = ("episode_index", "frame_index", "index")
 
 
@@ -82,74 +82,79 @@ def find_episodes(
     listed = int(info["total_episodes"])
     if not paths and not listed:
         raise DatasetError(f"{root} holds no finished episode: record or collect demonstrations first")
-    requested = _requested(wanted, listed)
+    _check_request(root, wanted, listed)
     own = (root / IKP_PATH).exists()
-    if own and requested is not None and len(requested) <= len(paths):
-        chosen = [
-            root / data_path(index) for index in requested
-        ]  # one file per episode: the others stay closed
-        paths = chosen if all(path.exists() for path in chosen) else paths
-    scan = scan_files(paths)
-    expected, lost, missing = _expected(requested, isinstance(wanted, int), listed, scan.known)
-    if scan.damage and (requested is None or lost):
+    scan = scan_files(_files_of(root, wanted, paths) if own else paths)
+    expected, missing = _expected(wanted, listed, scan.known)
+    if missing:
+        if scan.damage:
+            raise next(iter(scan.damage.values()))
+        raise _missing_error(root, wanted, missing, max(listed, len(scan.known)), scan.known)
+    if scan.damage and wanted is None:
         raise next(iter(scan.damage.values()))
-    if lost:
-        asked = f"{wanted} episodes are" if isinstance(wanted, int) else f"episode {missing[0]} is"
-        raise _missing_error(root, asked, missing, lost, listed, scan.known, own)
-    check_lengths(root, info, scan, expected, every=requested is None)
+    check_lengths(root, info, scan, expected, every=wanted is None)
     for index in expected:
         if index in scan.faults:
             raise scan.faults[index]
     return [scan.places[index] for index in expected]
 
 
-def _requested(wanted: int | Sequence[int] | None, listed: int) -> Sequence[int] | None:
-    """The requested indices, ascending and each once; a range where a number of first episodes is requested."""
+def _check_request(root: Path, wanted: int | Sequence[int] | None, listed: int) -> None:
+    """Refuse what is no number or list of episodes."""
     if wanted is None:
-        return None
-    number, bound = (wanted, LARGEST_COUNT) if isinstance(wanted, int) else (len(wanted), LARGEST_REQUEST)
-    if number > bound:
-        raise DatasetError(f"{number} episodes are requested: the data set has {listed} episodes")
-    numbers_ = [wanted] if isinstance(wanted, int) else list(wanted)
-    for number in numbers_:
+        return
+    if not isinstance(wanted, int) and len(wanted) > MOST_EPISODES:
+        raise DatasetError(f"{len(wanted)} episodes are requested: {root} has {listed} episodes")
+    for number in [wanted] if isinstance(wanted, int) else wanted:
         if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 0:
             raise DatasetError(f"episode {number!r} is requested: give whole numbers from 0 up")
-    if not any(numbers_) and (isinstance(wanted, int) or not numbers_):
+    if wanted == 0 or (not isinstance(wanted, int) and not len(wanted)):
         raise DatasetError(
             "no episode is requested: give a positive number, a list of indices, or None for all"
         )
-    return range(wanted) if isinstance(wanted, int) else sorted({int(number) for number in numbers_})
+
+
+def _files_of(root: Path, wanted: int | Sequence[int] | None, paths: Sequence[Path]) -> Sequence[Path]:
+    """The files of the requested episodes in a data set with one file per episode, so that the others stay closed."""
+    indices = range(wanted) if isinstance(wanted, int) else wanted
+    if indices is None or len(indices) > len(paths):
+        return paths
+    chosen = [root / data_path(int(index)) for index in sorted(set(indices))]
+    return chosen if all(path.exists() for path in chosen) else paths
 
 
 def _expected(
-    requested: Sequence[int] | None, first: bool, listed: int, known: set[int]
-) -> tuple[list[int], int, list[int]]:
-    """The episodes to load, the number of missing ones, and the first of these.
+    wanted: int | Sequence[int] | None, listed: int, known: set[int]
+) -> tuple[list[int], Sequence[int]]:
+    """The episodes to load, and the missing ones; of a number of first episodes only the first few missing ones.
 
     Where all listed episodes are there, their indices may have gaps: the first episodes are those in order.
     """
-    if requested is None or (first and len(requested) <= len(known) and listed <= len(known)):
-        if listed <= len(known):
-            return sorted(known)[: None if requested is None else len(requested)], 0, []
-        requested = range(listed)
-    if len(requested) > LARGEST_REQUEST:
-        lost = len(requested) - sum(index in requested for index in known)
-        return [], lost, list(islice((index for index in count() if index not in known), 5))
-    missing = [index for index in requested if index not in known]
-    return list(requested), len(missing), missing[:5]
+    if wanted is not None and not isinstance(wanted, int):
+        indices = {int(index) for index in wanted}
+        return sorted(indices), sorted(indices - known)
+    if listed <= len(known) and (wanted is None or wanted <= len(known)):
+        return sorted(known)[:wanted], []
+    number = listed if wanted is None else wanted
+    missing = [index for index in range(min(number, len(known) + SHOWN)) if index not in known]
+    return ([], missing) if missing else (list(range(number)), [])
 
 
 def _missing_error(
-    root: Path, asked: str, missing: list[int], lost: int, listed: int, known: set[int], own: bool
+    root: Path, wanted: int | Sequence[int] | None, missing: Sequence[int], total: int, known: set[int]
 ) -> DatasetError:
-    total = max(listed, len(known))
-    last = max(total - 1, *known) if len(known) == total else total - 1
-    if missing[0] > last or len(known) >= listed:
+    """The error for episodes that are missing: they were never there, or the data set is incomplete."""
+    first, whole = missing[0], len(known) == total
+    last = max(total - 1, *known) if whole else total - 1
+    if whole or first > last:
+        asked = f"{wanted} episodes are" if isinstance(wanted, int) else f"episode {first} is"
         return DatasetError(f"{asked} requested: {root} has {total} episodes, from 0 to {last}")
-    where = f" ({root / data_path(missing[0])})" if own else ""
-    shown = ", ".join(str(index) for index in missing) + (", ..." if lost > len(missing) else "")
+    number = total if wanted is None else wanted
+    lost = number - sum(i < number for i in known) if isinstance(number, int) else len(missing)
+    where = f" ({root / data_path(first)})" if (root / IKP_PATH).exists() else ""
+    shown = ", ".join(map(str, missing[:SHOWN])) + (", ..." if lost > SHOWN else "")
     return DatasetError(
-        f"{lost} of {total} episodes are missing, first episode {missing[0]}{where}: {root} is "
+        f"{lost} of {total} episodes are missing, first episode {first}{where}: {root} is "
         f"incomplete; copy it again, or load the other episodes by number (missing: {shown})"
     )
 

@@ -18,6 +18,7 @@ class MapHints:
 
     Attributes:
         units: one unit for all joints, or units by the name of a joint or dimension; the key "" is all other joints.
+            With deg, mm or a percentage for all, a gripper from 0 to 100 is in percent unless it is named.
         joints: names of the action's dimensions that are the robot's joints, in the order of the robot.
         gripper: names of two-valued grippers, each with its open and its closed value, or None to find them.
         ignore: names of dimensions that are left out.
