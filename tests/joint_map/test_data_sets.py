@@ -4,15 +4,18 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 import ikp
+import ikp.data.episodes
 from ikp import cli
 from ikp.data import DatasetError, DatasetWriter, MapHints, load_dataset, store_joint_map
 from ikp.data.check import check_dataset
 from ikp.data.layout import IKP_PATH
-from ikp.joint_map import JointMap
+from ikp.joint_map import JointMap, Vector
 from ikp.spec import DataSpec
 
 
@@ -178,7 +181,78 @@ def test_check_says_what_is_understood(arm, in_degrees):
     assert text.endswith("a training can use these data")
 
 
-def test_check_names_what_looks_wrong(arm, in_radians, helpers, tmp_path):
+def shift_a_joint(state, action):
+    state[:, 2] += 2.5
+    action[:, 2] += 2.5
+
+
+def hurry_a_joint(state, action):
+    state[:, 1] += 0.5 * (-1.0) ** np.arange(len(state))
+
+
+def turn_the_joints(state, action):
+    action[:] = -action
+
+
+def lean_on_the_stop(state, action):
+    state[:, 2] = action[:, 2] = 2.0  # the limit is 1.9 rad
+
+
+@pytest.mark.parametrize(
+    ("change", "doubts"),
+    [
+        (shift_a_joint, ["joint 'elbow_flex' is beyond its limits -1.9 to 1.9 in "]),
+        (hurry_a_joint, ["joint 'shoulder_lift' moves at 10.", "its limit is 3: check unit and frames"]),
+        (turn_the_joints, ["actions lie", "from the measured joints, whose spread is"]),
+        (lean_on_the_stop, []),
+    ],
+)
+def test_check_doubts_what_looks_wrong(arm, tmp_path, helpers, change, doubts):
+    state, action = (values.copy() for values in helpers.motion(6, frames=60))
+    state[:, 5], action[:, 5] = 0.8 + state[:, 5] / 2, 0.8 + action[:, 5] / 2
+    root = tmp_path / "data"
+    change(state, action)
+    helpers.write_recording(root, arm.joint_names, action, state, (25, 20, 15), {})
+    report = check_dataset(root, robot=arm, hints=MapHints(units="rad"))
+    assert not report.refused
+    assert len(report.doubts) == bool(doubts)
+    for words in doubts:
+        assert words in report.doubts[0]
+
+
+def test_check_doubts_times_with_gaps(arm, in_radians):
+    path = in_radians / "data/chunk-000/file-001.parquet"
+    table = pq.read_table(path)
+    place, time = table.column_names.index("timestamp"), table["timestamp"].to_numpy()
+    pq.write_table(table.set_column(place, "timestamp", [time * 2]), path)
+    doubts = ["episodes [1]: the time between two frames is not 1/10 s: frames were lost"]
+    assert check_dataset(in_radians, robot=arm).doubts == doubts
+    texts = pa.array([str(second) for second in time])
+    pq.write_table(table.set_column(place, "timestamp", texts), path)
+    report = check_dataset(in_radians, robot=arm)
+    assert "column 'timestamp' is string" in report.doubts[0]
+    assert not report.refused
+
+
+def test_a_check_scans_the_files_once(arm, in_radians, monkeypatch):
+    scanned = []
+    scan = ikp.data.episodes.scan_files
+    for module in ("check", "episodes"):
+        monkeypatch.setattr(
+            f"ikp.data.{module}.scan_files", lambda paths: scanned.extend(paths) or scan(paths)
+        )
+    assert not check_dataset(in_radians, robot=arm).refused
+    assert len(scanned) == 3
+
+
+@pytest.mark.parametrize("is_raw", [True, False])
+def test_numbers_are_copied_only_where_a_map_is_inferred(arm, in_radians, is_raw, monkeypatch):
+    joint_map = None if is_raw else load_dataset(in_radians, robot=arm).spec.joint_map
+    monkeypatch.setattr(Vector, "values", property(lambda _: pytest.fail("float64 numbers were made")))
+    load_dataset(in_radians, joint_map=joint_map)
+
+
+def test_check_names_damaged_files(arm, in_radians, helpers, tmp_path):
     doubts = check_dataset(in_radians, robot=arm).doubts
     assert not doubts
     (in_radians / "data/chunk-000/file-001.parquet").write_bytes(b"PAR1 cut")

@@ -64,7 +64,7 @@ class Scan:
 
 
 def find_episodes(
-    root: Path, info: Mapping[str, Any], wanted: int | Sequence[int] | None
+    root: Path, info: Mapping[str, Any], wanted: int | Sequence[int] | None, scan: Scan | None = None
 ) -> list[EpisodePlace]:
     """Files and rows of some episodes, in ascending order.
 
@@ -74,6 +74,7 @@ def find_episodes(
         root: folder of the data set.
         info: content of info.json.
         wanted: indices of episodes, a number of first episodes, or None for all.
+        scan: the episodes of all data files, where they are known already.
 
     Raises:
         DatasetError: an episode is missing or has lost rows, or a file is damaged.
@@ -83,8 +84,9 @@ def find_episodes(
     if not paths and not listed:
         raise DatasetError(f"{root} holds no finished episode: record or collect demonstrations first")
     _check_request(root, wanted, listed)
-    own = (root / IKP_PATH).exists()
-    scan = scan_files(_files_of(root, wanted, paths) if own else paths)
+    if scan is None:
+        own = (root / IKP_PATH).exists()
+        scan = scan_files(_files_of(root, wanted, paths) if own else paths)
     expected, missing = _expected(wanted, listed, scan.known)
     if missing:
         if scan.damage:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ikp.data.cache import CameraImages, ImageFile, cache_folder, cached_images, origin_of
 from ikp.data.demonstrations import Demonstrations
-from ikp.data.episodes import EpisodePlace, VideoPlace, find_episodes, video_places
+from ikp.data.episodes import EpisodePlace, Scan, VideoPlace, find_episodes, video_places
 from ikp.data.index import camera_features, read_spec
 from ikp.data.joint_maps import find_joint_map, stored_units
 from ikp.data.layout import ACTION, ENVIRONMENT_STATE, STATE, SUCCESS, DatasetError
@@ -54,6 +54,7 @@ def load_dataset(
     hints: MapHints | None = None,
     history: int = 1,
     progress: bool = True,
+    scan: Scan | None = None,
 ) -> Demonstrations:
     """Load demonstrations into memory from any LeRobotDataset v3.0 folder.
 
@@ -78,6 +79,7 @@ def load_dataset(
         hints: units, joints and grippers where they cannot be inferred.
         history: frames per observation in the specification.
         progress: show a bar when loading takes longer than 2 s.
+        scan: the result of `ikp.data.episodes.scan_files`, where the data files were scanned already.
 
     Raises:
         DatasetError: there is no data set; it is empty, incomplete, damaged or of another version; values are
@@ -94,7 +96,7 @@ def load_dataset(
         for name, feature in features.items()
     }
     spec, declared = read_spec(root, info, shapes, joint_dims, discrete_dims, history)
-    places = find_episodes(root, info, episodes)
+    places = find_episodes(root, info, episodes, scan)
     loader = _Loader(root, spec, info, features, places)
     loader.load_numbers()
     recording = loader.recording(joint_dims=spec.joint_dims if declared else None)
@@ -146,9 +148,7 @@ class _Loader:
         starts[self._starts[:-1]] = True
         vectors = (("action", spec.action_names, ACTION), ("state", spec.state_names, STATE))
         action, state = (
-            Vector(
-                what, names, stored_units(self._features, key, len(names)), self._vectors[key].astype(float)
-            )
+            Vector(what, names, stored_units(self._features, key, len(names)), self._vectors[key])
             for what, names, key in vectors
         )
         return Recording(action, state, starts, spec.fps, joint_dims, spec.discrete_dims)

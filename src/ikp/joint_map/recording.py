@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -75,13 +76,18 @@ class Vector:
         what: action or state.
         names: of its dimensions.
         units: of its dimensions as the data set stores them; empty texts where it says nothing.
-        values: (frame, dimension) as recorded.
+        recorded: (frame, dimension) in any precision.
     """
 
     what: str
     names: tuple[str, ...]
     units: tuple[str, ...]
-    values: np.ndarray
+    recorded: np.ndarray
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """(frame, dimension) float64; made when a map is inferred, which a given or a stored map does not need."""
+        return self.recorded.astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def infer_units(
         ValueError: a unit is ambiguous or does not fit the joint; the message names the option that settles it.
     """
     channels = [
-        _channel(robot, recording, vector, joint, dim)
+        joint_channel(robot, recording, vector, joint, dim)
         for vector in (recording.action, recording.state)
         for joint, dim in found[vector.what].items()
     ]
@@ -134,7 +134,16 @@ def infer_units(
     return made
 
 
-def _channel(robot: Robot, recording: Recording, vector: Vector, joint: str, dim: int) -> Channel:
+def joint_channel(robot: Robot, recording: Recording, vector: Vector, joint: str, dim: int) -> Channel:
+    """The numbers of one joint in the action or the state of a recording.
+
+    Args:
+        robot: limits and speed of the joint.
+        recording: starts of the episodes and frames per second.
+        vector: its action or its state.
+        joint: name of the joint.
+        dim: its dimension in the vector.
+    """
     index = robot.joint_index(joint)
     kind = robot.joint_types[index]
     values = vector.values[:, dim]
