@@ -71,6 +71,23 @@ def test_extras_come_last_and_ignored_dimensions_come_back_filled():
     assert joint_map.actions.to_recorded(torch.tensor([[9.0]])).tolist() == [[3.0, 9.0]]
 
 
+def test_constants_are_made_once_per_device_and_serve_training(monkeypatch):
+    action = (Dimension("mode", IGNORED, fill=3.0), entry("b", unit="deg", scale=0.5, offset=1.0), entry("a"))
+    actions = JointMap(("a", "b"), action, (entry("a"), entry("b"))).actions
+    recorded = torch.tensor([[3.0, 4.0, 5.0]])
+    with torch.inference_mode():
+        assert actions.to_recorded(actions.to_model(recorded)).tolist() == recorded.tolist()
+        assert actions.to_model(recorded.to("meta")).shape == (1, 2)
+    monkeypatch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("a constant was made again"))
+    for shape in ((3,), (1, 3), (2, 1, 3), (0, 3)):
+        values = recorded[0].expand(shape).clone().requires_grad_()
+        there_and_back = actions.to_recorded(actions.to_model(values))
+        assert torch.equal(there_and_back, values)
+        there_and_back.sum().backward()
+        assert values.grad is not None
+    assert actions.to_recorded(torch.ones(4, 2, device="meta")).shape == (4, 3)
+
+
 def test_the_identity_changes_nothing(arm):
     joint_map = JointMap.identity(arm, grippers=["gripper"], extras=["width"])
     assert joint_map.is_identity

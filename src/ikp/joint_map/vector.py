@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ikp.joint_map.dimension import EXTRA, GRIPPER, IGNORED, JOINT, ROLES, Dimension
+
+
+class _Numbers(NamedTuple):
+    """The numbers of a conversion.
+
+    Attributes:
+        order: (model's dimensions,) recorded dimension of each.
+        factor, shift: (model's dimensions,) float64, model = factor * recorded + shift.
+        discrete: (model's dimensions,) whether it is a gripper.
+        fill: (recorded dimensions,) float64, numbers of the ignored ones.
+    """
+
+    order: Tensor
+    factor: Tensor
+    shift: Tensor
+    discrete: Tensor
+    fill: Tensor
 
 
 @dataclass(frozen=True)
@@ -63,9 +82,9 @@ class VectorMap:
             ValueError: the last dimension has another size.
         """
         self._check(recorded, len(self.dimensions), "recorded")
-        factor, shift, discrete = (part.to(recorded.device) for part in self._numbers)
-        model = recorded[..., list(self.order)].double() * factor + shift
-        return _like(self._decided(model, discrete), recorded)
+        numbers = self._numbers(recorded.device)
+        model = recorded.index_select(-1, numbers.order).double() * numbers.factor + numbers.shift
+        return _like(self._decided(model, numbers.discrete), recorded)
 
     def to_recorded(self, model: Tensor) -> Tensor:
         """(..., model's dimensions) to (..., recorded dimensions), the inverse; ignored ones get their `fill`.
@@ -74,23 +93,37 @@ class VectorMap:
             ValueError: the last dimension has another size.
         """
         self._check(model, len(self.order), "the model's")
-        factor, shift, discrete = (part.to(model.device) for part in self._numbers)
-        fill = torch.tensor([d.fill for d in self.dimensions], dtype=torch.float64, device=model.device)
-        recorded = fill.repeat(*model.shape[:-1], 1)
-        recorded[..., list(self.order)] = (self._decided(model.double(), discrete) - shift) / factor
-        return _like(recorded, model)
+        numbers = self._numbers(model.device)
+        kept = (self._decided(model.double(), numbers.discrete) - numbers.shift) / numbers.factor
+        fill = numbers.fill.expand(*model.shape[:-1], -1)
+        return _like(fill.index_copy(-1, numbers.order, kept), model)
 
     def _decided(self, model: Tensor, discrete: Tensor) -> Tensor:
         """Commands of grippers as exactly 0 or 1."""
         return torch.where(discrete, (model > 0.5).double(), model) if self.commands else model
 
+    def _numbers(self, device: torch.device) -> _Numbers:
+        """The numbers of the conversion on a device, made at the first call."""
+        if device not in self._numbers_on:
+            self._numbers_on[device] = self._made(device)
+        return self._numbers_on[device]
+
     @cached_property
-    @torch.inference_mode(False)  # a cached tensor must serve training too
-    def _numbers(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Factor, shift, and whether it is a gripper, of each of the model's dimensions."""
-        factor = torch.tensor([d.factor for d in self.kept], dtype=torch.float64)
-        shift = torch.tensor([d.shift for d in self.kept], dtype=torch.float64)
-        return factor, shift, torch.tensor([d.role == GRIPPER for d in self.kept], dtype=torch.bool)
+    def _numbers_on(self) -> dict[torch.device, _Numbers]:
+        return {}
+
+    @torch.inference_mode(False)  # a tensor that is kept must serve training too
+    def _made(self, device: torch.device) -> _Numbers:
+        def doubles(values: Iterable[float]) -> Tensor:
+            return torch.tensor(list(values), dtype=torch.float64, device=device)
+
+        return _Numbers(
+            order=torch.tensor(self.order, dtype=torch.long, device=device),
+            factor=doubles(d.factor for d in self.kept),
+            shift=doubles(d.shift for d in self.kept),
+            discrete=torch.tensor([d.role == GRIPPER for d in self.kept], dtype=torch.bool, device=device),
+            fill=doubles(d.fill for d in self.dimensions),
+        )
 
     def _check(self, values: Tensor, size: int, what: str) -> None:
         if not values.ndim or values.shape[-1] != size:

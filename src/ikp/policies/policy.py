@@ -202,14 +202,14 @@ class Policy(nn.Module, ABC):
             joints = list(self.spec.joint_dims)
             action[:, joints] = self.limits.clamped(action[:, joints])
         joint_map = self.spec.joint_map
-        if joint_map is None or joint_map.is_identity:
+        if joint_map is None or not self.spec.changes_numbers:
             return action
         return joint_map.actions.to_recorded(action)
 
     def _to_model(self, observation: dict[str, Any]) -> dict[str, Any]:
         """A recorded observation in the model's units and order."""
         joint_map = self.spec.joint_map
-        if joint_map is None or joint_map.is_identity or "state" not in observation:
+        if joint_map is None or not self.spec.changes_numbers or "state" not in observation:
             return observation
         if "action" in observation:
             raise ValueError(
