@@ -13,6 +13,7 @@ import torch
 
 import ikp
 from ikp.data import DatasetError, Recorder, load_dataset
+from ikp.data.recovery import finished_files
 from ikp.joint_map import MapHints
 from ikp.kinematics import Camera
 
@@ -180,14 +181,29 @@ def test_recording_goes_on_in_the_same_folder(tmp_path):
     assert load_dataset(tmp_path).state[:, 0].tolist() == [1, 1, 1, 3]
     with (
         Recorder(tmp_path, fps=10) as recorder,
-        pytest.raises(DatasetError, match="state_names is .*Use the same"),
+        pytest.raises(DatasetError, match="state_names was .*Use the same"),
     ):
         recorder.add({"state": [2.0, 3.0]}, [0.0, 0.0])
     with (
         Recorder(tmp_path, fps=20) as recorder,
-        pytest.raises(DatasetError, match="fps is 10 there and 20"),
+        pytest.raises(DatasetError, match="fps was 10, is 20"),
     ):
         recorder.add({"state": [2.0]}, [0.0, 0.0])
+    assert len(load_dataset(tmp_path)) == 4
+
+
+def test_a_folder_is_opened_and_locked_once(tmp_path, monkeypatch):
+    record(tmp_path, [{"state": [1.0]}] * 3)
+    opened = []
+    monkeypatch.setattr(
+        "ikp.data.writer.finished_files", lambda root: opened.append(root) or finished_files(root)
+    )
+    with Recorder(tmp_path, fps=10) as recorder:
+        recorder.add({"state": [2.0]}, [0.0, 0.0])
+        recorder.save_episode()
+        with pytest.raises(OSError, match="another process is writing"):
+            Recorder(tmp_path, fps=10)
+    assert opened == [tmp_path]
     assert len(load_dataset(tmp_path)) == 4
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ikp.data.layout import ACTION, CAMERA_KEY, MAP_KEY, ROLE_KEYS, DatasetError
+from ikp.files import shortened
 from ikp.kinematics import Camera
 
 LARGEST_SIZE = 1_000_000
@@ -74,10 +75,9 @@ def check_spec(path: Path, spec: Mapping[str, Any]) -> None:
 
 def wrong(path: Path, key: str, value: Any, expected: str) -> DatasetError:
     """The error for a value of a JSON file."""
-    shown = repr(value)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
     return DatasetError(
-        f"{path}: {key} is {shown}, expected {expected}: correct it, or restore the file from a copy"
+        f"{path}: {key} is {shortened(repr(value), 80)}, expected {expected}: correct it, or restore the file from a "
+        "copy"
     )
 
 

@@ -8,7 +8,7 @@ costs nothing, because `ikp.data.recovery` rebuilds it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,14 @@ from ikp.data.layout import (
 )
 from ikp.data.parquet import read_table, write_table
 from ikp.data.stats import DatasetStats, from_row, join_stats, to_json, to_row
-from ikp.files import read_json, replaced_atomically, write_json
+from ikp.files import differences, read_json, replaced_atomically, write_json
 from ikp.spec import DataSpec
 
 EPISODES_PER_FILE = 100
 """Rows per file under meta/episodes. Every update rewrites the last file, so this limits what an update costs."""
+
+SHOWN = 6
+"""Differences that a message lists."""
 
 
 def read_info(root: Path) -> dict[str, Any]:
@@ -42,7 +45,8 @@ def read_info(root: Path) -> dict[str, Any]:
     Raises:
         DatasetError: the file is missing, damaged or of another version, or a value has a wrong type or size.
     """
-    info = _read(root, INFO_PATH, ("codebase_version", "fps", "features", "total_episodes", "total_frames"))
+    keys = ("codebase_version", "fps", "features", "total_episodes", "total_frames")
+    info = _read(root, INFO_PATH, dict.fromkeys(keys, object))
     path, version = root / INFO_PATH, str(info["codebase_version"])
     if version.startswith(("v1", "v2.0")):
         raise DatasetError(
@@ -68,10 +72,8 @@ def read_description(root: Path) -> dict[str, Any]:
         DatasetError: the file is missing or damaged.
     """
     path = root / IKP_PATH
-    description = _read(root, IKP_PATH, ("robot_type", "task", "spec", "units", "extra"))
-    for key, kind in (("robot_type", str), ("task", str), ("spec", dict), ("units", dict), ("extra", dict)):
-        if not isinstance(description[key], kind):
-            raise wrong(path, key, description[key], "a text" if kind is str else "an object")
+    kinds = {"robot_type": str, "task": str, "spec": dict, "units": dict, "extra": dict}
+    description = _read(root, IKP_PATH, kinds)
     check_spec(path, description["spec"])
     try:
         DataSpec.from_json(description["spec"])
@@ -90,30 +92,32 @@ def check_description(root: Path, stored: Mapping[str, Any], given: Mapping[str,
     Raises:
         DatasetError: the descriptions differ; the message names where.
     """
-    pairs = {key: (stored[key], given[key]) for key in ("robot_type", "units")}
     ignored = {"history"} if stored["spec"].get("cameras") else {"history", "cameras"}  # cameras came later
-    fields = sorted((set(stored["spec"]) | set(given["spec"])) - ignored)
-    pairs |= {key: (stored["spec"].get(key), given["spec"].get(key)) for key in fields}
-    different = [f"{key} is {old} there and {new} now" for key, (old, new) in pairs.items() if old != new]
-    if different:
+    old, new = (
+        {
+            "robot_type": values["robot_type"],
+            "units": values["units"],
+            **{key: value for key, value in values["spec"].items() if key not in ignored},
+        }
+        for values in (stored, given)
+    )
+    found = differences(old, new)
+    if found:
+        more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
         raise DatasetError(
-            f"{root} cannot be continued: {'; '.join(different)}. Use the same settings, or a new folder"
+            f"{root} cannot be continued: {'; '.join([*found[:SHOWN], *more])}. Use the same settings, or a new folder"
         )
 
 
-def _read(root: Path, name: Path, keys: Sequence[str]) -> dict[str, Any]:
+def _read(root: Path, name: Path, keys: Mapping[str, type]) -> dict[str, Any]:
     try:
         if is_pointer(root / name):
             raise damaged(root / name, "not JSON")
-        values = read_json(root / name, DatasetError)
+        return read_json(root / name, DatasetError, keys=keys)
     except FileNotFoundError:
         raise DatasetError(
             f"{root / name} is missing: {root} is not a LeRobot data set, or its copy is incomplete"
         ) from None
-    missing = [key for key in keys if key not in values]
-    if missing:
-        raise DatasetError(f"{root / name} lacks {missing}: restore it from a copy")
-    return values
 
 
 class Metadata:

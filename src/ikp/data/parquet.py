@@ -92,27 +92,29 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     Raises:
         DatasetError: the file is missing, empty or damaged.
     """
+    file = _opened(path, "restore it from a copy")
     try:
-        table = pq.ParquetFile(path, memory_map=False, page_checksum_verification=True).read(columns)
-    except FileNotFoundError:
-        raise DatasetError(f"{path} is missing: restore it from a copy") from None
+        return file.read(columns)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise damaged(path, error) from error
-    return table
 
 
 def open_data_file(path: Path) -> pq.ParquetFile:
-    """Open a parquet file.
+    """Open a data file.
 
     Raises:
         DatasetError: the file is missing, empty or damaged.
     """
+    return _opened(path, _OTHER_EPISODES)
+
+
+def _opened(path: Path, fix: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, memory_map=False, page_checksum_verification=True)
     except FileNotFoundError:
-        raise DatasetError(f"{path} is missing: restore it from a copy, or load other episodes") from None
-    except (OSError, pa.ArrowException) as error:
-        raise damaged_data(path, error) from error
+        raise DatasetError(f"{path} is missing: {fix}") from None
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise damaged(path, error, fix) from error
 
 
 def damaged_data(path: Path, error: object) -> DatasetError:

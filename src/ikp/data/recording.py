@@ -168,14 +168,15 @@ class Recorder:
             )
         read_frame(frame, spec)  # what cannot be recorded makes no folder
         _vector(action, spec.action_names)
-        if self._writer is not None:
-            self._writer.close()
         vectors = {ACTION: spec.action_names, STATE: spec.state_names}
         units = {key: [self._unit(name) for name in names] for key, names in vectors.items() if names}
         stored = units if any(any(unit) for unit in units.values()) else {}
-        self._writer = DatasetWriter(
-            self.root, spec, robot_type=self._robot_type, task=self._task, units=stored
-        )
+        if self._writer is not None:
+            self._writer.check_frames(spec, robot_type=self._robot_type, units=stored)
+        else:
+            self._writer = DatasetWriter(
+                self.root, spec, robot_type=self._robot_type, task=self._task, units=stored
+            )
         self._spec = spec
 
     def _unit(self, name: str) -> str:

@@ -77,14 +77,8 @@ class DatasetWriter:
         self.root = Path(root)
         self.spec = spec
         self._task = task
-        description = {
-            "format": 1,
-            "robot_type": robot_type,
-            "task": task,
-            "spec": spec.to_json(),
-            "units": {key: list(unit) for key, unit in (units or {}).items()},
-            "extra": dict(extra or {}),
-        }
+        common = _frames(spec, robot_type, units)
+        description = {"format": 1, "task": task, **common, "extra": dict(extra or {})}
         features_from_spec(spec, units)  # refuse wrong units before anything is created
         self.root.mkdir(parents=True, exist_ok=True)
         self._lock = _lock_folder(self.root)
@@ -122,6 +116,7 @@ class DatasetWriter:
             description = stored
         else:
             write_json(self.root / IKP_PATH, description)
+        self._description = description
         self.extra: dict[str, Any] = description["extra"]
         self._features = features_from_spec(DataSpec.from_json(description["spec"]), description["units"])
         if (self.root / INFO_PATH).exists():  # a joint map that was stored there stays
@@ -134,6 +129,16 @@ class DatasetWriter:
         for path in files[self._metadata.episodes :]:
             self._metadata.add(*rebuild_row(path, self._features, self._metadata))
         self._metadata.write()
+
+    def check_frames(
+        self, spec: DataSpec, *, robot_type: str, units: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """Refuse frames of another kind than those of the data set; arguments as for the writer.
+
+        Raises:
+            DatasetError: they differ; the message names where.
+        """
+        check_description(self.root, self._description, _frames(spec, robot_type, units))
 
     @property
     def episodes(self) -> int:
@@ -232,6 +237,15 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _frames(spec: DataSpec, robot_type: str, units: Mapping[str, Sequence[str]] | None) -> dict[str, Any]:
+    """The part of the description that all frames of a data set share."""
+    return {
+        "robot_type": robot_type,
+        "spec": spec.to_json(),
+        "units": {key: list(unit) for key, unit in (units or {}).items()},
+    }
 
 
 def _lock_folder(root: Path) -> ExitStack:
