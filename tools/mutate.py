@@ -31,8 +31,9 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -142,13 +143,22 @@ class WorkBegins(BaseException):
 
 @dataclass(frozen=True)
 class Case:
-    """A damaged input in a folder, what reads it, and the pattern of its name that a refusal has to hold."""
+    """A damaged input in a folder.
+
+    Attributes:
+        kind, number: of the case.
+        damage: what was done to the input.
+        read: reads it.
+        named: pattern of its name that a refusal has to hold.
+        reader: the name of `read` among the `READERS` of its kind.
+    """
 
     kind: str
     number: int
     damage: str
     read: Callable[[], Any]
     named: str = ""
+    reader: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,8 +169,12 @@ class Outcome:
     words: str
 
 
-Made = tuple[str, Callable[[], Any], str]
-"""The damage, the reader and the pattern of a case."""
+class Made(NamedTuple):
+    """The damage that a kind of case did, the name of the reader, and the pattern that a refusal has to hold."""
+
+    damage: str
+    reader: str
+    named: str
 
 
 def robot_file(name: str, text: str) -> Callable[[Path, random.Random], Made]:
@@ -170,7 +184,7 @@ def robot_file(name: str, text: str) -> Callable[[Path, random.Random], Made]:
         change = rng.choice((change_xml, change_xml, change_xml, damage_bytes))
         data, damage = change(text.encode(), rng)
         (folder / name).write_bytes(data)
-        return damage, lambda: _robot(folder / name), re.escape(name)
+        return Made(damage, "load", re.escape(name))
 
     return make
 
@@ -187,8 +201,8 @@ def data_set(folder: Path, rng: random.Random) -> Made:
     """Cases of a data set: it is checked and trained on."""
     path = rng.choice(sorted(path for path in (folder / "data").rglob("*") if path.is_file()))
     damage = _damaged(path, rng)
-    command = rng.choice((TRAIN, TRAIN, CHECK, COLLECT))
-    return f"{path.relative_to(folder)}: {damage} ({command[0]})", lambda: cli.main(command), r"\bdata\b"
+    reader = rng.choice(("train", "train", "data", "collect"))
+    return Made(f"{path.relative_to(folder)}: {damage} ({reader})", reader, r"\bdata\b")
 
 
 def data_flips(folder: Path, rng: random.Random) -> Made:
@@ -196,7 +210,7 @@ def data_flips(folder: Path, rng: random.Random) -> Made:
     path = rng.choice(sorted((folder / "data/data").rglob("*.parquet")))
     data, damage = flip_bit(path.read_bytes(), rng)
     path.write_bytes(data)
-    return f"{path.relative_to(folder)}: {damage}", lambda: cli.main(TRAIN), r"\bdata\b"
+    return Made(f"{path.relative_to(folder)}: {damage}", "train", r"\bdata\b")
 
 
 def checkpoint(folder: Path, rng: random.Random) -> Made:
@@ -205,20 +219,8 @@ def checkpoint(folder: Path, rng: random.Random) -> Made:
     names += [f"state/{path.name}" for path in (folder / "run/state").iterdir()]
     name = rng.choice(names)
     damage = _damaged(folder / "run" / name, rng)
-    command = EVALUATE if name.startswith("policy") else RESUME
-    return (
-        f"run/{name}: {damage} ({command[0]})",
-        lambda: cli.main(command),
-        r"\brun\b|its weights are damaged",
-    )
-
-
-def command_line(folder: Path, rng: random.Random) -> Made:
-    """Cases of a command with wrong words."""
-    (folder / "base.json").write_text("{}")
-    (folder / "cut.safetensors").write_bytes(b"\x10")
-    words = change_arguments(rng.choice(COMMANDS), rng)
-    return " ".join(word[:60] for word in words), lambda: cli.main(words), ""
+    reader = "evaluate" if name.startswith("policy") else "train"
+    return Made(f"run/{name}: {damage} ({reader})", reader, r"\brun\b|its weights are damaged")
 
 
 KINDS: dict[str, Callable[[Path, random.Random], Made]] = {
@@ -227,8 +229,17 @@ KINDS: dict[str, Callable[[Path, random.Random], Made]] = {
     "data": data_set,
     "flips": data_flips,
     "checkpoint": checkpoint,
-    "command": command_line,
 }
+READERS: dict[str, dict[str, Callable[[], Any]]] = {
+    "urdf": {"load": lambda: _robot(Path("arm.urdf"))},
+    "mjcf": {"load": lambda: _robot(Path("arm.xml"))},
+    "data": {words[0]: partial(cli.main, words) for words in (TRAIN, CHECK, COLLECT)},
+    "flips": {"train": partial(cli.main, TRAIN)},
+    "checkpoint": {words[0]: partial(cli.main, words) for words in (EVALUATE, RESUME)},
+}
+"""Readers of the inputs of a kind, damaged and undamaged ones, by name."""
+COMMAND_LINES = "command"
+"""The kind of commands with wrong words, which has no undamaged input."""
 
 
 def _damaged(path: Path, rng: random.Random) -> str:
@@ -261,8 +272,13 @@ def make_case(kind: str, number: int, seed: int, base: Path, folder: Path) -> Ca
     if kind not in ("urdf", "mjcf"):
         shutil.copytree(base, folder, dirs_exist_ok=True)
     (folder / f"{TRAP}.py").write_text("open('executed', 'w').close()\n")
-    damage, read, named = KINDS[kind](folder, rng)
-    return Case(kind, number, damage, read, named)
+    if kind == COMMAND_LINES:
+        (folder / "base.json").write_text("{}")
+        (folder / "cut.safetensors").write_bytes(b"\x10")
+        words = change_arguments(rng.choice(COMMANDS), rng)
+        return Case(kind, number, " ".join(word[:60] for word in words), partial(cli.main, words))
+    damage, reader, named = KINDS[kind](folder, rng)
+    return Case(kind, number, damage, READERS[kind][reader], named, reader)
 
 
 def run_case(case: Case, folder: Path, reference: str | None, seconds: float = 5 * SECONDS) -> Outcome:
@@ -411,17 +427,9 @@ def _quiet(log: Path) -> Iterator[None]:
 
 
 def _reference(kind: str, base: Path, work: Path) -> dict[str, str]:
-    """The outcome of the undamaged input, by the command that reads it; empty for command lines."""
-    readers: dict[str, dict[str, Callable[[], Any]]] = {
-        "urdf": {"": lambda: _robot(Path("arm.urdf"))},
-        "mjcf": {"": lambda: _robot(Path("arm.xml"))},
-        "data": {c[0]: lambda c=c: cli.main(c) for c in (TRAIN, CHECK, COLLECT)},
-        "flips": {"": lambda: cli.main(TRAIN)},
-        "checkpoint": {c[0]: lambda c=c: cli.main(c) for c in (EVALUATE, RESUME)},
-        "command": {},
-    }
+    """The outcome of the undamaged input, by what reads it; empty for command lines."""
     found = {}
-    for name, read in readers[kind].items():
+    for name, read in READERS.get(kind, {}).items():
         folder = work / f"{kind}-reference-{name}"
         shutil.copytree(base, folder)
         (folder / "arm.urdf").write_text(URDF)
@@ -445,8 +453,7 @@ def run_kind(
         folder = work / f"{kind}-{number}"
         folder.mkdir()
         case = make_case(kind, number, seed, base, folder)
-        command = case.damage.rpartition("(")[2].removesuffix(")") if kind in ("data", "checkpoint") else ""
-        outcome = run_case(case, folder, reference.get(command))
+        outcome = run_case(case, folder, reference[case.reader] if case.reader else None)
         counts[outcome.state] += 1
         line = f"{kind}:{number} {outcome.state}: {case.damage}: {outcome.words}"
         if outcome.state.isupper():
@@ -461,7 +468,9 @@ def run_kind(
 def main() -> int:
     """Run what the arguments say; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument(
+        "--kinds", nargs="+", choices=[*KINDS, COMMAND_LINES], default=[*KINDS, COMMAND_LINES]
+    )
     parser.add_argument("--count", type=int, default=500, help="cases of every kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verbose", action="store_true", help="show every case")
