@@ -13,7 +13,13 @@ import pytest
 
 import ikp
 from ikp import cli
+from ikp.cli.collect import Collect
+from ikp.cli.data import Data
+from ikp.cli.demo import Demo
+from ikp.cli.evaluate import Evaluate
+from ikp.cli.train import Train
 from ikp.data.layout import IKP_PATH
+from ikp.kinematics.builtin import BUILTIN
 from ikp.recipes import RECIPES
 
 TINY = ["--recipe", "tiny", "--steps", "5", "--threads", "1"]
@@ -221,13 +227,33 @@ def test_the_help_of_training_names_the_recipes(capsys):
     assert groups == ["data", "arm", "policy", "training"]
 
 
-def test_version_and_the_former_command(capsys):
+@pytest.mark.parametrize("robot", BUILTIN)
+def test_the_help_of_training_names_the_built_in_robots(robot, capsys):
+    assert re.search(rf"\b{robot}[,\s]", help_of(capsys, "train"))
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "hint"),
+    [
+        (Collect, ["collect", "--out", "x"], "run the same again to continue"),
+        (Train, ["train", "--data", "d", "--out", "x"], "add --resume to continue"),
+        (Evaluate, ["evaluate", "--policy", "x"], "begins anew"),
+        (Demo, ["demo"], "run the same again to continue"),
+        (Data, ["data", "check", "d"], "begins anew"),
+    ],
+)
+def test_an_interrupted_command_says_whether_it_continues(command, words, hint, monkeypatch, capsys):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run", interrupted)
+    assert cli.main(words) == 130
+    assert hint in capsys.readouterr().err
+
+
+def test_version(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"ikp {ikp.__version__}\n"
-    assert cli.main(["reproduce", "table2"]) == 2
-    error = capsys.readouterr().err
-    assert "ikp-paper" in error
-    assert len(error.splitlines()) == 1
 
 
 def test_errors_are_one_line(folder, capsys):

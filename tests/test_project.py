@@ -101,6 +101,20 @@ def test_links_between_pages_lead_somewhere(page):
     assert not missing
 
 
+def test_docstrings_say_who_does_what():
+    """A docstring that opens with a question word or a preposition is a noun fragment."""
+    fragment = re.compile(r'^\s*"""(?:What|Of) ', flags=re.MULTILINE)
+    folders = ("src", "tools", "benchmarks", "plugins", "examples", "tests")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    found = [
+        f"{path.relative_to(ROOT)}: {line.group().strip()}"
+        for path in sources
+        for line in fragment.finditer(path.read_text())
+    ]
+    assert sources
+    assert not found
+
+
 IMPORTS_BY_NAME = {
     "src/ikp/__init__.py",  # public names, on first use
     "src/ikp/tasks/__init__.py",

@@ -1,4 +1,4 @@
-"""The command line, `ikp collect | train | evaluate | demo`: passes options to functions of the library."""
+"""The command line, `ikp collect | train | evaluate | demo | data`: passes options to functions of the library."""
 
 from ikp.cli.main import main, parsed, run_command
 

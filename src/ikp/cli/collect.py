@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import arg
 
@@ -41,6 +41,8 @@ class Collect:
         expert: further options of the task's expert, as name=value.
         workers: processes.
     """
+
+    HINT: ClassVar[str] = "run the same again to continue"
 
     out: Path
     task: Annotated[str, arg(metavar=TASK_CHOICES)] = "insertion"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
 from ikp.cli.words import OF_THE_TASK, each_once, named_options
+from ikp.kinematics.builtin import BUILTIN
 
 if TYPE_CHECKING:
     from ikp.kinematics import Robot
@@ -24,7 +26,7 @@ class ArmOptions:
     """The robot of the data, and how its joints are recorded.
 
     Attributes:
-        robot: ur5e, iiwa14, iiwa14_dual, panda, so100, so101, vx300s, aloha, or a URDF or MJCF file.
+        robot: {robots}, or a URDF or MJCF file.
         tips: names of the robot's tip links.
         lock: joints of the robot that the data do not move, as NAME=VALUE [rad or m].
         units: unit of all joints, or NAME=UNIT: rad, deg, m, mm, percent of the joint's range, signed-percent (-100 to
@@ -70,6 +72,9 @@ class ArmOptions:
         grippers = _grippers(self.gripper)
         hints = MapHints(units=units, joints=self.joints, gripper=grippers, ignore=self.ignore)
         return {"joint_map": self.joint_map, "hints": hints}
+
+
+ArmOptions.__doc__ = inspect.cleandoc(ArmOptions.__doc__ or "").replace("{robots}", ", ".join(BUILTIN))
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,8 @@ class Data:
         save: write the joint map to a JSON file, to edit it.
         store: write the joint map into the data set's info.json, where each later command finds it.
     """
+
+    HINT: ClassVar[str] = "a check begins anew when it is run again"
 
     action: Positional[Literal["check"]]
     folder: Positional[Path]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import arg
 
@@ -34,6 +34,8 @@ class Demo:
         seed: of demonstrations and weights.
         workers: processes that collect.
     """
+
+    HINT: ClassVar[str] = "run the same again to continue"
 
     out: Path = Path("outputs/demo")
     recipe: Annotated[str, arg(metavar=RECIPE_CHOICES)] = "demo"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import arg
 
@@ -30,6 +30,8 @@ class Evaluate:
         video_episodes: number of rollouts in the video.
         out: a JSON file with every episode and the provenance of the numbers.
     """
+
+    HINT: ClassVar[str] = "an evaluation begins anew when it is run again"
 
     policy: Path
     episodes: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None

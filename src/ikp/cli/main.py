@@ -34,8 +34,8 @@ Start with `ikp demo`, or step by step:
 
 After Ctrl-C or a kill, run collect and demo again, and train with --resume: they continue.
 `ikp COMMAND --help` shows all options and examples, `ikp --version` the version; IKP_DEBUG=1 shows tracebacks."""
-MOVED = "'ikp reproduce' is now a command of its own: see ikp-paper --help"
 COMMANDS = {"collect": Collect, "train": Train, "evaluate": Evaluate, "demo": Demo, "data": Data}
+"""Commands by name; the attribute `HINT` of each says what to do after Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,11 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"ikp {ikp.__version__}")
         return 0
-    if arguments[:1] == ["reproduce"]:
-        print(f"ikp: error: {MOVED}", file=sys.stderr)
-        return 2
-    hint = "add --resume to continue" if arguments[:1] == ["train"] else "run the same again to continue"
-    return run_command(lambda: parsed(arguments).run(), "ikp", hint)
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    return run_command(lambda: parsed(arguments).run(), "ikp", command.HINT if command else "")
 
 
 def run_command(run: Callable[[], None], program: str, hint: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import shlex
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import arg
 
@@ -122,6 +122,8 @@ class Train:
         policy: choices of the policy.
         training: choices of the training.
     """
+
+    HINT: ClassVar[str] = "add --resume to continue"
 
     data: DataOptions
     arm: ArmOptions = field(default_factory=ArmOptions)
