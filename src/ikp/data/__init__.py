@@ -7,18 +7,18 @@
 - `damage`: the error for a file that cannot be read.
 - `joint_maps`: what the recorded numbers are to a robot's joints.
 - `check`: what looks wrong in a data set; `usage`: what of it is used.
-- `recording`: records the frames of any loop; `frame_spec` takes names and sizes from the first one.
-- `writer`: writes a folder; `recorder` checks and encodes an episode, `metadata` and `stats` describe the data set,
-  `recovery` repairs it after a crash.
+- `recorder`: records the frames of any loop; `frame_spec` takes names and sizes from the first one.
+- `writer`: writes a folder; `episode_recorder` checks and encodes an episode, `metadata` and `stats` describe the data
+  set, `recovery` repairs it after a crash.
 - `layout`: keys, paths and features of the format.
 """
 
 from ikp.data.demonstrations import Demonstrations
+from ikp.data.episode_recorder import EncodedEpisode, EpisodeRecorder
 from ikp.data.joint_maps import store_joint_map
 from ikp.data.layout import DatasetError
 from ikp.data.reader import load_dataset
-from ikp.data.recorder import EncodedEpisode, EpisodeRecorder
-from ikp.data.recording import Recorder
+from ikp.data.recorder import Recorder
 from ikp.data.writer import DatasetWriter
 from ikp.joint_map import MapHints
 

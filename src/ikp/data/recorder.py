@@ -1,165 +1,209 @@
-"""Record one episode in memory: each frame is checked and its images are encoded as soon as it is added."""
+"""Record the frames of any control loop as a data set that survives being killed at any moment."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from torch import Tensor
 
-from ikp.data.layout import ACTION, DONE, ENVIRONMENT_STATE, IMAGES, REWARD, STATE, SUCCESS
-from ikp.data.stats import FeatureStats, image_stats
+from ikp.data.frame_spec import Naming, spec_of_frame
+from ikp.data.layout import ACTION, IKP_PATH, STATE
+from ikp.data.writer import DatasetWriter
+from ikp.joint_map import MapHints
+from ikp.joint_map.names import plain_name
+from ikp.kinematics import Camera, Robot
+from ikp.policies.frame_map import FrameMap, frame_of
+from ikp.policies.frames import read_frame
 from ikp.spec import DataSpec
 
-PNG_LEVEL = 1
-"""Compression level. A rendered 96x96 image takes 0.4 ms and 7 KB; with Pillow's default, 6, 1.6 ms and 5 KB."""
 
+class Recorder:
+    """Turns the frames of a loop into a LeRobotDataset v3.0, episode by episode.
 
-@dataclass(frozen=True)
-class EncodedEpisode:
-    """A checked episode, ready to be written. Worker processes can send it: it is picklable.
-
-    Attributes:
-        columns: LeRobot key to (frame, dim) float32 for vectors, (frame,) for reward, done and success.
-        images: LeRobot key to one PNG file per frame.
-        image_stats: LeRobot key to the statistics of its images.
-        info: anything JSON can hold, kept with the episode (its seed, for example).
-    """
-
-    columns: dict[str, np.ndarray]
-    images: dict[str, list[bytes]] = field(default_factory=dict)
-    image_stats: dict[str, FeatureStats] = field(default_factory=dict)
-    info: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def length(self) -> int:
-        """Number of frames."""
-        return len(self.columns[ACTION])
-
-    @property
-    def success(self) -> bool:
-        """Whether the task was solved at any frame."""
-        return bool(self.columns[SUCCESS].any())
-
-
-class EpisodeRecorder:
-    """The frames of one episode, until it is finished.
+    Names and sizes come from the first frame. Numbers are stored as they come; which of them are a robot's joints, and
+    in what units, is found out when the data are loaded (`ikp.load_dataset(root, robot=...)`). Each saved episode is a
+    file that appears whole: a kill or a power loss costs the open episode at most. Recording into the same folder again
+    continues the data set.
 
     Args:
-        spec: names and sizes of a frame's values.
-        executor: encodes the images; without one `add` encodes them before it returns.
+        root: the folder; made with the first frame if it does not exist.
+        fps: frames per second of the loop.
+        task: description of the task in words.
+        robot: names the dimensions of actions and states that have as many as it has joints; by default names come from
+            the frames, or are numbered.
+        robot_type: name of the robot; by default that of `robot`.
+        action_names, state_names, environment_state_names: names of the dimensions.
+        units: unit of the joints (rad, deg, m, mm, percent, signed-percent), or units by the name of a dimension. One
+            unit is not taken for grippers.
+        frame: where the parts of a frame are in an observation, see `ikp.policies.frame_map.frame_of`.
+        cameras: models of cameras by name.
+
+    Raises:
+        DatasetError: the folder holds other files, or a data set of other frames.
+        ValueError: a unit is unknown.
+        OSError: the folder cannot be written, or another process is writing to it.
+
+    Example:
+        with ikp.Recorder("recordings", fps=10, task="open the door") as recorder:
+            while recorder.episodes < 50:
+                observation, _ = env.reset()
+                done = False
+                while not done:
+                    action = expert(observation)
+                    recorder.add(observation, action)
+                    observation, _, terminated, truncated, info = env.step(action)
+                    done = terminated or truncated
+                recorder.save_episode(success=info["is_success"])
     """
 
-    def __init__(self, spec: DataSpec, executor: Executor | None = None) -> None:
-        self._spec = spec
-        self._executor = executor
-        self._rows: list[dict[str, Any]] = []
-        self._encoded: dict[str, list[Future[tuple[bytes, list[int]]]]] = {}
-        self._vectors = {STATE: spec.state_dim, ENVIRONMENT_STATE: spec.environment_state_dim}
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        fps: float,
+        task: str = "",
+        robot: Robot | None = None,
+        robot_type: str = "",
+        action_names: Sequence[str] = (),
+        state_names: Sequence[str] = (),
+        environment_state_names: Sequence[str] = (),
+        units: str | Mapping[str, str] = "",
+        frame: FrameMap | None = None,
+        cameras: Mapping[str, Camera] | None = None,
+    ) -> None:
+        self.root, self._fps, self._task, self._frame = Path(root), fps, task, frame
+        self._robot_type = robot_type or (robot.name if robot is not None else "unknown")
+        joints = robot.joint_names if robot is not None else ()
+        self._naming = Naming(joints, action_names, state_names, environment_state_names, dict(cameras or {}))
+        self._units = units
+        self._unit_by_name = MapHints(units=units).units_by_name
+        self._spec: DataSpec | None = None
+        self._writer = DatasetWriter.reopen(self.root) if (self.root / IKP_PATH).exists() else None
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    @property
+    def episodes(self) -> int:
+        """Number of saved episodes, those of earlier recordings included."""
+        return self._writer.episodes if self._writer is not None else 0
+
+    @property
+    def frames(self) -> int:
+        """Number of frames in the saved episodes."""
+        return self._writer.frames if self._writer is not None else 0
+
+    @property
+    def open_frames(self) -> int:
+        """Number of frames added since the last saved episode."""
+        return self._writer.open_frames if self._writer is not None else 0
 
     def add(
-        self,
-        observation: Mapping[str, Any],
-        action: Any,
-        *,
-        reward: float = 0.0,
-        done: bool = False,
-        success: bool = False,
+        self, observation: Any, action: Any, *, reward: float = 0.0, done: bool = False, success: bool = False
     ) -> None:
-        """Add an observation and the action chosen for it, with the reward and outcome that followed.
+        """Add an observation and the action that was chosen for it.
 
         Args:
-            observation: "state" (state_dim,), "environment_state" (environment_state_dim,) and
-                "images" {camera: (height, width, 3) uint8}; only those in the specification are needed.
-            action: (action_dim,).
+            observation: what the environment or the robot returned: a dictionary with the keys that
+                `ikp.observation_from_frames` lists, or an array. It is copied.
+            action: a vector, or a dictionary of numbers by name.
+            reward, done, success: what followed.
 
         Raises:
-            ValueError: a value is missing, has a wrong shape or type, or is not finite; the frame is not added.
+            DatasetError: the folder holds a data set of other frames.
+            ValueError: a value is missing, has another shape or type than in the first frame, or is not finite; the
+                frame is not added.
         """
-        frame = len(self._rows)
-        row: dict[str, Any] = {REWARD: float(reward), DONE: bool(done), SUCCESS: bool(success)}
-        for key, dim in self._vectors.items():
-            if dim:
-                name = key.removeprefix("observation.")
-                row[key] = _vector(_get(observation, name, frame), dim, name, frame)
-        row[ACTION] = _vector(action, self._spec.action_dim, "action", frame)
-        shapes = self._spec.image_shapes
-        given = _get(observation, "images", frame) if shapes else {}
-        images = {
-            name: _image(_get(given, name, frame), shape, name, frame) for name, shape in shapes.items()
-        }
-        self._rows.append(row)
-        for camera, image in images.items():
-            self._encoded.setdefault(IMAGES + camera, []).append(self._encode(image))
+        frame = frame_of(observation, self._frame)
+        if self._spec is None:
+            self._open(frame, action)
+        assert self._writer is not None
+        assert self._spec is not None
+        read = read_frame(frame, self._spec)
+        values = _vector(action, self._spec.action_names)
+        self._writer.add_frame(read, values, reward=reward, done=done, success=success)
 
-    def finish(self, *, success: bool | None = None, info: Mapping[str, Any] | None = None) -> EncodedEpisode:
-        """The finished episode; its last frame is marked as done.
-
-        Args:
-            success: whether the task was solved, marked at the last frame; the frames' own marks if not given.
-            info: anything JSON can hold, kept with the episode.
+    def save_episode(
+        self, *, success: bool | None = None, task: str | None = None, info: Mapping[str, Any] | None = None
+    ) -> int:
+        """Write the open episode to disk and return its index; arguments as in `DatasetWriter.save_episode`.
 
         Raises:
-            ValueError: there is no frame.
+            ValueError: no frame was added.
+            OSError: the disk is full or not writable; the episode is still open, so call this again.
         """
-        if not self._rows:
-            raise ValueError("the episode has no frame: add at least one before finishing it")
-        self._rows[-1][DONE] = True
-        if success is not None:
-            self._rows[-1][SUCCESS] = bool(success)
-        columns = {key: np.stack([row[key] for row in self._rows]) for key in self._rows[0]}
-        columns[REWARD] = columns[REWARD].astype(np.float32)
-        encoded = {key: [future.result() for future in futures] for key, futures in self._encoded.items()}
-        return EncodedEpisode(
-            columns=columns,
-            images={key: [png for png, _ in frames] for key, frames in encoded.items()},
-            image_stats={key: image_stats([count for _, count in frames]) for key, frames in encoded.items()},
-            info=dict(info or {}),
+        if self._writer is None:
+            raise ValueError("the episode has no frame: add at least one before saving it")
+        return self._writer.save_episode(
+            success=success, task=self._task if task is None else task, info=info
         )
 
-    def _encode(self, image: np.ndarray) -> Future[tuple[bytes, list[int]]]:
-        if self._executor is not None:
-            return self._executor.submit(encode_image, image.copy())  # the caller may reuse its buffer
-        future: Future[tuple[bytes, list[int]]] = Future()
-        future.set_result(encode_image(image))
-        return future
+    def discard_episode(self) -> None:
+        """Forget the frames of the open episode."""
+        if self._writer is not None:
+            self._writer.discard_episode()
+
+    def close(self) -> None:
+        """Finish the data set; frames of an episode that was not saved are dropped, with a warning."""
+        if self._writer is None:
+            return
+        if self.open_frames:
+            warnings.warn(
+                f"{self.open_frames} frames of an episode that was not saved are dropped: call save_episode() at "
+                "its end",
+                stacklevel=2,
+            )
+        self._writer.close()
+
+    def _open(self, frame: Mapping[str, Any], action: Any) -> None:
+        spec, left_out = spec_of_frame(frame, action, self._fps, self._naming)
+        if left_out:
+            cameras = f", the cameras {', '.join(spec.camera_names)}" if spec.camera_names else ""
+            warnings.warn(
+                f"recorded are the action, {spec.state_dim} numbers of state, {spec.environment_state_dim} of the "
+                f"environment's state{cameras}; left out: {', '.join(map(str, left_out))}",
+                stacklevel=3,
+            )
+        read_frame(frame, spec)  # what cannot be recorded makes no folder
+        _vector(action, spec.action_names)
+        vectors = {ACTION: spec.action_names, STATE: spec.state_names}
+        units = {key: [self._unit(name) for name in names] for key, names in vectors.items() if names}
+        stored = units if any(any(unit) for unit in units.values()) else {}
+        if self._writer is not None:
+            self._writer.check_frames(spec, robot_type=self._robot_type, units=stored)
+        else:
+            self._writer = DatasetWriter(
+                self.root, spec, robot_type=self._robot_type, task=self._task, units=stored
+            )
+        self._spec = spec
+
+    def _unit(self, name: str) -> str:
+        is_hand = isinstance(self._units, str) and plain_name(name).is_gripper
+        return self._unit_by_name.get(name, "" if is_hand else self._unit_by_name.get("", ""))
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
-def encode_image(image: np.ndarray) -> tuple[bytes, list[int]]:
-    """PNG file and 3 x 256 histogram counts of one (height, width, 3) uint8 image."""
-    picture = Image.fromarray(image)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=PNG_LEVEL)
-    return buffer.getvalue(), picture.histogram()
-
-
-def _get(values: Mapping[str, Any], name: str, frame: int) -> Any:
-    if name not in values:
-        raise ValueError(f"frame {frame} has no {name!r}: it holds {sorted(values)}")
-    return values[name]
-
-
-def _vector(value: Any, dim: int, name: str, frame: int) -> np.ndarray:
-    array = np.array(value, dtype=np.float32)  # a copy: the caller may reuse its buffer
-    if array.shape != (dim,):
-        raise ValueError(f"{name} of frame {frame} has the shape {array.shape}: it must be ({dim},)")
-    if not np.isfinite(array).all():
-        wrong = np.flatnonzero(~np.isfinite(array)).tolist()
-        raise ValueError(f"{name} of frame {frame} is not finite in dimensions {wrong}: {array.tolist()}")
-    return array
-
-
-def _image(value: Any, shape: tuple[int, int, int], name: str, frame: int) -> np.ndarray:
-    array = np.asarray(value)
-    if array.shape != shape or array.dtype != np.uint8:
-        raise ValueError(
-            f"image {name!r} of frame {frame} is {array.dtype} {array.shape}: it must be uint8 {shape}"
-        )
-    return np.ascontiguousarray(array)
+def _vector(action: Any, names: Sequence[str]) -> np.ndarray:
+    """An action as numbers in the order of the names."""
+    if isinstance(action, Mapping):
+        missing, extra = [n for n in names if n not in action], [n for n in action if n not in names]
+        if missing or extra:
+            raise ValueError(
+                f"the action has the names {[*action]}: needed are those of the first one, {list(names)}"
+            )
+        action = [action[name] for name in names]
+    values = np.asarray(action.detach().cpu() if isinstance(action, Tensor) else action, dtype=np.float64)
+    if values.shape == (1, len(names)):
+        values = values[0]
+    if values.shape != (len(names),):
+        raise ValueError(f"the action has the shape {values.shape}: it must be ({len(names)},)")
+    return values

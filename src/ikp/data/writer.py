@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ikp.data.episode_recorder import EncodedEpisode, EpisodeRecorder
 from ikp.data.layout import (
     ACTION,
     IKP_PATH,
@@ -23,7 +24,6 @@ from ikp.data.layout import (
 )
 from ikp.data.metadata import Metadata, check_description, read_description
 from ikp.data.parquet import episode_table, index_columns, write_table
-from ikp.data.recorder import EncodedEpisode, EpisodeRecorder
 from ikp.data.recovery import finished_files, rebuild_row
 from ikp.data.stats import vector_stats
 from ikp.files import read_json, replaced_atomically, write_json

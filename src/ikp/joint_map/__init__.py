@@ -2,13 +2,14 @@
 
 - `joint_map`: the map of a data set's action and state; `vector` converts one of them, `dimension` says what one
   recorded number is.
-- `matching`: infers the map of a `recording` for a robot: `joints` by their `names`, `units`, `grippers`.
+- `matching`: infers the map of a recording for a robot, by what the user says (`hints`): `joints` by their `names`,
+  `units`, `grippers`.
 """
 
 from ikp.joint_map.dimension import EXTRA, GRIPPER, IGNORED, JOINT, UNITS, Dimension
+from ikp.joint_map.hints import MapHints, Recording, Vector
 from ikp.joint_map.joint_map import JointMap
 from ikp.joint_map.matching import infer_joint_map
-from ikp.joint_map.recording import MapHints, Recording, Vector
 from ikp.joint_map.vector import VectorMap
 
 __all__ = [

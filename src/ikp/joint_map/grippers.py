@@ -7,8 +7,8 @@ from collections.abc import Container, Mapping
 import numpy as np
 
 from ikp.joint_map.dimension import GRIPPER, Dimension
+from ikp.joint_map.hints import Vector
 from ikp.joint_map.names import POSITION, plain_name
-from ikp.joint_map.recording import Vector
 
 AT_ENDS = 0.9
 """Share of the numbers that lie within a tenth of the range from either end, of a gripper that is two-valued."""

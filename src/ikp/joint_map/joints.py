@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Sequence
 
+from ikp.joint_map.hints import Recording, Vector
 from ikp.joint_map.names import DIFFERENCE, POSE, POSITION, VELOCITY, match_joints, plain_name
-from ikp.joint_map.recording import Recording, Vector
 from ikp.kinematics import Robot
 
 RAW = "train without a robot (--method raw)"

@@ -9,10 +9,10 @@ import torch
 
 from ikp.joint_map.dimension import EXTRA, GRIPPER, IGNORED, JOINT, Dimension, unit_scale
 from ikp.joint_map.grippers import command_gripper, measured_grippers, two_values
+from ikp.joint_map.hints import MapHints, Recording, Vector
 from ikp.joint_map.joint_map import JointMap
 from ikp.joint_map.joints import RAW, find_joints
 from ikp.joint_map.names import plain_name
-from ikp.joint_map.recording import MapHints, Recording, Vector
 from ikp.joint_map.units import infer_units
 from ikp.kinematics import Robot
 

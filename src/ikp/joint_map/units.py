@@ -10,8 +10,8 @@ import numpy as np
 
 from ikp.files import shortened
 from ikp.joint_map.dimension import unit_scale
+from ikp.joint_map.hints import MapHints, Recording, Vector
 from ikp.joint_map.names import plain_name
-from ikp.joint_map.recording import MapHints, Recording, Vector
 from ikp.kinematics import Robot
 
 FAR = {"revolute": 4 * math.pi, "continuous": 4 * math.pi, "prismatic": 10.0}
