@@ -21,7 +21,7 @@ from ikp.kinematics import Robot
 from ikp.nets import DenseResNet
 from ikp.policies import ImplicitPolicy
 from ikp.policies.actions import JointTargets
-from ikp.policies.link_features import CHANGE_SCALE, LINK_GAIN, POSITION_SCALE
+from ikp.policies.link_features import LINK_GAIN, POSITION_SCALE
 from ikp.policies.proposal import uniform_negatives
 
 
@@ -214,7 +214,7 @@ class Straightforward(nn.Module):
         is_delta = isinstance(policy.actions, JointTargets) and policy.actions.delta
         target = measured.joints + values if is_delta else values
         pose = self.chain(residual(target), residual.link_residual)
-        link = torch.cat([pose - policy.poses.center, CHANGE_SCALE * (pose - measured.poses)], -1)
+        link = torch.cat([pose - policy.poses.center, policy.poses.change_gain * (pose - measured.poses)], -1)
         hidden = [j for j in range(self.dims) if j not in self.shown_joints()]
         return torch.cat(
             [own, (LINK_GAIN * link).index_fill(1, torch.tensor(hidden, dtype=torch.long), 0.0)], -1

@@ -29,7 +29,7 @@ OPTIONS = {
         "recipe method "
         "data out episodes cameras image-size camera task "
         "robot tips lock units joints gripper ignore joint-map "
-        "image-plane residual history encoder width "
+        "image-plane residual history encoder width action-rate way-points "
         "steps minutes batch-size moved-scenes seed device threads resume"
     ),
     "evaluate": "policy episodes seed task env video video-episodes out",

@@ -114,6 +114,8 @@ class Recipe:
         history: int | None = None,
         encoder: str | None = None,
         width: int | None = None,
+        action_rate: float | None = None,
+        way_points: int | None = None,
     ) -> Recipe:
         """The recipe with other choices of the policy; what is None stays.
 
@@ -121,6 +123,7 @@ class Recipe:
             image_plane: whether the policy has an image plane.
             encoder: kind of the image encoder.
             residual, history, width: as in `PolicyConfig`.
+            action_rate, way_points: `rate` and `way_points` of `TimingConfig`.
 
         Raises:
             ValueError: `PolicyConfig` refuses a value.
@@ -129,6 +132,10 @@ class Recipe:
         changes: dict[str, Any] = {name: value for name, value in same.items() if value is not None}
         if encoder is not None:
             changes["encoder"] = replace(self.policy.encoder, kind=encoder)
+        timing = {"rate": action_rate, "way_points": way_points}
+        timing = {name: value for name, value in timing.items() if value is not None}
+        if timing:
+            changes["timing"] = replace(self.policy.timing, **timing)
         if image_plane is not None:
             changes["image_plane"] = (self.policy.image_plane or ImagePlaneConfig()) if image_plane else None
         return replace(self, policy=replace(self.policy, **changes))

@@ -36,12 +36,13 @@ class Batch(Observation):
     """A training batch: observations, and what the demonstration did at the newest frame of each.
 
     Keys, beside those of `Observation`:
-        action: (batch, action_dim) float32, in the model's units.
+        action: (batch, action_dim) float32, in the model's units; (batch, way_points, action_dim) for a policy that
+            decides several way-points at once.
         goal_state: (batch, state_dim) float32, the measured state at the next gripper event; only from
             `Demonstrations.batch(..., goals=True)`.
     """
 
-    action: Float[Tensor, "batch action"]
+    action: Float[Tensor, "batch *way_points action"]
     goal_state: NotRequired[Float[Tensor, "batch state"]]
 
 

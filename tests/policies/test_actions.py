@@ -60,7 +60,7 @@ def test_tips_with_fewer_than_six_joints_keep_to_the_point(joints):
     q = torch.tensor([0.1, 0.4, 0.5, 0.6, 0.2, 0.1])[:joints] + 0.3 * torch.randn(
         50, joints, generator=generator
     )
-    poses = TipPoses(spec(robot), robot, delta=False)
+    poses = TipPoses(spec(robot), robot, delta=False, seconds=0.1)
     T = forward_kinematics(robot, q + 0.05)[:, -1]
     target = poses.encode(q, q + 0.05)
     # a prediction whose rotation is off by a degree or two, which five joints cannot follow

@@ -7,7 +7,7 @@ import torch
 
 from ikp.kinematics import ur5e
 from ikp.policies import DataSpec, PolicyConfig, make_policy, method_config
-from ikp.policies.actions import JointTargets, TipPoses
+from ikp.policies.actions import make_action_space
 from ikp.policies.motion_heads import GripperHead
 
 CONFIG = PolicyConfig(width=32)
@@ -28,10 +28,12 @@ def measured_and_commanded() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat([q, last], 1), torch.cat([target, last], 1)
 
 
-@pytest.mark.parametrize("kind", [JointTargets, TipPoses])
-def test_motions_are_the_same_for_absolute_targets_and_for_differences(kind):
+@pytest.mark.parametrize("space", ["joint", "cartesian"])
+def test_motions_are_the_same_for_absolute_targets_and_for_differences(space):
     state, action = measured_and_commanded()
-    relative, absolute = (kind(spec(), ur5e(), delta=delta) for delta in (True, False))
+    relative, absolute = (
+        make_action_space(ur5e(), spec(), space, delta=delta, seconds=0.1) for delta in (True, False)
+    )
     expected = relative.motions(state, relative.encode(state, action))
     torch.testing.assert_close(
         absolute.motions(state, absolute.encode(state, action)), expected, atol=1e-5, rtol=1e-4
@@ -45,7 +47,7 @@ def test_the_head_learns_a_threshold_far_below_the_motions_spread():
     size = 10 ** torch.empty(4096, 1).uniform_(-3, 0.5)
     motions = size * torch.nn.functional.normalize(torch.randn(4096, 3), dim=1)
     closed = (size > 0.02).float()
-    head = GripperHead(1, 3, (3,), width=32)
+    head = GripperHead(1, 3, (3,), 1, width=32)
     head.fit(motions, closed)
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3)
     for _ in range(100):

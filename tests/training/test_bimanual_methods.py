@@ -72,7 +72,7 @@ def test_small_steps_of_the_tips_never_are_large_ones_of_the_joints(collected):
     """With straight elbows, as in flipping, inverse kinematics alone asks for seven times the demonstrated step."""
     env_id, dataset = collected
     robot = gymnasium.make(env_id, disable_env_checker=True).unwrapped.robot
-    tips = TipPoses(dataset.spec, robot, delta=True)
+    tips = TipPoses(dataset.spec, robot, delta=True, seconds=1 / dataset.spec.fps)
     state = dataset.state[:1].expand(64, -1)
     demonstrated = tips.encode(dataset.state, dataset.action)
     low, high = demonstrated.amin(0), demonstrated.amax(0)
@@ -94,7 +94,7 @@ def test_small_steps_of_the_tips_never_are_large_ones_of_the_joints(collected):
 def test_two_tips_are_twelve_variables(collected):
     env_id, dataset = collected
     robot = gymnasium.make(env_id, disable_env_checker=True).unwrapped.robot
-    poses = TipPoses(dataset.spec, robot, delta=True)
+    poses = TipPoses(dataset.spec, robot, delta=True, seconds=1 / dataset.spec.fps)
     state, action = dataset.state[:4], dataset.action[:4]
     encoded = poses.encode(state, action)
     assert encoded.shape == (4, 12)

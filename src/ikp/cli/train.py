@@ -32,6 +32,9 @@ class PolicyOptions:
         history: frames per observation.
         encoder: image encoder.
         width: outputs of the networks' layers.
+        action_rate: way-points per second, for data with more frames per second; the robot is commanded at the rate
+            of the data in between. One per frame if not given.
+        way_points: way-points decided at once, and then executed.
     """
 
     image_plane: Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint=OF_THE_RECIPE)] = None
@@ -43,6 +46,8 @@ class PolicyOptions:
         str | None, arg(metavar="{keypoint,pool,resnet26}", help_behavior_hint=OF_THE_RECIPE)
     ] = None
     width: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
+    action_rate: Annotated[float | None, arg(metavar="HZ", help_behavior_hint=OF_THE_RECIPE)] = None
+    way_points: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
 
     def applied(self, chosen: Recipe) -> Recipe:
         """The recipe with these choices."""
@@ -112,6 +117,7 @@ class Train:
     Data of your own, recorded with a robot or in a simulation (`ikp data check` shows what is understood of them):
       ikp train --data recordings --out runs/mine --robot arm.urdf --tips tool0 --units deg
       ikp train --data recordings --out runs/plane --robot arm.urdf --camera front=front.json --image-plane True
+      ikp train --data recordings --out runs/far --robot arm.urdf --action-rate 2.5 --way-points 5
       ikp train --data recordings --out runs/raw --method raw
 
     Attributes:

@@ -49,6 +49,7 @@ class Demonstrations:
         starts = torch.nonzero(self.frame_index == 0).flatten()
         ends = torch.cat([starts[1:], starts.new_tensor([len(self.frame_index)])])
         object.__setattr__(self, "_bounds", torch.stack([starts, ends], dim=1).cpu())
+        object.__setattr__(self, "_last", _last_frames(self.episode_bounds.to(self.frame_index.device)))
         object.__setattr__(self, "_goals", _next_events(self.gripper_closed, self.episode_bounds))
 
     def __repr__(self) -> str:
@@ -95,21 +96,29 @@ class Demonstrations:
         return self.state[self._goals]  # type: ignore[attr-defined]
 
     def batch(
-        self, indices: Int[Tensor, " batch"], history: int | None = None, *, goals: bool = False
+        self,
+        indices: Int[Tensor, " batch"],
+        history: int | None = None,
+        *,
+        stride: int = 1,
+        due: Sequence[int] = (1,),
+        goals: bool = False,
     ) -> Batch:
         """A training batch, gathered from the frames that end at `indices`.
 
         Args:
             indices: frames, from 0 to len(self) - 1.
             history: frames per observation; the specification's if not given.
+            stride: frames of the data from one frame of an observation to the next.
+            due: frames after which the action's way-points are due (`way_points`).
             goals: add `goal_state`.
         """
         indices = indices.to(self.frame_index.device)
-        window = self.window(indices, history)
+        window = self.window(indices, history, stride)
         batch: Batch = {
             "state": self.state[window],
             "images": {camera: _gather(images, window) for camera, images in self.images.items()},
-            "action": self.action[indices],
+            "action": self.way_points(due, indices),
         }
         if self.spec.environment_state_dim:
             batch["environment_state"] = self.environment_state[window]
@@ -117,8 +126,28 @@ class Demonstrations:
             batch["goal_state"] = self.state[self._goals[indices]]  # type: ignore[attr-defined]
         return batch
 
+    def way_points(
+        self, due: Sequence[int], indices: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch *way_points action"]:
+        """The commands at later times: that of n frames later is the action of frame n - 1 from `indices` on.
+
+        Args:
+            due: frames after which each way-point is due, from 1 on. After its last frame an episode holds its action.
+            indices: frames, from 0 to len(self) - 1; all if not given.
+
+        Returns:
+            (batch, action_dim) for a single way-point, else (batch, way_points, action_dim).
+        """
+        if indices is None:
+            indices = torch.arange(len(self), device=self.frame_index.device)
+        if tuple(due) == (1,):
+            return self.action[indices]
+        later = indices[:, None] + torch.tensor(due, device=indices.device) - 1
+        frames = torch.minimum(later, self._last[indices][:, None])  # type: ignore[attr-defined]
+        return self.action[frames[:, 0] if len(due) == 1 else frames]
+
     def window(
-        self, indices: Int[Tensor, " batch"], history: int | None = None
+        self, indices: Int[Tensor, " batch"], history: int | None = None, stride: int = 1
     ) -> Int[Tensor, "batch history"]:
         """The frames of the observations that end at `indices`; at its start an episode's first frame is repeated.
 
@@ -128,7 +157,7 @@ class Demonstrations:
         history = self.spec.history if history is None else history
         if history < 1:
             raise ValueError(f"history is {history}: an observation holds at least 1 frame")
-        back = torch.arange(history - 1, -1, -1, device=indices.device)
+        back = stride * torch.arange(history - 1, -1, -1, device=indices.device)
         return indices[:, None] - torch.minimum(back, self.frame_index[indices][:, None])
 
     def split(
@@ -211,15 +240,21 @@ def _gather(images: Tensor, window: Tensor) -> Tensor:
     return images.index_select(0, window.flatten()).reshape(*window.shape, *images.shape[1:])
 
 
+def _last_frames(bounds: Int[Tensor, "episode 2"]) -> Int[Tensor, " frame"]:
+    """The last frame of each frame's episode."""
+    first, after = bounds.unbind(1)
+    return torch.repeat_interleave(after - 1, after - first)
+
+
 def _next_events(
     closed: Bool[Tensor, "frame grippers"], bounds: Int[Tensor, "episode 2"]
 ) -> Int[Tensor, " frame"]:
     """For each frame the first later frame of its episode at which a gripper has switched, else the last frame."""
-    first, after = bounds.to(closed.device).unbind(1)
+    first = bounds[:, 0].to(closed.device)
     events = torch.zeros(len(closed), dtype=torch.bool, device=closed.device)
     events[1:] = (closed[1:] != closed[:-1]).any(-1)
     events[first] = False  # a difference between two episodes is no event
-    last = torch.repeat_interleave(after - 1, after - first)
+    last = _last_frames(bounds.to(closed.device))
     at = torch.nonzero(events).flatten()
     if not len(at):
         return last

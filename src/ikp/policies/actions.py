@@ -40,8 +40,16 @@ class ActionSpace(nn.Module, ABC):
         """Encode a demonstrated action, given the measured state."""
 
     @abstractmethod
-    def decode(self, state: State, encoded: Encoded) -> Float[Tensor, "batch continuous"]:
-        """The continuous dimensions of the action, in the units of the demonstrations."""
+    def decode(
+        self, state: State, encoded: Encoded, start: Float[Tensor, "batch continuous"] | None = None
+    ) -> Float[Tensor, "batch continuous"]:
+        """The continuous dimensions of the action, in the units of the demonstrations.
+
+        Args:
+            state: measured state, to which the encoded action is relative.
+            encoded: encoded action.
+            start: joints where the motion starts, if not at the measured ones; only inverse kinematics depends on it.
+        """
 
     @abstractmethod
     def motions(self, state: State, encoded: Encoded) -> Encoded:
@@ -62,7 +70,7 @@ class RawActions(ActionSpace):
     def encode(self, state: State, action: Action) -> Encoded:
         return action[:, self.action_dims]
 
-    def decode(self, state: State, encoded: Encoded) -> Encoded:
+    def decode(self, state: State, encoded: Encoded, start: Encoded | None = None) -> Encoded:
         return encoded
 
     def motions(self, state: State, encoded: Encoded) -> Encoded:
@@ -89,7 +97,7 @@ class JointTargets(ActionSpace):
         target = action[:, self.action_dims]
         return self._from_measured(state, target) if self.delta else target
 
-    def decode(self, state: State, encoded: Encoded) -> Encoded:
+    def decode(self, state: State, encoded: Encoded, start: Encoded | None = None) -> Encoded:
         return state[:, self.action_dims] + encoded if self.delta else encoded
 
     def motions(self, state: State, encoded: Encoded) -> Encoded:
@@ -126,16 +134,17 @@ class TipPoses(ActionSpace):
         spec: the data; `joint_dims` must be all its continuous action dimensions.
         robot: nominal kinematics.
         delta: encode differences from the measured pose.
+        seconds: time of a step.
     """
 
-    def __init__(self, spec: DataSpec, robot: Robot, *, delta: bool) -> None:
+    def __init__(self, spec: DataSpec, robot: Robot, *, delta: bool, seconds: float) -> None:
         check_joint_dims(spec, robot)
         axes = ("x", "y", "z", "rx", "ry", "rz")
         super().__init__(list(spec.joint_dims), [f"{tip}.{axis}" for tip in robot.tip_names for axis in axes])
         self.robot, self.delta = robot, delta
         full = all(len(robot.joints_above(tip)) >= 6 for tip in robot.tip_indices)
         self.rotation_weight = ROTATION_WEIGHT if full else POSITION_FIRST
-        self.largest_step = (LARGEST_STEP / spec.fps) * robot.velocity  # infinite where the limit is unknown
+        self.largest_step = (LARGEST_STEP * seconds) * robot.velocity  # infinite where the limit is unknown
 
     def encode(self, state: State, action: Action) -> Encoded:
         target = self.poses(action[:, self.action_dims])
@@ -144,7 +153,9 @@ class TipPoses(ActionSpace):
             return self._from_measured(state, p, R)
         return torch.cat([p, log_rotation(R)], -1).flatten(1)
 
-    def decode(self, state: State, encoded: Encoded) -> Float[Tensor, "batch joints"]:
+    def decode(
+        self, state: State, encoded: Encoded, start: Float[Tensor, "batch joints"] | None = None
+    ) -> Float[Tensor, "batch joints"]:
         q = state[:, self.action_dims]
         vectors = encoded.reshape(len(q), -1, 6)
         p, R = vectors[..., :3], exp_rotation(vectors[..., 3:])
@@ -154,6 +165,7 @@ class TipPoses(ActionSpace):
             R = R @ measured[..., :3, :3]
         T = torch.eye(4, dtype=q.dtype, device=q.device).repeat(*p.shape[:-1], 1, 1)
         T[..., :3, :3], T[..., :3, 3] = R, p
+        q = q if start is None else start
         solution = inverse_kinematics(
             self.robot, T, q, iterations=20, restarts=0, rotation_weight=self.rotation_weight
         )
@@ -181,11 +193,15 @@ class TipPoses(ActionSpace):
         return forward_kinematics(self.robot, q)[..., list(self.robot.tip_indices), :, :]
 
 
-def make_action_space(robot: Robot | None, spec: DataSpec, action_space: str, *, delta: bool) -> ActionSpace:
-    """The encoding of actions that `PolicyConfig.action_space` names."""
+def make_action_space(
+    robot: Robot | None, spec: DataSpec, action_space: str, *, delta: bool, seconds: float
+) -> ActionSpace:
+    """The encoding of one way-point that `PolicyConfig.action_space` names; a step to it takes `seconds`."""
     if action_space == "raw" or robot is None:
         return RawActions(spec)
-    return (TipPoses if action_space == "cartesian" else JointTargets)(spec, robot, delta=delta)
+    if action_space == "cartesian":
+        return TipPoses(spec, robot, delta=delta, seconds=seconds)
+    return JointTargets(spec, robot, delta=delta)
 
 
 def check_joint_dims(spec: DataSpec, robot: Robot | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ikp.checks import in_range, one_of, plain_types
 from ikp.nets import EncoderConfig
+from ikp.policies.timing import TimingConfig
 
 KINDS = ("implicit", "explicit")
 ACTION_SPACES = ("raw", "joint", "cartesian", "joint+cartesian")
@@ -119,6 +120,7 @@ class PolicyConfig:
             stored as None too, and `residuals` has what they mean.
         targets: encode actions as differences from the measured joints or pose (`delta`) or as `absolute` values.
         history: frames per observation.
+        timing: rates of decisions and observations; the default is one action per frame of the data.
         encoder: the image encoder.
         width: units per layer of the dense residual networks.
         blocks: residual blocks of these networks; 2 give the paper's 8-layer energies.
@@ -140,6 +142,7 @@ class PolicyConfig:
     residual: tuple[str, ...] | None = None
     targets: str = "delta"
     history: int = 1
+    timing: TimingConfig = field(default_factory=TimingConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     width: int = 128
     blocks: int = 2
@@ -175,6 +178,11 @@ class PolicyConfig:
             raise ValueError(
                 f"links {self.ablation.links!r} chooses among link poses, and this policy sees none (action_space "
                 f"{self.action_space!r}): use action_space='joint+cartesian' or links='all'"
+            )
+        if self.search.method == "langevin" and self.timing.way_points > 1:
+            raise ValueError(
+                f"Langevin dynamics decide one way-point, and way_points is {self.timing.way_points}: use "
+                "search method 'grid'"
             )
         if self.kind == "explicit" and self.action_space == "cartesian":
             raise ValueError(
@@ -213,8 +221,11 @@ class PolicyConfig:
         return self.kind == "implicit" and "cartesian" in self.action_space
 
     def to_json(self) -> dict[str, Any]:
-        """The configuration as a dict of plain JSON values."""
-        return {**asdict(self), "residual": list(self.residuals)}
+        """The configuration as a dict of plain JSON values; `timing` is left out where it is the default."""
+        plain = {**asdict(self), "residual": list(self.residuals)}
+        if self.timing == TimingConfig():
+            del plain["timing"]
+        return plain
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PolicyConfig:
@@ -227,6 +238,7 @@ class PolicyConfig:
         parts = {
             "encoder": EncoderConfig,
             "search": SearchConfig,
+            "timing": TimingConfig,
             "ablation": Ablations,
             "image_plane": ImagePlaneConfig,
         }

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ikp.nets import StackedEnergies
 from ikp.policies.link_features import LinkInputs, LinkTerms, LinkWalk
-from ikp.policies.normalizer import Standardizer
+from ikp.policies.normalizer import Scaling, Standardizer
 
 Energies = Callable[[Tensor], Tensor]
 """Function from candidates, in the units of encoded actions, to their energies of the same shape; lower is better."""
@@ -34,7 +34,7 @@ class Conditioning:
     """
 
     features: Float[Tensor, "batch context"]
-    scale: Standardizer
+    scale: Standardizer | Scaling
     shift: Float[Tensor, "batch dims"]
     link_inputs: LinkInputs | None
 
@@ -152,7 +152,7 @@ class ActionEnergies(nn.Module):
         base, slopes = self.first_layer(conditioning.features, scale(prefix), terms)
 
         def energies(candidates: Tensor) -> Tensor:
-            standard = (candidates - scale.mean[:, None]) / scale.std[:, None]
+            standard = (candidates - scale.mean[..., None]) / scale.std[..., None]
             if links is None:
                 basis = standard[..., None]
             else:

@@ -39,7 +39,7 @@ class ExplicitPolicy(Policy):
         }
         if self.config.has_kinematics:
             predicted = self.actions.decode(context.state, self._unscale(standard))
-            target = action[:, list(self.spec.joint_dims)]
+            target = action[..., list(self.spec.joint_dims)]
             error = F.mse_loss(self._link_poses(predicted), self._link_poses(target))
             parts["cartesian"] = FK_WEIGHT * error
         total = sum(parts.values(), standard.new_zeros(()))
@@ -53,7 +53,7 @@ class ExplicitPolicy(Policy):
     def _unscale(self, standard: Tensor) -> Tensor:
         return standard * self.scale.std + self.scale.mean
 
-    def _link_poses(self, q: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch features"]:
+    def _link_poses(self, q: Float[Tensor, "batch *way_points joints"]) -> Float[Tensor, "rows features"]:
         assert self.poses is not None
-        far_ends = self.poses.far_ends(self.poses.residual(q))
+        far_ends = self.poses.far_ends(self.poses.residual(q.reshape(-1, q.shape[-1])))
         return self.poses.features(far_ends)[:, self.poses.shown].flatten(1)

@@ -96,9 +96,10 @@ class FrameHistory:
     Args:
         spec: names and sizes of the frames, `policy.spec`.
         history: number of frames, `policy.config.history`.
+        stride: frames of the loop from one frame of the history to the next, `policy.config.timing.history_stride`.
 
     Example:
-        history = FrameHistory(policy.spec, policy.config.history)
+        history = policy.new_history()
         frame, _ = env.reset()
         while True:
             history.add(frame)
@@ -106,16 +107,16 @@ class FrameHistory:
             frame, *_ = env.step(action.numpy())
     """
 
-    def __init__(self, spec: DataSpec, history: int) -> None:
+    def __init__(self, spec: DataSpec, history: int, stride: int = 1) -> None:
         if history < 1:
             raise ValueError(f"history is {history}: an observation holds at least 1 frame")
-        self.spec, self.history = spec, history
-        self._frames: deque[ReadFrame] = deque(maxlen=history)
+        self.spec, self.history, self.stride = spec, history, stride
+        self._frames: deque[ReadFrame] = deque(maxlen=(history - 1) * stride + 1)
 
     @property
     def frames(self) -> tuple[ReadFrame, ...]:
         """The window, oldest first, as a row for `stacked` or `observation_from_frames`; empty before a frame."""
-        return tuple(self._frames)
+        return tuple(self._frames)[:: self.stride]
 
     @property
     def observation(self) -> Observation:
@@ -137,7 +138,7 @@ class FrameHistory:
         """
         read = read_frame(frame, self.spec)
         read["images"] = {name: image.copy() for name, image in read["images"].items()}
-        self._frames.extend([read] if self._frames else [read] * self.history)
+        self._frames.extend([read] if self._frames else [read] * (self._frames.maxlen or 1))
 
     def reset(self) -> None:
         """Forget all frames, at the start of an episode."""

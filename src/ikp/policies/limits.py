@@ -57,11 +57,11 @@ class JointLimits(nn.Module):
             )
         self._report("measured", f"{text}: check its zero (a joint map holds offsets)")
 
-    def clamped(self, targets: Float[Tensor, "batch joints"]) -> Float[Tensor, "batch joints"]:
+    def clamped(self, targets: Float[Tensor, "*batch joints"]) -> Float[Tensor, "*batch joints"]:
         """The targets within the limits; the first change is reported."""
         kept = targets.clamp(self.lower, self.upper)
         if "targets" not in self.reported and not torch.equal(kept, targets):
-            worst = int((kept - targets).abs().amax(0).argmax())
+            worst = int((kept - targets).abs().flatten(0, -2).amax(0).argmax())
             self._report(
                 "targets",
                 f"the policy chose targets beyond the limits of joint {self.names[worst]!r}: targets are clamped to "

@@ -20,8 +20,8 @@ from ikp.policies.residual import KinematicResidual
 
 POSITION_SCALE = 0.3
 """Metres per unit, so that link positions of a table-top arm are at about unit scale."""
-CHANGE_SCALE = 8.0
-"""Gain on the change from the measured pose, so that one 10 Hz step is at about unit scale."""
+CHANGE_SECONDS = 0.8
+"""The change from the pose before has the gain CHANGE_SECONDS / duration, so that one step is at about unit scale."""
 LINK_GAIN = 0.3
 """Gain on all features of a candidate's link, so that together they weigh about as much as the joint's own value. They
 all move with that joint: without the gain the first layer would learn too fast along it to be stable."""
@@ -43,10 +43,10 @@ def pose_matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "12 9
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # a cached tensor must serve training too
-def candidate_matrix(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "12 18"]:
-    """Maps a pose's entries to the features of a candidate: the pose, and its change at a larger scale."""
+def candidate_matrix(gain: float, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "12 18"]:
+    """Maps a pose's entries to the features of a candidate: the pose, and `gain` times its change."""
     pose = pose_matrix(dtype, device)
-    return LINK_GAIN * torch.cat([pose, CHANGE_SCALE * pose], -1)
+    return LINK_GAIN * torch.cat([pose, gain * pose], -1)
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ class LinkPoses(nn.Module):
         robot: the kinematic model.
         residual: learned corrections of joints and links.
         links: links whose poses are used, `all` or only those of the last joints (`tip`).
+        change_gain: gain on a candidate's change from the pose before (`CHANGE_SECONDS`).
 
     Raises:
         ValueError: `links` is `tip` and no joint moves a tip of the robot.
@@ -145,8 +146,11 @@ class LinkPoses(nn.Module):
     center: Tensor
     mask: Tensor
 
-    def __init__(self, robot: Robot, residual: KinematicResidual, links: str = "all") -> None:
+    def __init__(
+        self, robot: Robot, residual: KinematicResidual, links: str = "all", *, change_gain: float = 8.0
+    ) -> None:
         super().__init__()
+        self.change_gain = change_gain
         if links == "tip" and not robot.tip_joints:
             raise ValueError(
                 f"links='tip' uses the pose of the tips, and no joint of {robot.name!r} moves its tips "
@@ -188,14 +192,15 @@ class LinkPoses(nn.Module):
         return (self.features(far_ends) - self.center)[:, self.shown].flatten(1)
 
     def candidate_features(self, far_ends: Float[Tensor, "batch dof 3 4"]) -> AffineFeatures:
-        """Features of a candidate: its centred pose, and the change from the measured pose.
+        """Features of a candidate: its centred pose, and the change from the pose before.
 
         Args:
-            far_ends: T_base_farend at the corrected measured joints.
+            far_ends: T_base_farend at the corrected joints where the motion starts, the measured ones or those of the
+                way-point before.
         """
-        measured = self.features(far_ends)
-        center, weight = self.center.expand_as(measured), candidate_matrix(far_ends.dtype, far_ends.device)
-        bias = -LINK_GAIN * torch.cat([center, CHANGE_SCALE * measured], -1)
+        before = self.features(far_ends)
+        weight = candidate_matrix(self.change_gain, far_ends.dtype, far_ends.device)
+        bias = -LINK_GAIN * torch.cat([self.center.expand_as(before), self.change_gain * before], -1)
         if self.shows_all:
             return AffineFeatures(weight, bias)
         return AffineFeatures(self.mask[None, :, None, None] * weight, self.mask[:, None] * bias)

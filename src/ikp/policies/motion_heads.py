@@ -27,16 +27,20 @@ class MotionHead(nn.Module, ABC):
     Args:
         context: size of the observation's features.
         motions: number of dimensions of an encoded action.
-        dims: the action dimensions that it decides, its outputs.
+        dims: the action dimensions that it decides.
+        way_points: number of way-points at which it decides them; its outputs are those of the first one, of the
+            second one, ...
         width: width of the dense network.
     """
 
-    def __init__(self, context: int, motions: int, dims: Sequence[int], *, width: int) -> None:
+    def __init__(
+        self, context: int, motions: int, dims: Sequence[int], way_points: int, *, width: int
+    ) -> None:
         super().__init__()
-        self.dims = list(dims)
+        self.dims, self.outputs = list(dims), len(dims) * way_points
         self.spread = Standardizer(motions)
         inputs = context + motions * (1 + len(FINE_SCALES))
-        self.net = DenseResNet(inputs, len(dims), width=width, blocks=1)
+        self.net = DenseResNet(inputs, self.outputs, width=width, blocks=1)
 
     def fit(self, motions: Float[Tensor, "frames motions"], values: Float[Tensor, "frames outputs"]) -> None:
         """Set the scales of motions and values from demonstrations."""
@@ -88,9 +92,11 @@ class GripperHead(MotionHead):
 class ExtraHead(MotionHead):
     """Regression of continuous dimensions that move no joint of the robot, such as the width of a gripper."""
 
-    def __init__(self, context: int, motions: int, dims: Sequence[int], *, width: int) -> None:
-        super().__init__(context, motions, dims, width=width)
-        self.scale, self.bounds = Standardizer(len(dims)), Bounds(len(dims))
+    def __init__(
+        self, context: int, motions: int, dims: Sequence[int], way_points: int, *, width: int
+    ) -> None:
+        super().__init__(context, motions, dims, way_points, width=width)
+        self.scale, self.bounds = Standardizer(self.outputs), Bounds(self.outputs)
 
     def fit(self, motions: Float[Tensor, "frames motions"], values: Float[Tensor, "frames outputs"]) -> None:
         """Set the scale of the motions, and scale and range of the numbers, from demonstrations."""

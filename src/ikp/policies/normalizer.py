@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 MARGIN = 0.05
 """Action bounds are the minimum and maximum of the data, each widened by this share of the range (Implicit BC)."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """x -> (x - mean) / std with given numbers, one set for all rows of a batch or one per row."""
+
+    mean: Float[Tensor, "*batch dims"]
+    std: Float[Tensor, "*batch dims"]
+
+    def __call__(self, x: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch dims"]:
+        return (x - self.mean) / self.std
 
 
 class Standardizer(nn.Module):

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from ikp.kinematics import Robot
 from ikp.policies.actions import make_action_space
 from ikp.policies.config import PolicyConfig
+from ikp.policies.execution import Execution
 from ikp.policies.frames import FrameHistory
 from ikp.policies.image_plane import OBSERVED_FEATURES, Goal, ImagePlane
 from ikp.policies.limits import JointLimits
-from ikp.policies.link_features import LinkPoses
+from ikp.policies.link_features import CHANGE_SECONDS, LinkPoses
 from ikp.policies.motion_heads import ExtraHead, GripperHead, MotionHead
 from ikp.policies.normalizer import Bounds, Standardizer
 from ikp.policies.observation import ObservationEncoder, as_tensors
 from ikp.policies.residual import KinematicResidual
+from ikp.policies.way_points import WayPoints
 from ikp.spec import Batch, DataSpec, Observation
 
 AnyBatch = TypeVar("AnyBatch", bound=Mapping)
@@ -70,8 +72,17 @@ class Policy(nn.Module, ABC):
         if robot is None and config.action_space != "raw":
             raise ValueError(f"action_space {config.action_space!r} needs a robot: give one, or use 'raw'")
         self.robot, self.spec, self.config = robot, spec, config
-        self.frames = FrameHistory(spec, config.history)
-        self.actions = make_action_space(robot, spec, config.action_space, delta=config.targets == "delta")
+        self.frames = self.new_history()
+        self.due, count = config.timing.due(spec.fps), config.timing.way_points
+        self.step = make_action_space(
+            robot,
+            spec,
+            config.action_space,
+            delta=config.targets == "delta",
+            seconds=self.due[0] / spec.fps,
+        )
+        self.actions = self.step if count == 1 else WayPoints(self.step, count)
+        self.execution = self.new_execution()
         dims = len(self.actions.names)
         self.limits = None
         if robot is not None and config.action_space != "raw":
@@ -83,7 +94,8 @@ class Policy(nn.Module, ABC):
         has_plane = config.image_plane is not None
         if robot is not None and (config.has_kinematics or config.observes_poses or has_plane):
             residual = KinematicResidual(robot, config.residuals)
-            self.poses = LinkPoses(robot, residual, config.ablation.links)
+            gain = CHANGE_SECONDS * spec.fps / self.due[0]
+            self.poses = LinkPoses(robot, residual, config.ablation.links, change_gain=gain)
         observed = self.poses.observed_size if self.poses is not None and config.observes_poses else 0
         self.context_size = self.encoder.size + observed
         self.plane = None
@@ -92,15 +104,33 @@ class Policy(nn.Module, ABC):
             self.context_size += OBSERVED_FEATURES
         self.gripper = None
         if spec.discrete_dims:
-            self.gripper = GripperHead(self.context_size, dims, spec.discrete_dims, width=config.width)
+            self.gripper = GripperHead(self.context_size, dims, spec.discrete_dims, count, width=config.width)
         self.extras = None
         if spec.extra_dims and config.action_space != "raw":
-            self.extras = ExtraHead(self.context_size, dims, spec.extra_dims, width=config.width)
+            self.extras = ExtraHead(self.context_size, dims, spec.extra_dims, count, width=config.width)
 
     @property
     def dims(self) -> int:
         """Number of dimensions of an encoded action."""
         return len(self.actions.names)
+
+    @property
+    def batch_options(self) -> dict[str, Any]:
+        """Arguments of `Demonstrations.batch` for the observations and way-points of this policy."""
+        timing = self.config.timing
+        stride = timing.history_stride(self.spec.fps)
+        return {"history": self.config.history, "stride": stride, "due": self.due}
+
+    def new_history(self) -> FrameHistory:
+        """The frames that this policy sees in one control loop."""
+        return FrameHistory(self.spec, self.config.history, self.config.timing.history_stride(self.spec.fps))
+
+    def new_execution(self) -> Execution:
+        """The execution of this policy's decisions in one control loop."""
+        joint_map, held = self.spec.joint_map, self.spec.discrete_dims
+        if joint_map is not None:
+            held = tuple(joint_map.actions.order[dim] for dim in held)
+        return Execution(self.config.timing, self.spec.fps, held)
 
     @property
     def heads(self) -> dict[str, MotionHead]:
@@ -111,7 +141,7 @@ class Policy(nn.Module, ABC):
     def fit_scales(
         self,
         state: Float[Tensor, "frames s"],
-        action: Float[Tensor, "frames a"],
+        action: Float[Tensor, "frames *way_points a"],
         environment_state: Float[Tensor, "frames e"] | None = None,
         goal_state: Float[Tensor, "frames s"] | None = None,
     ) -> None:
@@ -119,7 +149,7 @@ class Policy(nn.Module, ABC):
 
         Args:
             state: measured states.
-            action: demonstrated actions.
+            action: demonstrated actions, all way-points of a policy that has several (`Demonstrations.way_points`).
             environment_state: privileged states, if the data have them.
             goal_state: measured state at the next gripper event of each frame; only an image plane needs it.
 
@@ -139,10 +169,14 @@ class Policy(nn.Module, ABC):
                 raise ValueError("the image plane needs goal_state (`Demonstrations.goal_state`)")
             self.plane.fit(self.poses, goal_state[:, list(self.spec.joint_dims)])
         values = self.actions.encode(state, action)
-        self.bounds.fit(values)
-        self.scale.fit(values)
+        self.fit_actions(values)
         for head in self.heads.values():
-            head.fit(self.actions.motions(state, values), action[:, head.dims])
+            head.fit(self.actions.motions(state, values), action[..., head.dims].flatten(1))
+
+    def fit_actions(self, encoded: Float[Tensor, "frames dims"]) -> None:
+        """Set scale and bounds from the encoded actions of the demonstrations."""
+        self.bounds.fit(encoded)
+        self.scale.fit(encoded)
 
     def encode(self, observation: Observation) -> Context:
         """Compute the context of an observation, the input of decisions and losses."""
@@ -176,7 +210,7 @@ class Policy(nn.Module, ABC):
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
         """Choose encoded actions for the context of checked observations."""
 
-    def act(self, observation: Observation | Mapping[str, Any]) -> Float[Tensor, "batch action"]:
+    def act(self, observation: Observation | Mapping[str, Any]) -> Float[Tensor, "batch *way_points action"]:
         """Choose actions, in the units and the order of the recorded data.
 
         The joint map of the specification, if there is one, converts state and action. Joint targets are clamped to the
@@ -185,6 +219,10 @@ class Policy(nn.Module, ABC):
         Args:
             observation: a batch as `ikp.observation_from_frames` makes it, of tensors or arrays; `select_action` takes
                 single frames, and `act_in_model_units` batches of demonstrations.
+
+        Returns:
+            (batch, action), or (batch, way_points, action) of a policy that decides several way-points; `config.timing`
+            says when they are due, and `select_action` interpolates between them.
 
         Raises:
             ValueError: a part of the observation is missing, has a wrong shape or dtype, or is not finite; measured
@@ -200,11 +238,28 @@ class Policy(nn.Module, ABC):
             )
         if self.limits is not None:
             joints = list(self.spec.joint_dims)
-            action[:, joints] = self.limits.clamped(action[:, joints])
+            action[..., joints] = self.limits.clamped(action[..., joints])
         joint_map = self.spec.joint_map
         if joint_map is None or not self.spec.changes_numbers:
             return action
         return joint_map.actions.to_recorded(action)
+
+    def plan(
+        self, observation: Observation | Mapping[str, Any]
+    ) -> tuple[Float[Tensor, "batch *way_points action"], Float[Tensor, "batch action"]]:
+        """The actions of `act`, and the command that keeps the measured joints, for `Execution.follow`.
+
+        The dimensions of this command that are no joints have their value at the first way-point; all have it where
+        there are no joints, or where the first way-point is due at once.
+        """
+        action = self.act(observation)
+        rest = action if action.ndim == 2 else action[:, 0]
+        if self.due == (1,) or self.limits is None:
+            return action, rest
+        received, joint_map = self._to_model(as_tensors(observation, rest.device)), self.spec.joint_map
+        rest = rest.clone() if joint_map is None else joint_map.actions.to_model(rest)
+        rest[:, list(self.spec.joint_dims)] = self.measured_joints(cast(Observation, received))
+        return action, rest if joint_map is None else joint_map.actions.to_recorded(rest)
 
     def _to_model(self, observation: dict[str, Any]) -> dict[str, Any]:
         """A recorded observation in the model's units and order."""
@@ -220,7 +275,7 @@ class Policy(nn.Module, ABC):
 
     def act_in_model_units(
         self, observation: Observation | Mapping[str, Any]
-    ) -> Float[Tensor, "batch action"]:
+    ) -> Float[Tensor, "batch *way_points action"]:
         """Choose actions for observations in the model's units and order, such as `Demonstrations.batch`.
 
         Returns:
@@ -232,7 +287,7 @@ class Policy(nn.Module, ABC):
         return self._decided(self.encoder.check(observation))
 
     @torch.no_grad()
-    def _decided(self, observation: Observation) -> Float[Tensor, "batch action"]:
+    def _decided(self, observation: Observation) -> Float[Tensor, "batch *way_points action"]:
         was_training = self.training
         if was_training:  # eval() visits all modules, which takes half a millisecond
             self.eval()
@@ -258,22 +313,28 @@ class Policy(nn.Module, ABC):
             ValueError: a part of the frame is missing, has a wrong shape or type, or is not finite.
         """
         self.frames.add(frame)
-        return self.act(self.frames.observation)[0]
+        if self.execution.is_due:
+            action, rest = (each[0].cpu() for each in self.plan(self.frames.observation))
+            self.execution.follow(action, rest)
+        return self.execution.next()
 
     def reset(self) -> None:
-        """Forget the stored frames, at the start of an episode."""
+        """Forget the stored frames and way-points, at the start of an episode."""
         self.frames.reset()
+        self.execution.reset()
 
-    def decode(self, context: Context, chosen: Float[Tensor, "batch dims"]) -> Float[Tensor, "batch action"]:
+    def decode(
+        self, context: Context, chosen: Float[Tensor, "batch dims"]
+    ) -> Float[Tensor, "batch *way_points action"]:
         """Decode chosen encoded actions to the model's units, and decide the dimensions that are no joints."""
         continuous = self.actions.decode(context.state, chosen)
-        action = continuous.new_zeros(len(continuous), self.spec.action_dim)
-        action[:, self.actions.action_dims] = continuous
+        action = continuous.new_zeros(*continuous.shape[:-1], self.spec.action_dim)
+        action[..., self.actions.action_dims] = continuous
         if not self.heads:
             return action
         seen = self._seen_by_heads(context, chosen)
         for head in self.heads.values():
-            action[:, head.dims] = head.values(*seen)
+            action[..., head.dims] = head.values(*seen).reshape(*action.shape[:-1], -1)
         return action
 
     def _seen_by_heads(self, context: Context, encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -294,13 +355,15 @@ class Policy(nn.Module, ABC):
         self,
         context: Context,
         demonstrated: Float[Tensor, "batch dims"],
-        action: Float[Tensor, "batch action"],
+        action: Float[Tensor, "batch *way_points action"],
     ) -> dict[str, Tensor]:
         """Losses of the dimensions that are no joints, given the demonstrated encoded actions."""
         if not self.heads:
             return {}
         seen = self._seen_by_heads(context, demonstrated)
-        return {name: head.loss(*seen, action[:, head.dims]) for name, head in self.heads.items()}
+        return {
+            name: head.loss(*seen, action[..., head.dims].flatten(1)) for name, head in self.heads.items()
+        }
 
 
 def batch_to(batch: AnyBatch, device: torch.device | str) -> AnyBatch:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.distributions import Normal
 
-from ikp.policies.normalizer import Standardizer
+from ikp.policies.normalizer import Scaling, Standardizer
 from ikp.policies.search import Array, Walk
 
 
@@ -31,7 +31,7 @@ class Pool:
         xp: `torch` or `numpy`, the library of the candidates.
     """
 
-    def __init__(self, near: Normal, scale: Standardizer, weight: float, xp: Any = torch) -> None:
+    def __init__(self, near: Normal, scale: Standardizer | Scaling, weight: float, xp: Any = torch) -> None:
         # -w log q = (slope a + offset)^2 for a candidate a
         slope = math.sqrt(weight / 2) / (near.stddev * scale.std)
         offset = -slope * (near.mean * scale.std + scale.mean)

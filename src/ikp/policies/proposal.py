@@ -21,12 +21,12 @@ REGRESSION_WEIGHT = 2.0
 
 
 def uniform_negatives(
-    low: Float[Tensor, " dims"], high: Float[Tensor, " dims"], batch: int, count: int
+    low: Float[Tensor, "*batch dims"], high: Float[Tensor, "*batch dims"], batch: int, count: int
 ) -> Float[Tensor, "batch dims count"]:
     """One uniform draw from each of `count` equal strata between `low` and `high`."""
-    jitter = torch.rand(batch, len(low), count, device=low.device)
+    jitter = torch.rand(batch, low.shape[-1], count, device=low.device)
     unit = (torch.arange(count, device=low.device) + jitter) / count
-    return low[:, None] + unit * (high - low)[:, None]
+    return low[..., None] + unit * (high - low)[..., None]
 
 
 class LearnedProposal(nn.Module):
@@ -81,7 +81,7 @@ class LearnedProposal(nn.Module):
         """log q of the mixture from which `sample` draws `count` values."""
         share = (count // 2) / count
         normal = Normal(near.mean.detach()[..., None], near.stddev.detach()[..., None])
-        density = (share / (high - low)).log()[:, None]
-        inside = (values >= low[:, None]) & (values <= high[:, None])
+        density = (share / (high - low)).log()[..., None]
+        inside = (values >= low[..., None]) & (values <= high[..., None])
         spread = torch.where(inside, density, torch.full_like(density, -torch.inf))
         return torch.logaddexp(normal.log_prob(values) + math.log(1 - share), spread)

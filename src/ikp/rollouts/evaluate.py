@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ikp.memory import free_memory
 from ikp.policies import Policy
+from ikp.policies.execution import Execution
 from ikp.policies.frame_map import FrameMap, frame_of
 from ikp.policies.frames import FrameHistory, stacked
 from ikp.rollouts.environments import (
@@ -200,7 +201,7 @@ class _Rollouts:
         free = free_memory()
         while self._waiting and len(self._slots) < most:
             env = self.maker.make(filmed=len(self._slots) < self.filmed)
-            slot = _Slot(env, FrameHistory(self.policy.spec, self.policy.config.history))
+            slot = _Slot(env, self.policy.new_history(), self.policy.new_execution())
             self._slots.append(slot)
             check_actions(env, self.policy.spec, self.maker.name)
             if len(self._slots) == 1:
@@ -214,14 +215,20 @@ class _Rollouts:
 
     def run(self, bar: tqdm) -> None:
         while running := [slot for slot in self._slots if slot.index is not None]:
-            started = time.perf_counter()
-            windows = [slot.window.frames for slot in running]
-            actions = self.policy.act(stacked(windows, self.policy.spec)).cpu().numpy()
-            self.calls.append(time.perf_counter() - started)
-            for action, slot in zip(actions, running, strict=True):
-                if self._step(slot, action):
+            self._decide([slot for slot in running if slot.execution.is_due])
+            for slot in running:
+                if self._step(slot, slot.execution.next().numpy()):
                     bar.update()
                     self._start(slot)
+
+    def _decide(self, slots: Sequence[_Slot]) -> None:
+        if not slots:
+            return
+        started = time.perf_counter()
+        action, rest = self.policy.plan(stacked([slot.window.frames for slot in slots], self.policy.spec))
+        for *decided, slot in zip(action.cpu(), rest.cpu(), slots, strict=True):
+            slot.execution.follow(*decided)
+        self.calls.append(time.perf_counter() - started)
 
     def _start(self, slot: _Slot) -> None:
         """Start the next episode in a slot, or leave it empty when there is none."""
@@ -229,6 +236,7 @@ class _Rollouts:
         if slot.index is None:
             return
         slot.window.reset()
+        slot.execution.reset()
         slot.last_actions.clear()
         slot.steps, slot.reward = 0, 0.0
         observation, _ = slot.env.reset(seed=self.seeds[slot.index])
@@ -317,6 +325,7 @@ class _Slot:
 
     env: gym.Env
     window: FrameHistory
+    execution: Execution
     index: int | None = None
     steps: int = 0
     reward: float = 0.0

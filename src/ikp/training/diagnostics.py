@@ -6,8 +6,10 @@ import warnings
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from ikp.policies import ImplicitPolicy, Policy
+from ikp.policies.energy import Conditioning
 from ikp.policies.image_plane import OBSERVED_FEATURES
 from ikp.spec import Batch
 
@@ -34,12 +36,22 @@ def input_scales(policy: Policy, batch: Batch) -> dict[str, float]:
     parts["action"] = policy.scale(demonstrated)
     if policy.poses is not None and context.far_ends is not None and policy.config.observes_poses:
         parts["observed poses"] = policy.poses.observation_features(context.far_ends)
-    if isinstance(policy, ImplicitPolicy) and (links := policy.conditioning(context).link_inputs) is not None:
-        targets = demonstrated + policy.actions.shift(context.state)
-        parts["link poses"] = links.terms(targets).prefix[:, links.poses.shown]
+    if isinstance(policy, ImplicitPolicy) and policy.config.has_kinematics:
+        parts["link poses"] = torch.cat(
+            [
+                _prefix_features(segment.conditioning, step)
+                for segment, _, step in policy.way_point_segments(context, demonstrated)
+            ]
+        )
     if policy.plane is not None:
         parts["goal"] = context.features[:, -OBSERVED_FEATURES:]
     return {name: float(value.square().mean().sqrt()) for name, value in parts.items() if value.numel()}
+
+
+def _prefix_features(conditioning: Conditioning, step: Tensor) -> Tensor:
+    links = conditioning.link_inputs
+    assert links is not None
+    return links.terms(step + conditioning.shift).prefix[:, links.poses.shown]
 
 
 def warn_of_scales(scales: Mapping[str, float]) -> None:

@@ -67,7 +67,7 @@ def _features(
     device = policy.scale.mean.device
     found = []
     for chunk in frames.split(CHUNK):
-        batch = batch_to(demonstrations.batch(chunk, policy.config.history), device)
+        batch = batch_to(demonstrations.batch(chunk, **policy.batch_options), device)
         parts = policy.encoder.parts(batch)
         found.append(
             torch.cat([parts[camera_part(camera)] for camera in policy.spec.camera_names], -1).double().cpu()

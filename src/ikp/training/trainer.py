@@ -136,7 +136,8 @@ class _Run:
             check_settings(out, settings)
         self.motion = _scene_motion(policy, dataset) if config.moved_scenes else None
         goals = dataset.goal_state if policy.plane is not None else None
-        policy.fit_scales(dataset.state, dataset.action, dataset.environment_state, goals)
+        action = dataset.way_points(policy.due)
+        policy.fit_scales(dataset.state, action, dataset.environment_state, goals)
         self.policy = policy.to(self.device)
         self.averaged = copy.deepcopy(policy).eval()
         self.dataset = dataset
@@ -198,8 +199,7 @@ class _Run:
         torch.manual_seed(config.seed * 1_000_003 + step)
         frames = batch_indices(self.training, config.batch_size, step, config.seed)
         has_goal = self.policy.plane is not None
-        batch = self.dataset.batch(frames, self.policy.config.history, goals=has_goal)
-        batch = batch_to(batch, self.device)
+        batch = self._batch(frames, goals=has_goal)
         if self.motion is not None:
             batch = self.motion(batch)
         factor = schedule(self._fraction())
@@ -240,10 +240,12 @@ class _Run:
             callback(self.averaged, self.progress.step, self.progress.seconds)
 
     def _validation_batch(self, pool: torch.Tensor) -> Batch:
-        history = self.policy.config.history
-        image_bytes = history * sum(map(math.prod, self.policy.spec.image_shapes.values()))
+        image_bytes = self.policy.config.history * sum(map(math.prod, self.policy.spec.image_shapes.values()))
         count = min(VALIDATION_FRAMES, max(1, VALIDATION_BYTES // max(1, image_bytes)))
-        return batch_to(self.dataset.batch(evenly_spaced(pool, count), history), self.device)
+        return self._batch(evenly_spaced(pool, count))
+
+    def _batch(self, frames: torch.Tensor, *, goals: bool = False) -> Batch:
+        return batch_to(self.dataset.batch(frames, goals=goals, **self.policy.batch_options), self.device)
 
     def _record(self, values: dict[str, Any]) -> None:
         self.log.record(self.progress.step, self.progress.seconds, values)

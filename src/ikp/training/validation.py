@@ -22,7 +22,7 @@ STAYS = 0.1
 
 
 def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
-    """Errors of the policy's actions relative to the demonstrated ones, over a batch of frames.
+    """Errors of the policy's actions relative to the demonstrated ones, over all way-points of a batch of frames.
 
     Returns:
         Medians and 90th percentiles of the joint error [deg, largest joint] and of the tip's position [mm] and
@@ -35,23 +35,23 @@ def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
     errors: dict[str, float] = {}
     discrete = list(policy.spec.discrete_dims)
     if discrete:
-        errors["discrete_wrong"] = float((action[:, discrete] != chosen[:, discrete]).float().mean())
+        errors["discrete_wrong"] = float((action[..., discrete] != chosen[..., discrete]).float().mean())
     extras = list(policy.spec.extra_dims)
     if policy.extras is not None:
-        difference = (action[:, extras] - chosen[:, extras]) / policy.extras.scale.std
+        difference = (action[..., extras] - chosen[..., extras]).flatten(1) / policy.extras.scale.std
         errors |= quantiles("extra", difference.abs().amax(-1))
     if policy.robot is None:
         state = batch["state"][:, -1]
         difference = policy.actions.encode(state, action) - policy.actions.encode(state, chosen)
         return errors | quantiles("action", (difference / policy.scale.std).norm(dim=-1))
-    joints = list(policy.spec.joint_dims)
-    difference = policy.robot.shortest(action[:, joints] - chosen[:, joints]).abs().amax(-1)
-    position, angle = tip_distance(policy, action[:, joints], chosen[:, joints])
+    way_points, robot = policy.config.timing.way_points, policy.robot
+    q_a, q_b = (each[..., list(policy.spec.joint_dims)].reshape(-1, robot.dof) for each in (action, chosen))
+    position, angle = tip_distance(policy, q_a, q_b)
     miss = (position > MISS_METRES) | (angle > math.radians(MISS_DEGREES))
-    errors |= quantiles("joint_deg", difference.rad2deg())
+    errors |= quantiles("joint_deg", robot.shortest(q_a - q_b).abs().amax(-1).rad2deg())
     errors |= quantiles("tip_mm", position * 1e3) | quantiles("tip_deg", angle.rad2deg())
-    measured = policy.measured_joints(batch)
-    demonstrated, answered = (policy.robot.shortest(q[:, joints] - measured) for q in (action, chosen))
+    measured = policy.measured_joints(batch).repeat_interleave(way_points, 0)
+    demonstrated, answered = (robot.shortest(q - measured) for q in (q_a, q_b))
     stay = stay_share(torch.zeros_like(measured), demonstrated, answered)
     return errors | {"miss": float(miss.float().mean()), "stay": stay}
 

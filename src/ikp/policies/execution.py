@@ -1,0 +1,73 @@
+"""Commands at the frame rate of the data, interpolated between the way-points of a policy's decisions."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ikp.policies.timing import TimingConfig
+
+Command = Float[Tensor, " action"]
+
+
+class Execution:
+    """The commands of one control loop or episode.
+
+    Between two way-points numbers are interpolated in time, from the last command on; the dimensions in `held`, such as
+    a two-valued gripper, keep their value until the way-point is due.
+
+    Args:
+        timing: rates of the policy.
+        fps: frames per second of the loop and of the data.
+        held: dimensions of the action that are not interpolated.
+
+    Example:
+        execution = policy.new_execution()
+        while True:
+            history.add(frame)
+            if execution.is_due:
+                execution.follow(*(each[0] for each in policy.plan(history.observation)))
+            frame, *_ = env.step(execution.next().numpy())
+    """
+
+    def __init__(self, timing: TimingConfig, fps: float, held: Sequence[int] = ()) -> None:
+        self.times, self.length = (0, *timing.due(fps)), timing.frames_executed(fps)
+        self.held = list(held)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the decision and the last command, at the start of an episode."""
+        self._frame, self._points = self.length, ()
+        self._command: Command | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next command needs a new decision."""
+        return self._frame >= self.length
+
+    def follow(self, action: Command | Float[Tensor, "way_points action"], rest: Command) -> None:
+        """Start a new decision.
+
+        Args:
+            action: the command, or the commands at the way-points.
+            rest: the command that keeps the robot where it is; an episode's first motion starts there.
+        """
+        start = rest if self._command is None else self._command
+        self._points = (start, *action.reshape(len(self.times) - 1, -1))
+        self._frame = 0
+
+    def next(self) -> Command:
+        """The command of the next frame."""
+        self._frame += 1
+        after = bisect_left(self.times, self._frame)
+        begin, end = self.times[after - 1], self.times[after]
+        self._command = self._points[after]
+        if self._frame < end:
+            before = self._points[after - 1]
+            self._command = torch.lerp(before, self._command, (self._frame - begin) / (end - begin))
+            self._command[self.held] = before[self.held]
+        return self._command
