@@ -10,7 +10,7 @@ export PYTHON
 # Without a screen; osmesa and glfw work where they are installed.
 export MUJOCO_GL ?= egl
 
-.PHONY: help setup demo test lint format bench lerobot
+.PHONY: help setup demo test lint format bench lerobot aloha
 
 help:
 	@echo "make setup    build .venv with everything for work on ikp"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint     ruff, pyright and the layers"
 	@echo "make format   let ruff rewrite the code"
 	@echo "make lerobot  the real LeRobot in .venv-lerobot, and the tests of ikp beside it"
+	@echo "make aloha    ALOHA's simulated tasks in .venv-aloha, their tests, and demonstrations in outputs/aloha"
 	@echo "make bench    every benchmark beside its peers; results/bench and the README's table"
 
 setup:
@@ -53,3 +54,11 @@ bench:
 lerobot:
 	@scripts/lerobot.sh && .venv-lerobot/bin/python -m pytest tests/lerobot $(ARGS) || \
 	  { status=$$?; test $$status -eq 77 && echo "skipped: the tests with LeRobot"; }
+
+# 50 demonstrations of each task; one that is complete is left alone.
+aloha:
+	@benchmarks/peers/aloha.sh
+	.venv-aloha/bin/python -m pytest tests/aloha
+	@for task in transfer insertion; do \
+	  .venv-aloha/bin/python benchmarks/aloha/record.py $$task outputs/aloha/$$task $(ARGS) || exit 1; \
+	done
