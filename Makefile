@@ -10,7 +10,7 @@ export PYTHON
 # Without a screen; osmesa and glfw work where they are installed.
 export MUJOCO_GL ?= egl
 
-.PHONY: help setup demo test lint format bench lerobot aloha
+.PHONY: help setup demo test lint format bench lerobot aloha lift
 
 help:
 	@echo "make setup    build .venv with everything for work on ikp"
@@ -21,6 +21,7 @@ help:
 	@echo "make lerobot  the real LeRobot in .venv-lerobot, and the tests of ikp beside it"
 	@echo "make aloha    ALOHA's simulated tasks in .venv-aloha, their tests, and demonstrations in outputs/aloha"
 	@echo "make bench    every benchmark beside its peers; results/bench and the README's table"
+	@echo "make lift     robosuite's Lift in an environment of its own: make lift ARGS='--method ikp --seed 0'"
 
 setup:
 	@scripts/setup.sh dev
@@ -62,3 +63,7 @@ aloha:
 	@for task in transfer insertion; do \
 	  .venv-aloha/bin/python benchmarks/aloha/record.py $$task outputs/aloha/$$task $(ARGS) || exit 1; \
 	done
+
+lift:
+	@benchmarks/peers/robosuite.sh
+	.venv-robosuite/bin/python benchmarks/lift.py $(ARGS)

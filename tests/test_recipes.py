@@ -69,7 +69,7 @@ def test_the_commands_train_what_the_tables_train(calls, name, task):
     from ikp_paper.tables import Cell, Setting
 
     for method in METHODS:
-        run = resolve(Cell(Setting(task, 1000), method), name, seed=0)
+        run = resolve(Cell(Setting(task, 10_000), method), name, seed=0)
         assert of_commands(calls, name, task, method) == {
             "env_id": run.task.env_id,
             "env_kwargs": dict(run.task.env_kwargs),
@@ -143,7 +143,7 @@ def test_minutes_replace_the_steps(calls, tmp_path):
 def test_demonstrations_are_disturbed_and_scenes_moved_only_where_the_task_allows_it():
     standard = ikp.recipe("standard")
     assert {name: standard.collection_for(name).perturbation for name in TASKS} == {
-        "insertion": 0.7, "sweeping": 0.0, "flipping": 0.0, "sweeping-miscalibrated": 0.0,
+        "insertion": 0.7, "sweeping": 0.0, "flipping": 0.0, "sweeping-miscalibrated": 0.0, "two-elbows": 0.0,
     }  # fmt: skip
     assert [name for name in TASKS if standard.train_for(name).moved_scenes] == ["insertion"]
     assert not standard.train_for(None).moved_scenes

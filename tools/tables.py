@@ -58,6 +58,7 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "table1": partial(reproduction_tables, results, "standard", ["table1"]),
         "table2": partial(reproduction_tables, results, "standard", ["table2"]),
         "decision": partial(reproduction_tables, results, "standard", ["decision"]),
+        "two-elbows": partial(reproduction_tables, results, "standard", ["two-elbows"]),
         "quick": partial(reproduction_tables, results, "quick", ["table2"]),
     }
 

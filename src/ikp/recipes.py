@@ -51,7 +51,8 @@ class Recipe:
         title: its purpose in a few words.
         policy: choices of the policy that all methods share; see `policy_for`.
         train: budget and optimisation; see `train_for`.
-        demonstrations: number of demonstrations to collect; tables may use fewer.
+        demonstrations: number of demonstrations to collect, except for a task that repeats them (see
+            `collection_for`); tables may use fewer.
         perturbation: disturbance of the executed actions while demonstrations are recorded; see `collection_for`.
         seeds: trainings of every cell of a table.
         episodes: unseen episodes of an evaluation.
@@ -102,7 +103,7 @@ class Recipe:
         return Collection(
             env_id=entry.env_id,
             env_kwargs={"observation": observation, **entry.options},
-            episodes=self.demonstrations,
+            episodes=self.demonstrations * entry.repeats,
             perturbation=self.perturbation if entry.disturbed else 0.0,
         )
 

@@ -24,7 +24,7 @@ def title(variant: str) -> str:
 
 def setting_title(setting: Setting, recipe_name: str) -> str:
     """Task, observation and number of demonstrations, also the recipe's own number where that is smaller."""
-    most = recipe(recipe_name).demonstrations
+    most = recipe(recipe_name).collection_for(setting.task).episodes
     count = f"{setting.demonstrations} demonstrations"
     if most < setting.demonstrations:
         count += f", here {most}"

@@ -114,7 +114,7 @@ def result_path(results: Path, recipe_name: str, run_name: str) -> Path:
 def run_name(cell: Cell, chosen: Recipe, seed: int = 0) -> str:
     """Name of a cell's run with a recipe and a seed."""
     setting, row = cell.setting, cell.variant
-    count = str(min(setting.demonstrations, chosen.demonstrations))
+    count = str(min(setting.demonstrations, chosen.collection_for(setting.task).episodes))
     return "-".join(
         filter(None, (setting.task, setting.observation, count, setting.budget, row, f"seed{seed}"))
     )

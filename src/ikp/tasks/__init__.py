@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ikp.tasks.miscalibration import Miscalibration
     from ikp.tasks.sweeping.environment import SweepingEnv
     from ikp.tasks.sweeping.expert import SweepingExpert
+    from ikp.tasks.two_elbows.environment import TwoElbowsEnv
+    from ikp.tasks.two_elbows.expert import TwoElbowsExpert
 
 __all__ = [
     "ArmTask",
@@ -36,6 +38,8 @@ __all__ = [
     "SweepingEnv",
     "SweepingExpert",
     "TaskEntry",
+    "TwoElbowsEnv",
+    "TwoElbowsExpert",
     "check_stored_id",
     "gymnasium_id",
     "register_task",
@@ -52,6 +56,8 @@ _HOMES = {
     "Miscalibration": "ikp.tasks.miscalibration",
     "SweepingEnv": "ikp.tasks.sweeping.environment",
     "SweepingExpert": "ikp.tasks.sweeping.expert",
+    "TwoElbowsEnv": "ikp.tasks.two_elbows.environment",
+    "TwoElbowsExpert": "ikp.tasks.two_elbows.expert",
 }
 
 

@@ -18,6 +18,8 @@ HOUSING = (0.20, 0.21, 0.23, 1.0)
 CAP = (0.13, 0.14, 0.16, 1.0)
 Point = tuple[float, float, float]
 
+PLAIN_RADIUS, PLAIN_MASS = 0.045, 2.0  # of the links of `plain_bodies`: share of the reach; kg
+
 _GEOM_TYPES = {"cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER, "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE}
 
 
@@ -61,6 +63,9 @@ class LinkBody:
     shapes: tuple[Shape, ...]
     mass: float
     drive: Drive | None = None
+
+
+PLAIN_DRIVE = Drive(kp=4000, kv=200, torque=150, armature=2.0, damping=0.5)
 
 
 def add_arm(
@@ -127,3 +132,33 @@ def _add_joint(spec: mujoco.MjSpec, body: mujoco.MjsBody, joint: Joint, drive: D
         biastype=mujoco.mjtBias.mjBIAS_AFFINE, biasprm=[0.0, -drive.kp, -drive.kv] + [0.0] * 7,
         forcelimited=True, forcerange=(-drive.torque, drive.torque),
     )  # fmt: skip
+
+
+def plain_bodies(robot: Robot) -> dict[str, LinkBody]:
+    """Bodies for an arm of which only the kinematics are known: capsules between the joints, equal masses and drives.
+
+    Raises:
+        ValueError: a joint is not a hinge.
+    """
+    if "prismatic" in robot.joint_types:
+        raise ValueError(
+            f"joint {robot.joint_names[robot.joint_types.index('prismatic')]!r} of {robot.name!r} is prismatic: "
+            "a simulated arm has hinges only; lock it (load_robot(..., locked=...))"
+        )
+    radius = PLAIN_RADIUS * robot.reach
+    bodies = {}
+    for index, link in enumerate(robot.links):
+        ends = [child.T_parent_joint[:3, 3].tolist() for child in robot.links if child.parent == index]
+        shapes = [
+            Shape((0, 0, 0), (x, y, z), radius, TUBE, "capsule")
+            for x, y, z in ends
+            if math.hypot(x, y, z) > radius
+        ]
+        if link.joint is not None:
+            axis = np.asarray(link.joint.axis)
+            at = np.asarray(link.joint.anchor)
+            start, end = (tuple((at + side * radius * axis).tolist()) for side in (-1.4, 1.4))
+            shapes.append(Shape(start, end, radius * 1.1, HOUSING))
+        if shapes:
+            bodies[link.name] = LinkBody(tuple(shapes), PLAIN_MASS, PLAIN_DRIVE if link.joint else None)
+    return bodies

@@ -50,7 +50,7 @@ class ArmTask(gymnasium.Env, abc.ABC):
     render_cameras: ClassVar[tuple[str, ...]] = ("front", "overview")
     control_dt = CONTROL_DT
     discrete_dims: tuple[int, ...] = ()
-    scene: ClassVar[str]
+    scene: str
     """Name of the compiled scene; environments with the same name share their renderers."""
     robot: Robot
     action_names: tuple[str, ...]
@@ -154,12 +154,11 @@ class ArmTask(gymnasium.Env, abc.ABC):
         return self._observe(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict[str, Any]]:
-        """Simulate one control step of 0.1 s; the class describes the action."""
+        """Simulate one step of `control_dt`, 0.1 s in most tasks; the class describes the action."""
         action = self._checked(action)
         dof = self.robot.dof
         self._switch(action[dof:])
-        command = self.miscalibration.true(action[:dof])
-        self._drive(np.clip(command - self._q_target, -self._max_change, self._max_change))
+        self._move(self.miscalibration.true(action[:dof]))
         reward, terminated = self._progress()
         return self._observe(), reward, terminated, False, self._info()
 
@@ -173,6 +172,10 @@ class ArmTask(gymnasium.Env, abc.ABC):
         if not np.isfinite(action).all():
             raise ValueError(f"action must be finite, got {action}; check the policy's output")
         return action
+
+    def _move(self, command: Float[np.ndarray, "dof"]) -> None:
+        """Move towards true joint targets (dof,) [rad] for one step of the environment."""
+        self._drive(np.clip(command - self._q_target, -self._max_change, self._max_change))
 
     def _drive(self, change: np.ndarray) -> None:
         """Move the targets by `change` (dof,) [rad] along a straight line in joint space, in one control step."""

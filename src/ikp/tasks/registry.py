@@ -32,6 +32,7 @@ class TaskEntry:
         options: further arguments of the environment that give the task as the paper means it.
         metric: the result that is averaged over episodes: `success`, or the graded `score` of `info`; both 0 to 1.
         frames: approximate frames of one demonstration, for estimates of memory.
+        repeats: factor of a recipe's number of demonstrations, for a task whose demonstrations are single frames.
         disturbed: whether a recipe's disturbance is applied while demonstrations are recorded. It needs an expert that
             recovers within the episode: most disturbed episodes of sweeping reach the step limit.
         movable: whether training may turn and shift recorded scenes on the table (`ikp.training.scene_motion`). Only
@@ -51,6 +52,7 @@ class TaskEntry:
     options: Mapping[str, Any] = field(default_factory=dict)
     metric: str = "success"
     frames: int = 100
+    repeats: int = 1
     disturbed: bool = False
     movable: bool = False
     max_episode_steps: int | None = None
@@ -198,7 +200,9 @@ def _loaded(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-_INSERTION, _SWEEPING, _FLIPPING = (f"ikp.tasks.{name}" for name in ("insertion", "sweeping", "flipping"))
+_INSERTION, _SWEEPING, _FLIPPING, _TWO_ELBOWS = (
+    f"ikp.tasks.{name}" for name in ("insertion", "sweeping", "flipping", "two_elbows")
+)
 
 for _entry in (
     TaskEntry(
@@ -243,6 +247,16 @@ for _entry in (
         metric="score",
         frames=240,
         max_episode_steps=350,
+    ),
+    TaskEntry(
+        name="two-elbows",
+        env_id="ikp/TwoElbows-v0",
+        title="Two elbows",
+        environment=f"{_TWO_ELBOWS}.environment:TwoElbowsEnv",
+        expert=f"{_TWO_ELBOWS}.expert:TwoElbowsExpert",
+        frames=1,
+        repeats=5,
+        max_episode_steps=1,
     ),
 ):
     register_task(_entry)

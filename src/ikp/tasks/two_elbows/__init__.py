@@ -1,0 +1,1 @@
+"""One goal pose, two ways to bend the elbow: scene, environment and scripted expert."""
