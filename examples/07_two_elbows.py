@@ -1,4 +1,4 @@
-"""Why implicit policies: a goal with two answers, their average, and what each kind of policy chooses; a picture."""
+"""Why implicit policies: a goal with two answers, and what each kind of policy chooses; draws a picture."""
 
 from pathlib import Path
 
@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 import ikp
+from ikp.kinematics import project
 
 EPISODES = 5000
 STEPS = 2000
-GOALS = 50
+GOALS, UNSEEN = 50, 1_000_000  # number of unseen goals and the seed of the first
 OUT = Path("outputs/examples/07")
 SHOULDER = 1  # the first joint that is different with the elbow up and with the elbow down
 
@@ -19,62 +20,61 @@ SHOULDER = 1  # the first joint that is different with the elbow up and with the
 task = {"observation": "state"}
 ikp.collect("two-elbows", OUT / "data", EPISODES, env_kwargs=task, workers=1)
 demonstrations = ikp.load_dataset(OUT / "data")
-view = {"render_mode": "rgb_array", "render_camera": "overview", "render_size": (360, 360)}
+view = {"render_mode": "rgb_array", "render_camera": "overview", "render_size": (400, 400)}
 env = gymnasium.make("ikp/TwoElbows-v0", **task, **view).unwrapped
+camera = env.camera("overview").resized(*env.render_size)
 
 recipe = ikp.recipe("standard").with_budget(steps=STEPS)
-policies, results = {}, {}
+policies = {}
 for method in ("explicit", "ikp"):
     policy = ikp.make_policy(env.robot, demonstrations.spec, recipe.policy_for(method))
-    training = recipe.train_for("two-elbows", method)
-    ikp.train(policy, demonstrations, training, out=OUT / method, resume=True)
+    ikp.train(policy, demonstrations, recipe.train_for("two-elbows", method), out=OUT / method, resume=True)
     policies[method] = ikp.load_policy(OUT / method)
-    results[method] = ikp.evaluate("ikp/TwoElbows-v0", policies[method], episodes=GOALS, env_kwargs=task)
-    print(f"{method}: {results[method].success_rate:.0%} of {GOALS} unseen goals reached")
+    result = ikp.evaluate("two-elbows", policies[method], episodes=GOALS, env_kwargs=task)
+    print(f"{method}: {result.success_rate:.0%} of {GOALS} unseen goals reached")
 
-# The goal of the picture is a usual one for Explicit: the one of its median error.
-by_error = sorted(results["explicit"].episodes, key=lambda episode: episode.info["position_error"])
-goal = by_error[GOALS // 2].seed
+
+def answers(goal):
+    """What is observed of a goal, its two demonstrated answers, and those of Explicit and IKP."""
+    frame, _ = env.reset(seed=goal)
+    observation = ikp.observation_from_frames([[frame]], demonstrations.spec)
+    return observation, *env.solutions, *(policy.act(observation)[0].numpy() for policy in policies.values())
 
 
 def motion(action):
-    """The picture at the end of a motion to the goal, and what the task says of it."""
+    """The picture at the end of a motion to the goal, and the tip's distance from the goal [mm]."""
     env.reset(seed=goal)
     *_, info = env.step(np.asarray(action))
-    return env.render(), info
+    return env.render().astype(float), 1e3 * info["position_error"]
 
 
-frame, _ = env.reset(seed=goal)
-observation = ikp.observation_from_frames([[frame]], demonstrations.spec)
-up, down = env.solutions
-chosen = {method: policy.act(observation)[0].numpy() for method, policy in policies.items()}
-panels = {
-    "shown: elbow up": up,
-    "shown: elbow down": down,
-    "Explicit": chosen["explicit"],
-    "IKP": chosen["ikp"],
-}
-figure, axes = plt.subplots(1, 5, figsize=(15, 3.4), width_ratios=(1, 1, 1, 1, 1.25), layout="constrained")
-for ax, (title, action) in zip(axes, panels.items(), strict=False):
-    image, info = motion(action)
-    ax.imshow(image)
-    verdict = "" if title.startswith("shown") else f": {1e3 * info['position_error']:.0f} mm from the goal"
-    ax.set_title(title + verdict, color="black" if info["success"] else "firebrick", fontsize=11)
+def draw(ax, title, image, action, color):
+    """The picture, a ring around the goal, and a line from there to the tip."""
+    tip = ikp.forward_kinematics(env.robot, torch.as_tensor(action))[env.robot.tip_indices[0], :3, 3]
+    points = torch.stack([observation["environment_state"][0, -1, :3], tip]).double()
+    x, y = project(camera.intrinsics(), camera.pose(), points).T
+    ax.imshow(image.astype(np.uint8))
+    ax.plot(x, y, "o-", color=color, linewidth=3, markersize=26, mfc="none", mew=2, markevery=2)
+    ax.set_title(title, color=color, fontsize=14)
     ax.axis("off")
 
-# What IKP's energies say of the shoulder: the density exp(-E) has both answers, and Explicit's is between them.
-values, energies, _ = policies["ikp"].energy_slices(observation, points=400)
-density = torch.softmax(-energies[0, SHOULDER], -1)
+
+# Of the unseen goals the one at which Explicit's place between both answers is the median.
+goals = [answers(seed) for seed in range(UNSEEN, UNSEEN + GOALS)]
+shares = [(explicit - up)[SHOULDER] / (down - up)[SHOULDER] for _, up, down, explicit, _ in goals]
+goal = UNSEEN + int(np.argsort(shares)[GOALS // 2])
+observation, up, down, explicit, chosen = answers(goal)
+values, energies, _ = policies["ikp"].decision_slices(observation, points=400)
 degrees = np.rad2deg((values[0, SHOULDER] + observation["state"][0, -1, SHOULDER]).numpy())
-axes[4].fill_between(degrees, density / density.max(), color="tab:blue", alpha=0.3, label="IKP: exp(-E)")
-marks = (
-    (up, "black", ":", "shown"),
-    (down, "black", ":", None),
-    (chosen["explicit"], "firebrick", "-", "Explicit"),
-)
-for q, color, style, label in (*marks, (chosen["ikp"], "tab:blue", "-", "IKP")):
-    axes[4].axvline(np.rad2deg(q[SHOULDER]), color=color, linestyle=style, label=label)
-axes[4].set(xlabel="shoulder joint [deg]", yticks=[], ylim=(0, 1.05), xlim=(degrees[0], degrees[-1]))
-axes[4].legend(fontsize=8, loc="upper center")
+figure, axes = plt.subplots(1, 4, figsize=(13, 4.3), layout="constrained")
+rows = (("Explicit", axes[1], explicit, "firebrick"), ("IKP", axes[2], chosen, "green"))
+shown = (motion(up)[0] + motion(down)[0]) / 2
+draw(axes[0], "Demonstrations: one goal,\nelbow up or elbow down", shown, up, "black")
+axes[3].plot(degrees, energies[0, SHOULDER], color="green")
+for name, ax, action, color in rows:
+    image, error = motion(action)
+    draw(ax, f"{name}:\n{error:.0f} mm from the goal", 0.7 * image + 0.3 * shown, action, color)
+    axes[3].axvline(np.rad2deg(action[SHOULDER]), color=color, linewidth=2)
+axes[3].set(box_aspect=1, yticks=[], xlim=degrees[[0, -1]], xlabel="shoulder joint [deg]", ylabel="energy")
+axes[3].set_title("IKP's energy has\ntwo minima", fontsize=14)
 figure.savefig(OUT / "two_elbows.png", dpi=85)
-print(f"picture: {OUT / 'two_elbows.png'}")

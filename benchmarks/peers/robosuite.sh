@@ -13,6 +13,8 @@ if [ -x $venv/bin/python ] && $venv/bin/python -c 'import ikp, robosuite' >/dev/
 "${PYTHON:-python3.11}" -m venv --clear $venv
 pip=($venv/bin/python -m pip --disable-pip-version-check --quiet install)
 "${pip[@]}" --constraint <(grep ^torch= constraints.txt) torch
-"${pip[@]}" --editable . robosuite==1.5.2 mujoco==3.3.7 'numpy<2.3'
+"${pip[@]}" --editable . mujoco==3.3.7 'numpy<2.3' numba scipy opencv-python-headless termcolor
+# robosuite asks for mink, which Lift does not use and which asks for NumPy 1
+"${pip[@]}" --no-deps robosuite==1.5.2
 $venv/bin/python -W ignore -c 'import ikp, robosuite' >/dev/null 2>&1
 echo "robosuite is ready in $venv"

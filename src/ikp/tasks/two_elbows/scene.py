@@ -48,7 +48,7 @@ def build_two_elbows_spec(robot: Robot) -> mujoco.MjSpec:
             rgba=(*color, 1.0), contype=0, conaffinity=0,
         )  # fmt: skip
     add_camera(spec, "front", position=(1.95, -1.35, 1.15), target=(0.42, 0.0, 0.55), fovy=26.0)
-    add_camera(spec, "overview", position=(0.36, -2.6, 0.75), target=(0.36, 0.0, 0.50), fovy=26.0)
+    add_camera(spec, "overview", position=(0.36, -2.6, 0.75), target=(0.36, 0.0, 0.53), fovy=28.0)
     return spec
 
 
