@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench_tables import headlines, speed_tables
 from blocks import fill
+from closed_loop_table import LIFT, PARTICLE, closed_loop_table
 from expert_table import expert_table
 from ikp.files import replaced_atomically
 from ikp.policies.config import PAPER_METHODS
@@ -59,6 +60,8 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "table2": partial(reproduction_tables, results, "standard", ["table2"]),
         "decision": partial(reproduction_tables, results, "standard", ["decision"]),
         "two-elbows": partial(reproduction_tables, results, "standard", ["two-elbows"]),
+        "particle": partial(closed_loop_table, results, PARTICLE),
+        "lift": partial(closed_loop_table, results, LIFT),
         "quick": partial(reproduction_tables, results, "quick", ["table2"]),
     }
 

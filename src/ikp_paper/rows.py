@@ -102,7 +102,8 @@ def note(recipe_name: str) -> str:
     seeds = "one seed" if chosen.seeds == 1 else f"mean ± standard deviation over {chosen.seeds} seeds"
     return (
         f"Recipe `{recipe_name}`, {seeds}, {chosen.episodes} unseen episodes each, in percent: successful episodes "
-        "for insertion, the mean score for sweeping and flipping. The paper's results are from its own simulator."
+        "for insertion and two elbows, the mean score for sweeping and flipping. The paper's results are from its own "
+        "simulator."
     )
 
 

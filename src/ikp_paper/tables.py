@@ -147,7 +147,7 @@ TABLES: dict[str, Table] = {
         "Two elbows: a goal pose with two answers",
         "",
         (Setting("two-elbows", 5000, "state", steps=2000),),
-        (*PAPER_METHODS, "ikp-energies-alone", "explicit-one-elbow", "ikp-one-elbow"),
+        ("explicit", "implicit-joint", "ikp", "explicit-one-elbow"),
     ),
     "recipe": Table(
         "The choices of the recipe one at a time: insertion from pixels after 750 steps",

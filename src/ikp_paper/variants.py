@@ -101,7 +101,7 @@ VARIANTS: dict[str, Variant] = {
         policy={"search": {"regression": 0.0}},
     ),
     **_each(("explicit", "ikp"), "bang-bang", ", bang-bang demonstrations", expert={"profile": "bang-bang"}),
-    **_each(("explicit", "ikp"), "one-elbow", ", demonstrations of one elbow", expert={"elbow": "up"}),
+    **_each(("explicit",), "one-elbow", ", demonstrations of one elbow", expert={"elbow": "up"}),
     "ikp-image": Variant("IKP + image plane", "ikp", IMAGE),
     "ikp-image-rough": Variant("IKP + image plane, a rough camera", "ikp", IMAGE, rough_camera=True),
     "ikp-image-rough-learned": Variant(
