@@ -148,6 +148,8 @@ def test_demonstrations_are_disturbed_and_scenes_moved_only_where_the_task_allow
     assert [name for name in TASKS if standard.train_for(name).moved_scenes] == ["insertion"]
     assert not standard.train_for(None).moved_scenes
     assert not standard.train_for("insertion", "raw").moved_scenes, "without a robot nothing can be moved"
+    assert standard.train_for(None, moved_scenes=True).moved_scenes, "what is said counts"
+    assert not standard.train_for("insertion", moved_scenes=False).moved_scenes
     assert standard.collection_for("insertion").env_kwargs == {"observation": "pixels", "offset_seed": 0}
     with pytest.raises(ValueError, match="choose one of insertion"):
         standard.train_for("juggling")

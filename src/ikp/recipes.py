@@ -75,19 +75,24 @@ class Recipe:
         """
         return method_config(method, self.policy)
 
-    def train_for(self, task: str | None, method: str = "ikp") -> TrainConfig:
+    def train_for(
+        self, task: str | None, method: str = "ikp", moved_scenes: bool | None = None
+    ) -> TrainConfig:
         """The training for a task: scenes are moved only where the task allows it and the method knows the robot.
 
         Args:
             task: name or id of a simulated task; None for other data, whose scenes are not moved.
             method: key of `ikp.policies.METHODS`.
+            moved_scenes: whether scenes are moved, in place of this choice.
 
         Raises:
             ValueError: an unknown task or method.
         """
         one_of("method", method, tuple(METHODS))
         movable = task is not None and task_entry(task).movable and method != "raw"
-        return replace(self.train, moved_scenes=self.train.moved_scenes and movable)
+        if moved_scenes is None:
+            moved_scenes = self.train.moved_scenes and movable
+        return replace(self.train, moved_scenes=moved_scenes)
 
     def collection_for(self, task: str, observation: str = "pixels") -> Collection:
         """The demonstrations of a task: disturbed only where the task's expert recovers, with the task's own options.

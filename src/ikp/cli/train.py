@@ -147,9 +147,7 @@ class Train:
         policy = chosen.policy_for(self.method)
         self.policy.check(self.method, policy)
         task = task_of_data(source.data, source.task)
-        train = chosen.train_for(task.env_id if task else None, self.method)
-        if self.training.moved_scenes is not None:
-            train = replace(train, moved_scenes=self.training.moved_scenes)
+        train = chosen.train_for(task.env_id if task else None, self.method, self.training.moved_scenes)
         cameras = named_options(source.camera, "--camera", "front=camera.json")
         result = train_policy(
             source.data,
