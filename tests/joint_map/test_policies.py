@@ -15,7 +15,7 @@ from ikp import PolicyConfig, cli
 from ikp.data import MapHints, load_dataset
 from ikp.joint_map import JointMap
 from ikp.nets import EncoderConfig
-from ikp.policies import make_policy, save_policy
+from ikp.policies import checkpoint, make_policy, save_policy
 from ikp.training.validation import action_errors
 
 CONFIG = PolicyConfig(width=16, blocks=1, negatives=4, encoder=EncoderConfig(channels=4))
@@ -79,6 +79,14 @@ def test_the_map_is_stored_with_the_policy(data, policies, tmp_path):
     assert loaded.spec == policies["degrees"].spec
     observation = recorded(data["degrees"])
     assert torch.equal(loaded.act(observation), policies["degrees"].act(observation))
+
+
+def test_a_policy_with_another_map_is_made_once(policies, tmp_path, monkeypatch):
+    made = []
+    save_policy(policies["degrees"], tmp_path / "policy")
+    monkeypatch.setattr(checkpoint, "make_policy", lambda *parts: made.append(1) or make_policy(*parts))
+    ikp.load_policy(tmp_path / "policy", joint_map=policies["radians"].spec.joint_map)
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize("as_file", [True, False])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,18 +80,15 @@ def policy_from_description(
     """
     if description.get("format") != FORMAT:
         raise ValueError(f"{where} has the format {description.get('format')!r}: this version reads {FORMAT}")
-    try:
+    with _intact(where):
         robot = Robot.from_dict(description["robot"]) if description["robot"] else None
         spec = DataSpec.from_json(description["spec"])
         config = PolicyConfig.from_json(description["policy"])
-        policy = make_policy(robot, spec, config)
-    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
-        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"{where} is damaged ({shortened(reason, 500)}): {AGAIN}") from None
-    if joint_map is None:
-        return policy
-    given = joint_map if isinstance(joint_map, JointMap) else JointMap.load(joint_map, robot)
-    return make_policy(robot, _with_other_map(spec, robot, given, where), config)
+    if joint_map is not None:
+        given = joint_map if isinstance(joint_map, JointMap) else JointMap.load(joint_map, robot)
+        spec = _with_other_map(spec, robot, given, where)
+    with _intact(where):
+        return make_policy(robot, spec, config)
 
 
 def save_policy(policy: Policy, path: Path | str, *, provenance: Mapping[str, Any] | None = None) -> Path:
@@ -145,6 +143,16 @@ def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = N
             f"{path / WEIGHTS_FILE} is damaged or of another policy ({error}): {AGAIN}"
         ) from None
     return policy.eval()
+
+
+@contextmanager
+def _intact(where: Path | str) -> Iterator[None]:
+    """Tell an error in the block as damage of the file."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"{where} is damaged ({shortened(reason, 500)}): {AGAIN}") from None
 
 
 def _with_other_map(spec: DataSpec, robot: Robot | None, joint_map: JointMap, where: Path | str) -> DataSpec:
