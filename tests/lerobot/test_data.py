@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.policies.factory import make_policy
 from lerobot.scripts.lerobot_edit_dataset import (
     ConvertImageToVideoConfig,
     DeleteEpisodesConfig,
@@ -28,7 +30,10 @@ from lerobot.scripts.lerobot_edit_dataset import (
 import ikp
 from ikp.cli import main
 from ikp.data import MapHints, store_joint_map
-from lerobot_policy_ikp import IKPPolicy
+from ikp.data.joint_maps import stored_joint_map
+from ikp.data.metadata import read_info
+from ikp.joint_map import Dimension
+from lerobot_policy_ikp import IKPConfig, IKPPolicy, export_policy
 from lerobot_policy_ikp.exchange import pretrained_folder
 
 from .conftest import SMALL, run, training
@@ -51,10 +56,8 @@ def closed(frame):
     return float(frame >= FRAMES // 2)
 
 
-@pytest.fixture(scope="module")
-def degrees(tmp_path_factory):
-    """A recording as LeRobot makes it with an SO-101: degrees, a gripper from 0 to 100, two cameras."""
-    root = tmp_path_factory.mktemp("recorded") / "so101"
+def record(root, unit):
+    """A recording as LeRobot makes it with an SO-101: a gripper from 0 to 100, two cameras; joints in `unit` [rad]."""
     vector = {"dtype": "float32", "shape": (6,), "names": NAMES}
     cameras = {"front": (96, 128, 3), "wrist": (64, 64, 3)}
     features = {"observation.state": vector, "action": vector}
@@ -72,7 +75,7 @@ def degrees(tmp_path_factory):
     rng = np.random.default_rng(0)
     for episode in range(EPISODES):
         for frame in range(FRAMES):
-            state, action = (np.degrees(angles(episode, frame + ahead).numpy()) for ahead in (0, 1))
+            state, action = (angles(episode, frame + ahead).numpy() / unit for ahead in (0, 1))
             images = {
                 f"observation.images.{name}": np.kron(
                     rng.integers(0, 255, (shape[0] // 16, shape[1] // 16, 3), np.uint8),
@@ -91,6 +94,18 @@ def degrees(tmp_path_factory):
         recording.save_episode()
     recording.finalize()
     return root
+
+
+@pytest.fixture(scope="module")
+def degrees(tmp_path_factory):
+    """The recording of an arm that says degrees, as LeRobot's does."""
+    return record(tmp_path_factory.mktemp("recorded") / "so101", math.radians(1))
+
+
+@pytest.fixture(scope="module")
+def in_radians(tmp_path_factory):
+    """The same motions under the same names, in radians."""
+    return record(tmp_path_factory.mktemp("radians") / "so101", 1.0)
 
 
 def radians():
@@ -161,6 +176,102 @@ def test_actions_have_the_units_of_the_recording(degrees, tmp_path):
     assert torch.equal(again.select_action(moved), second.select_action(moved)), (
         "the map is in the checkpoint"
     )
+
+
+ARM_OPTIONS = {
+    "robot": "so101",
+    "lock": ["gripper=0"],
+    "recipe": "tiny",
+    "method": "explicit",
+    "device": "cpu",
+}
+
+
+def metadata(root):
+    return LeRobotDataset(f"local/{root.name}", root=root).meta
+
+
+def started(root, **options):
+    """The configuration of a policy that was made for a data set, as a checkpoint holds it."""
+    config = IKPConfig(**ARM_OPTIONS, **options)
+    make_policy(config, ds_meta=metadata(root))
+    assert config.joint_map is None
+    return config
+
+
+def shifted(root, out):
+    """A copy of a recording whose stored joint map has another zero of the first joint."""
+    shutil.copytree(root, out)
+    stored = stored_joint_map(read_info(root))
+    first, *rest = stored.state
+    moved = (replace(first, offset=first.offset + 0.1), *rest)
+    store_joint_map(out, replace(stored, action=moved, state=moved))
+    return out
+
+
+def test_a_trained_policy_refuses_data_in_other_units(tiny, degrees, in_radians, mapped, tmp_path):
+    """The names are the same, so only the values, or the map that the data store, tell the units."""
+    in_degrees, other = started(degrees, units=["deg"]), started(in_radians)
+    with pytest.raises(ValueError, match=r"as the data set reads by itself.*policy.joint_map=FILE"):
+        IKPPolicy(in_degrees, dataset_meta=metadata(in_radians))
+    with pytest.raises(ValueError, match=r"its limits are .*policy.joint_map=FILE"):
+        IKPPolicy(other, dataset_meta=metadata(degrees))
+    with pytest.raises(ValueError, match=r"'shoulder_pan' of frame .*its unit or zero"):
+        IKPPolicy(in_degrees, dataset_meta=metadata(shifted(mapped, tmp_path / "shifted")))
+    for same in (degrees, mapped):
+        IKPPolicy(in_degrees, dataset_meta=metadata(same))
+    made = stored_joint_map(read_info(mapped))
+    of_radians = tuple(replace(d, unit="rad", scale=1.0) if d.role == "joint" else d for d in made.state)
+    ikp.JointMap(made.joints, of_radians, of_radians).save(tmp_path / "map.json")
+    in_degrees.joint_map = str(tmp_path / "map.json")
+    told = IKPPolicy(in_degrees, dataset_meta=metadata(in_radians))
+    assert told.policy.spec.joint_map.state[0].unit == "rad"
+
+
+def test_a_map_that_is_said_is_kept_where_the_data_read_otherwise(tiny, in_radians, mapped, tmp_path):
+    """A killed training resumes with the map that it began with, also against the values and a stored map."""
+    made = ikp.load_dataset(in_radians, robot=ARM, images=False).spec.joint_map
+    zero = tuple(replace(d, offset=0.05) if d.role == "joint" else d for d in made.state)
+    ikp.JointMap(made.joints, zero, zero).save(tmp_path / "map.json")
+    config = started(in_radians, joint_map=str(tmp_path / "map.json"))
+    assert IKPPolicy(config, dataset_meta=metadata(in_radians)).policy.spec.joint_map.state[0].offset == 0.05
+    config = started(shifted(mapped, tmp_path / "data"), units=["deg"])
+    assert (
+        IKPPolicy(config, dataset_meta=metadata(tmp_path / "data")).policy.spec.joint_map.state[0].offset == 0
+    )
+
+
+def test_an_exported_policy_expects_the_sizes_of_the_recording(tiny, degrees, tmp_path):
+    """Also with a gripper that is left out, and with a state of which nothing is used."""
+    extras, ignored = (tuple(Dimension(name, role) for name in NAMES) for role in ("extra", "ignored"))
+    unused = ikp.JointMap((), extras, ignored)
+    hints = MapHints(units="deg", ignore=["gripper.pos"])
+    for name, method, robot, said in (
+        ("arm", "explicit", ARM, {"hints": hints}),
+        ("raw", "raw", None, {"joint_map": unused}),
+    ):
+        data = ikp.load_dataset(degrees, robot=robot, image_size=(32, 32), progress=False, **said)
+        policy = ikp.make_policy(robot, data.spec, tiny.policy_for(method))
+        policy.fit_scales(data.state, data.action)
+        ikp.save_policy(policy, tmp_path / name, provenance={"method": method})
+        folder = export_policy(tmp_path / name, tmp_path / f"{name}-checkpoint")
+        config = PreTrainedConfig.from_pretrained(folder)
+        assert config.input_features["observation.state"].shape == (6,), name
+        assert config.output_features["action"].shape == (6,), name
+        exported = IKPPolicy.from_pretrained(folder)
+        recorded = LeRobotDataset("local/so101", root=degrees)[5].items()
+        frame = {key: value[None] for key, value in recorded if key.startswith("observation")}
+        assert exported.select_action(frame).shape == (1, 6), name
+
+
+def test_a_new_policy_reads_the_numbers_of_its_data_once(tiny, pixel_demonstrations, monkeypatch):
+    from ikp.data.reader import _Loader
+
+    read, load = [], _Loader.load_numbers
+    monkeypatch.setattr(_Loader, "load_numbers", lambda loader: read.append(1) or load(loader))
+    config = IKPConfig(device="cpu", recipe="tiny", image_plane=True)
+    assert make_policy(config, ds_meta=metadata(pixel_demonstrations))._goals is not None
+    assert len(read) == 1
 
 
 def test_act_trains_on_our_demonstrations(pixel_demonstrations, tmp_path):

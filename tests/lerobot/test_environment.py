@@ -1,6 +1,7 @@
 """`--env.type=ikp`: the simulated tasks as environments of LeRobot, with the episodes of `ikp evaluate`."""
 
 import json
+import os
 
 import pytest
 
@@ -18,7 +19,7 @@ from lerobot.scripts.lerobot_eval import rollout
 
 import ikp
 from lerobot_env_ikp import IKPEnvConfig, make_task
-from lerobot_policy_ikp import IKPPolicy, import_policy
+from lerobot_policy_ikp import IKPConfig, IKPPolicy, import_policy
 from lerobot_policy_ikp.exchange import pretrained_folder
 
 from .conftest import SMALL, run, training
@@ -117,6 +118,41 @@ def test_the_command_evaluates_a_checkpoint(trained, tmp_path):
 def test_an_unknown_task_is_refused():
     with pytest.raises(ValueError, match="choose one of insertion"):
         IKPEnvConfig(task="juggling")
+
+
+@pytest.mark.parametrize("made", [IKPConfig, IKPEnvConfig])
+def test_a_configuration_imports_no_module(made, tmp_path, monkeypatch):
+    (tmp_path / "trap.py").write_text("raise SystemExit('code from a configuration ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="names no module.*discover_packages_path=PACKAGE"):
+        made(task="trap:ikp/Insertion-v0")
+
+
+OWN_TASK = """
+from ikp.tasks import TaskEntry, register_task
+from ikp.tasks.insertion.environment import InsertionEnv
+
+class ShortEnv(InsertionEnv):
+    pass
+
+register_task(TaskEntry("short", "own/Short-v0", "Short insertion", ShortEnv, max_episode_steps=3))
+"""
+
+
+def test_a_package_on_the_command_line_registers_a_task(trained, tmp_path, monkeypatch):
+    """LeRobot imports it, and environments in processes of their own know its task too."""
+    (tmp_path / "own_tasks").mkdir()
+    (tmp_path / "own_tasks/__init__.py").write_text(OWN_TASK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    where = (
+        f"--policy.path={pretrained_folder(trained)}",
+        "--policy.device=cpu",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    sizes = ("--eval.n_episodes=2", "--eval.batch_size=2", "--eval.use_async_envs=true")
+    own = ("--env.discover_packages_path=own_tasks", "--env.type=ikp", "--env.task=short")
+    run("lerobot-eval", *where, *sizes, *own)
+    assert json.loads((tmp_path / "out/eval_info.json").read_text())["overall"]["n_episodes"] == 2
 
 
 def test_a_training_goes_on_after_an_evaluation(pixel_demonstrations, tmp_path):

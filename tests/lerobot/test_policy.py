@@ -26,6 +26,7 @@ from ikp.training.config import TrainConfig
 from ikp.training.optimizer import make_optimizers, schedule
 from lerobot_env_ikp import IKPEnvConfig
 from lerobot_policy_ikp import IKPConfig, IKPPolicy, export_policy, import_policy
+from lerobot_policy_ikp.configuration_ikp import FIXED
 from lerobot_policy_ikp.exchange import pretrained_folder
 
 from .conftest import SMALL, command, run, training
@@ -240,9 +241,21 @@ def test_the_options_of_the_page_exist():
         "policy": {field.name for field in fields(IKPConfig)},
         "env": {field.name for field in fields(IKPEnvConfig)},
     }
-    known = {kind: names | {"type", "path"} for kind, names in known.items()}
+    known = {kind: names | {"type", "path", "discover_packages_path"} for kind, names in known.items()}
     assert len(options) > 20
     assert not [f"{kind}.{name}" for kind, name in options if name not in known[kind]]
+
+
+def test_the_options_of_ikp_train_exist():
+    """Each choice of robot, data and policy has an option; a trained policy keeps its value."""
+    from ikp.cli.data import ArmOptions, DataOptions
+    from ikp.cli.train import PolicyOptions
+
+    lerobots = {"data", "out", "episodes"}  # --dataset.root, --output_dir, --dataset.episodes
+    wanted = {option.name for group in (ArmOptions, DataOptions, PolicyOptions) for option in fields(group)}
+    wanted = wanted - lerobots - {"history"} | {"n_obs_steps"}
+    assert wanted <= {option.name for option in fields(IKPConfig)}
+    assert wanted - {"joint_map"} <= set(FIXED)
 
 
 def test_an_image_plane_learns_from_the_next_gripper_event(tiny, pixel_demonstrations):

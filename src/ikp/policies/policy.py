@@ -157,10 +157,7 @@ class Policy(nn.Module, ABC):
             ValueError: measured joints are far beyond the robot's limits, or the policy has an image plane and
                 `goal_state` is missing.
         """
-        if self.limits is not None:
-            self.limits.check_measured(
-                state[:, list(self.spec.joint_dims)], "measured joints of the demonstrations"
-            )
+        self.check_demonstrated(state)
         self.encoder.fit(state, environment_state)
         if self.poses is not None:
             self.poses.fit(state[:, list(self.spec.joint_dims)])
@@ -177,6 +174,16 @@ class Policy(nn.Module, ABC):
         """Set scale and bounds from the encoded actions of the demonstrations."""
         self.bounds.fit(encoded)
         self.scale.fit(encoded)
+
+    def check_demonstrated(self, state: Float[Tensor, "frames s"]) -> None:
+        """Refuse demonstrations whose measured joints are in another unit than rad or m.
+
+        Raises:
+            ValueError: measured joints are far beyond the robot's limits.
+        """
+        if self.limits is not None:
+            joints = state[:, list(self.spec.joint_dims)]
+            self.limits.check_measured(joints, "measured joints of the demonstrations")
 
     def encode(self, observation: Observation) -> Context:
         """Compute the context of an observation, the input of decisions and losses."""

@@ -190,6 +190,23 @@ def check_stored_id(env_id: object, source: Path | str) -> str:
     )
 
 
+def refuse_module(name_or_id: str, fix: str) -> None:
+    """Refuse a task of the form "module:id" where it may come from a file, which must not choose a module to import.
+
+    Args:
+        name_or_id: name or id of a task.
+        fix: what imports the module instead, for the message.
+
+    Raises:
+        ValueError: the task names a module.
+    """
+    if ":" in name_or_id:
+        raise ValueError(
+            f"task is {name_or_id!r}: an option that may come from a file names no module to import: {fix}, and give "
+            "the name of the task alone"
+        )
+
+
 def _names() -> str:
     return ", ".join(entry.name for entry in _entries.values())
 

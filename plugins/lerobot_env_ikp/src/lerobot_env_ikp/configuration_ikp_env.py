@@ -12,7 +12,7 @@ from lerobot.envs.configs import EnvConfig
 from lerobot.envs.utils import FreezeAfterEpisodeEnd
 from lerobot.utils.constants import ACTION, OBS_ENV_STATE, OBS_IMAGES, OBS_STATE
 
-from ikp.tasks.registry import task_entry
+from ikp.tasks.registry import TaskEntry, refuse_module, register_task, task_entry
 from lerobot_env_ikp.environment import LeRobotTask, make_task
 
 
@@ -22,7 +22,8 @@ class IKPEnvConfig(EnvConfig):
     """A simulated task of ikp.
 
     Attributes:
-        task: name or id of a task; "module:id" imports the module that registers one of your own.
+        task: name or id of a registered task. One of your own is registered by a package that
+            --env.discover_packages_path imports.
         observation: `pixels` (camera and joints) or `state` (object poses and joints).
         options: further options of the task, such as {"offset_seed": 7}.
         fps, features, features_map: come from the task.
@@ -36,6 +37,7 @@ class IKPEnvConfig(EnvConfig):
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        refuse_module(self.task, "import its package with --env.discover_packages_path=PACKAGE")
         env = self._make()
         self.fps = round(env.metadata["render_fps"])
         self.features = {ACTION: PolicyFeature(FeatureType.ACTION, env.action_space.shape)}
@@ -75,7 +77,7 @@ class IKPEnvConfig(EnvConfig):
         self, n_envs: int, use_async_envs: bool = False
     ) -> dict[str, dict[int, gymnasium.vector.VectorEnv]]:
         """`n_envs` environments in lock step, in processes of their own with `use_async_envs`."""
-        make = partial(_make_frozen, self.task, self.gym_kwargs)
+        make = partial(_make_frozen, task_entry(self.task), self.gym_kwargs)
         mode = gymnasium.vector.AutoresetMode.SAME_STEP
         if use_async_envs and n_envs > 1:
             vector = gymnasium.vector.AsyncVectorEnv(
@@ -86,6 +88,7 @@ class IKPEnvConfig(EnvConfig):
         return {self.type: {0: vector}}
 
 
-def _make_frozen(task: str, options: dict[str, Any]) -> gymnasium.Env:
+def _make_frozen(entry: TaskEntry, options: dict[str, Any]) -> gymnasium.Env:
     """An environment that costs nothing after its episode, while LeRobot waits for the others of its batch."""
-    return FreezeAfterEpisodeEnd(make_task(task, **options))
+    register_task(entry)  # a process of its own knows only the tasks of ikp
+    return FreezeAfterEpisodeEnd(make_task(entry.name, **options))

@@ -56,7 +56,7 @@ def make_task(task: str, **options: Any) -> LeRobotTask:
     """The environment of a task for LeRobot.
 
     Args:
-        task: name or id of a task of ikp; "module:id" imports the module that registers it.
+        task: name or id of a task of ikp.
         options: arguments of the environment beside the task's own.
 
     Raises:

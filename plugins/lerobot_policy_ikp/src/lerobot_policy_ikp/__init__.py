@@ -3,7 +3,7 @@
 LeRobot imports this package because of its name, and the package registers `--policy.type=ikp`.
 
 - `configuration_ikp`: options, and everything a trained policy needs, frozen: robot, specification, joint map.
-- `modeling_ikp`: the policy; `preparation`: a new policy for a data set.
+- `modeling_ikp`: the policy; `preparation`: the policy itself, new or trained, and the numbers of its data set.
 - `optimization`: optimiser and schedule of ikp's recipes as LeRobot's.
 - `processor_ikp`: LeRobot's pipelines, which change no number.
 - `exchange`: LeRobot checkpoints from runs of ikp, and back.

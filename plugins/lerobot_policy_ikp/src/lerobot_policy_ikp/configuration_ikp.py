@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.types import NormalizationMode
 
-from ikp.cli.data import ArmOptions
+from ikp.cli.data import ArmOptions, DataOptions
 from ikp.cli.train import PolicyOptions
 from ikp.policies import PolicyConfig
 from ikp.recipes import Recipe, recipe
+from ikp.tasks.registry import refuse_module
 from ikp.training.config import TrainConfig
 from lerobot_policy_ikp.optimization import IKPOptimizerConfig, IKPSchedulerConfig
 
-ARM = ("robot", "tips", "lock", "units", "joints", "gripper", "ignore", "joint_map")
-DATA = ("task", "cameras", "camera", "image_size")
-CHOICES = ("recipe", "method", "n_obs_steps", "image_plane", "residual", "encoder", "width", "moved_scenes")
+ARM = tuple(option.name for option in fields(ArmOptions))
+DATA = tuple(option.name for option in fields(DataOptions) if option.name not in ("data", "out", "episodes"))
+POLICY = {option.name: option.name for option in fields(PolicyOptions)} | {"history": "n_obs_steps"}
+"""The name of each of `ikp train`'s choices of the policy here; that of the history is LeRobot's own."""
+CHOICES = ("recipe", "method", *POLICY.values(), "moved_scenes")
 FIXED = tuple(name for name in (*ARM, *DATA, *CHOICES) if name != "joint_map")
 """Options that a trained policy cannot change any more."""
 
@@ -25,7 +29,7 @@ FIXED = tuple(name for name in (*ARM, *DATA, *CHOICES) if name != "joint_map")
 @PreTrainedConfig.register_subclass("ikp")
 @dataclass
 class IKPConfig(PreTrainedConfig):
-    """Options of a policy, with the names and the words of `ikp train`. What is None is the recipe's choice.
+    """Options of a policy, with the names and the words of `ikp train`; None leaves a choice to the recipe.
 
     Attributes:
         recipe: a recipe of ikp: policy, optimiser and learning rates. LeRobot decides steps and batch size.
@@ -36,13 +40,14 @@ class IKPConfig(PreTrainedConfig):
         units, joints, gripper, ignore: how its joints are recorded, where names and values do not say it.
         joint_map: a JSON file that says all of this. Given with a trained policy, it replaces the policy's own map: the
             same policy on an arm with other zeros, signs or units.
-        task: the simulated task of the data, where they do not name one.
+        task: the simulated task of the data, where they do not name one. --policy.discover_packages_path imports the
+            package that registers one of your own.
         cameras, camera, image_size: cameras to use, models of cameras, and the size of images.
         optimizer_lr, optimizer_lr_encoder: learning rates of heads and energies, and of image encoders.
         normalization_mapping: LeRobot's normalisation; always the identity, because kinematics needs real units.
         frozen: everything that a trained policy needs besides its weights, as plain JSON values: its robot, dimensions,
-            joint map and configuration (`ikp.policies.describe_policy`), and the options it was made with. A new policy
-            fills it in, and from then on no file of the robot is read.
+            joint map and configuration (`ikp.policies.describe_policy`), the options it was made with, and a
+            fingerprint of its data. A new policy fills it in, and from then on no file of the robot is read.
 
     Raises:
         ValueError: a value is not allowed, or an option differs from that of the trained policy.
@@ -84,6 +89,7 @@ class IKPConfig(PreTrainedConfig):
                 f"normalization_mapping is {self.normalization_mapping}: kinematics needs the data's own numbers, and "
                 "the policy scales them itself; leave the option out"
             )
+        refuse_module(self.task or "", "import its package with --policy.discover_packages_path=PACKAGE")
         if self.frozen:
             self._check_fixed()
         self._choices.check(self.method, self.policy_config)
@@ -101,15 +107,21 @@ class IKPConfig(PreTrainedConfig):
     @property
     def arm(self) -> ArmOptions:
         """The options about the robot and its joints, as the command line of ikp reads them."""
-        values = {name: getattr(self, name) for name in ARM}
-        return ArmOptions(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        )
+        values = {name: self._option(name) for name in ARM}
+        return ArmOptions(**{**values, "joint_map": self.joint_map and Path(self.joint_map)})
+
+    def data(self, root: Path) -> DataOptions:
+        """The options about the data set in a folder, as the command line of ikp reads them."""
+        return DataOptions(root, root, **{name: self._option(name) for name in DATA})
 
     @property
     def _choices(self) -> PolicyOptions:
-        residual = None if self.residual is None else tuple(self.residual)
-        return PolicyOptions(self.image_plane, residual, self.n_obs_steps, self.encoder, self.width)
+        return PolicyOptions(**{option: self._option(name) for option, name in POLICY.items()})
+
+    def _option(self, name: str) -> Any:
+        """An option; a command line or a JSON file has lists where those of ikp are tuples."""
+        value = getattr(self, name)
+        return tuple(value) if isinstance(value, list) else value
 
     @property
     def chosen_recipe(self) -> Recipe:
@@ -128,8 +140,7 @@ class IKPConfig(PreTrainedConfig):
 
     def train_config(self, task: str | None) -> TrainConfig:
         """The optimisation of a policy for data of a simulated task, or None for other data."""
-        chosen = self.chosen_recipe.train_for(task, self.method)
-        return chosen if self.moved_scenes is None else replace(chosen, moved_scenes=self.moved_scenes)
+        return self.chosen_recipe.train_for(task, self.method, self.moved_scenes)
 
     def freeze(self, policy: dict[str, Any], **facts: Any) -> None:
         """Keep a policy's description (`ikp.policies.describe_policy`), with its joint map, and facts for training."""

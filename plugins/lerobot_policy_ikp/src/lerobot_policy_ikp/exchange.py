@@ -38,7 +38,7 @@ def export_policy(run: Path | str, out: Path | str) -> Path:
         n_obs_steps=policy.config.history,
         **_features(policy.spec),
     )
-    config.freeze(describe_policy(policy, provenance=provenance), working_height=None)
+    config.freeze(describe_policy(policy, provenance=provenance), working_height=None, data=None)
     exported = IKPPolicy(config)
     exported.policy.load_state_dict(policy.state_dict())
     exported.averaged.load_state_dict(policy.state_dict())
@@ -83,16 +83,16 @@ def pretrained_folder(checkpoint: Path | str) -> Path:
 
 
 def _features(spec: DataSpec) -> dict[str, dict[str, PolicyFeature]]:
-    """LeRobot's inputs and outputs of a policy."""
+    """LeRobot's inputs and outputs of a policy, with the sizes of the recording."""
     inputs = {
         f"{OBS_IMAGES}.{camera}": PolicyFeature(FeatureType.VISUAL, (3, height, width))
         for camera, (height, width, _) in spec.image_shapes.items()
     }
     for key, kind, size in (
-        (OBS_STATE, FeatureType.STATE, spec.state_dim),
+        (OBS_STATE, FeatureType.STATE, len(spec.recorded_state_names)),
         (OBS_ENV_STATE, FeatureType.ENV, spec.environment_state_dim),
     ):
         if size:
             inputs[key] = PolicyFeature(kind, (size,))
-    outputs = {ACTION: PolicyFeature(FeatureType.ACTION, (spec.action_dim,))}
+    outputs = {ACTION: PolicyFeature(FeatureType.ACTION, (len(spec.recorded_action_names),))}
     return {"input_features": inputs, "output_features": outputs}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,14 +13,11 @@ from lerobot.utils.constants import ACTION, OBS_ENV_STATE, OBS_STATE
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ikp.data.index import dim_names
-from ikp.data.metadata import read_info
-from ikp.policies import describe_policy, policy_from_description
 from ikp.spec import Batch, Observation
 from ikp.training.optimizer import MovingAverage
 from ikp.training.scene_motion import SceneMotion
 from lerobot_policy_ikp.configuration_ikp import IKPConfig
-from lerobot_policy_ikp.preparation import GoalStates, new_policy
+from lerobot_policy_ikp.preparation import GoalStates, new_policy, trained_policy
 
 
 class IKPPolicy(PreTrainedPolicy):
@@ -52,17 +48,11 @@ class IKPPolicy(PreTrainedPolicy):
         self.config: IKPConfig = config
         config.validate_features()
         if config.frozen:
-            where = "the configuration of the checkpoint"
-            self.policy = policy_from_description(config.frozen["policy"], where, joint_map=config.joint_map)
-            if dataset_meta is not None:
-                self._check_names(dataset_meta)
+            self.policy, numbers = trained_policy(config, dataset_meta)
         elif dataset_meta is not None:
-            self.policy = new_policy(config, dataset_meta)
+            self.policy, numbers = new_policy(config, dataset_meta)
         else:
             raise ValueError("a new policy needs a data set: train it (lerobot-train), or give --policy.path")
-        if config.joint_map is not None:
-            provenance, height = (config.frozen["policy"]["provenance"], config.frozen["working_height"])
-            config.freeze(describe_policy(self.policy, provenance=provenance), working_height=height)
         for (
             parameter
         ) in self.policy.parameters():  # LeRobot stores weights and optimiser states as they lie in memory
@@ -76,21 +66,10 @@ class IKPPolicy(PreTrainedPolicy):
             height = config.frozen["working_height"]
             self._motion = SceneMotion(self.policy.robot, self.policy.spec, height=height)
         self._goals = None
-        if self.policy.plane is not None and dataset_meta is not None:
-            self._goals = GoalStates(self.policy, dataset_meta)
+        if self.policy.plane is not None and dataset_meta is not None and numbers is not None:
+            self._goals = GoalStates(numbers, dataset_meta)
         self._cameras = {camera: self._camera_key(camera) for camera in self.policy.spec.camera_names}
         self._window: deque[dict[str, Tensor]] = deque(maxlen=config.n_obs_steps)
-
-    def _check_names(self, metadata: LeRobotDatasetMetadata) -> None:
-        spec = self.policy.spec
-        features = read_info(Path(metadata.root))["features"]
-        for key, names in ((ACTION, spec.recorded_action_names), (OBS_STATE, spec.recorded_state_names)):
-            found = dim_names(features, key)
-            if found != names:
-                raise ValueError(
-                    f"{key} of the data set has the dimensions {list(found)}, the trained policy knows {list(names)}: "
-                    "train a new policy for these data, or give their joint map (--policy.joint_map)"
-                )
 
     def _camera_key(self, camera: str) -> str:
         """LeRobot's key of a camera."""
@@ -135,10 +114,10 @@ class IKPPolicy(PreTrainedPolicy):
     def _demonstrated(self, batch: dict[str, Tensor]) -> Batch:
         """A training batch of ikp, in the model's units."""
         demonstrated: Batch = {**self._observation(batch), "action": batch[ACTION].float()}
-        joint_map = self.policy.spec.joint_map
-        if joint_map is not None and not joint_map.is_identity:
-            demonstrated["state"] = joint_map.states.to_model(demonstrated["state"])
-            demonstrated["action"] = joint_map.actions.to_model(demonstrated["action"])
+        spec = self.policy.spec
+        if spec.joint_map is not None and spec.changes_numbers:
+            demonstrated["state"] = spec.joint_map.states.to_model(demonstrated["state"])
+            demonstrated["action"] = spec.joint_map.actions.to_model(demonstrated["action"])
         if self._goals is not None:
             demonstrated["goal_state"] = self._goals(batch)
         return demonstrated
