@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from ikp.files import write_json
+from ikp.policies.execution import Execution
+from ikp.policies.timing import TimingConfig
 
 
 def still(frame):
@@ -14,7 +16,7 @@ def still(frame):
 
 @pytest.mark.parametrize(("executed", "decisions"), [(1.0, 4), (0.4, 10), (0.2, 20), (1e-6, 400)])
 def test_a_share_of_the_horizon_is_executed_before_the_next_decision(follower, executed, decisions):
-    from evaluate import Timing, run_episode
+    from evaluate import run_episode
 
     simulation, seen = follower(), []
 
@@ -22,7 +24,8 @@ def test_a_share_of_the_horizon_is_executed_before_the_next_decision(follower, e
         seen.append(frame["step"])
         return still(frame)
 
-    episode, seconds = run_episode(policy, simulation, 7, Timing(2.5, executed))
+    execution = Execution(TimingConfig(2.5, 5, executed), 50)
+    episode, seconds = run_episode(policy, simulation, 7, execution)
     assert seen == list(range(0, 400, 400 // decisions))
     assert len(seconds) == simulation.rendered == decisions
     assert (episode.seed, episode.reward, episode.steps) == (7, 0, 400)
@@ -30,32 +33,35 @@ def test_a_share_of_the_horizon_is_executed_before_the_next_decision(follower, e
 
 
 def test_motions_start_at_the_last_command(follower):
-    from evaluate import Timing, run_episode
+    from evaluate import run_episode
 
     simulation = follower()
     targets = iter(np.arange(1.0, 21.0))
-    run_episode(lambda frame: np.full((1, 14), next(targets)), simulation, 0, Timing(2.5))
+    run_episode(
+        lambda frame: np.full((1, 14), next(targets)), simulation, 0, Execution(TimingConfig(2.5), 50)
+    )
     assert np.stack(simulation.commands)[:, 0] == pytest.approx(np.arange(1, 401) / 20)
 
 
 def test_an_episode_ends_with_success(follower):
-    from evaluate import Timing, run_episode
+    from evaluate import run_episode
 
-    episode, _ = run_episode(still, follower({30: 3, 123: 4}), 0, Timing(2.5))
+    execution = Execution(TimingConfig(2.5, 5), 50)
+    episode, _ = run_episode(still, follower({30: 3, 123: 4}), 0, execution)
     assert (episode.reward, episode.steps, episode.is_success) == (4, 123, True)
-    episode, _ = run_episode(still, follower({30: 3}), 0, Timing(2.5))
+    episode, _ = run_episode(still, follower({30: 3}), 0, execution)
     assert (episode.reward, episode.steps, episode.is_success) == (3, 400, False)
 
 
 def test_the_record_counts_successes_and_how_far_the_others_came(follower, tmp_path, capsys):
-    from evaluate import Timing, evaluate
+    from evaluate import evaluate
 
     class EverySecond(follower):
         def reset(self, seed):
             self.rewards = {50: 4 if seed % 2 else 2}
             return super().reset(seed)
 
-    record = evaluate(still, EverySecond(), range(10, 14), Timing(2.5, 0.4))
+    record = evaluate(still, EverySecond(), range(10, 14), TimingConfig(2.5, 5, 0.4))
     record = json.loads(write_json(tmp_path / "record.json", record).read_text())
     assert record["success_rate"] == 0.5
     assert record["rewards"] == {"0": 0, "1": 0, "2": 2, "3": 0, "4": 2}
@@ -65,22 +71,14 @@ def test_the_record_counts_successes_and_how_far_the_others_came(follower, tmp_p
         (12, 400),
         (13, 50),
     ]
-    assert (record["task"], record["action_rate"], record["executed"]) == ("transfer", 2.5, 0.4)
+    assert (record["task"], record["timing"]["rate"], record["timing"]["executed"]) == ("transfer", 2.5, 0.4)
     assert 0 < record["interval_95"][0] < 0.5 < record["interval_95"][1] < 1
 
 
 def test_the_experts_way_points_are_its_commands(follower):
-    from evaluate import Timing, expert_policy, run_episode
+    from evaluate import expert_policy, run_episode
     from experts import plan
 
     simulation = follower()
-    run_episode(expert_policy(simulation, 1, Timing(50.0)), simulation, 0, Timing(50.0))
+    run_episode(expert_policy(simulation, TimingConfig()), simulation, 0, Execution(TimingConfig(), 50))
     assert np.stack(simulation.commands) == pytest.approx(plan("transfer", simulation.objects))
-
-
-@pytest.mark.parametrize("executed", [0.0, 1.5])
-def test_a_share_beyond_the_horizon_is_refused(executed):
-    from evaluate import Timing
-
-    with pytest.raises(ValueError, match=f"executed is {executed}: give a share"):
-        Timing(2.5, executed)
