@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 
+from aloha_table import aloha_table
 from bench_tables import headlines, speed_tables
 from blocks import fill
 from closed_loop_table import LIFT, PARTICLE, closed_loop_table
@@ -61,6 +62,7 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "decision": partial(reproduction_tables, results, "standard", ["decision"]),
         "two-elbows": partial(reproduction_tables, results, "standard", ["two-elbows"]),
         "particle": partial(closed_loop_table, results, PARTICLE),
+        "aloha": partial(aloha_table, results),
         "lift": partial(closed_loop_table, results, LIFT),
         "quick": partial(reproduction_tables, results, "quick", ["table2"]),
     }

@@ -1,0 +1,49 @@
+"""The table of ALOHA's tasks: seeds together, a row per method and way-points, published figures below."""
+
+from __future__ import annotations
+
+import json
+
+from aloha_table import EXPERT, PUBLISHED, aloha_table
+
+
+def store(results, task, method, seed, rewards, **timing):
+    record = {
+        "task": task,
+        "timing": {"rate": 2.5, "way_points": 5, "executed": 1.0, **timing},
+        "rewards": {str(reward): rewards.count(reward) for reward in range(5)},
+        "episodes": [{"reward": reward} for reward in rewards],
+    }
+    if method is not None:
+        record["training"] = {"method": method, "steps": 1500, "data": {"episodes": 50}}
+    folder = results / "aloha"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{task}_{method}_{seed}_{len(timing)}.json").write_text(json.dumps(record))
+
+
+def rows_of(results):
+    lines = aloha_table(results).splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_seeds_are_counted_together_and_methods_have_the_tables_order(tmp_path):
+    assert aloha_table(tmp_path) == "not run"
+    store(tmp_path, "insertion", "ikp", 0, [4, 4, 3, 0])
+    store(tmp_path, "insertion", "ikp", 1, [4, 4, 4, 4])
+    store(tmp_path, "transfer", "explicit", 0, [4, 0])
+    store(tmp_path, "transfer", None, 0, [4, 4])
+    explicit, ikp, expert, *published = rows_of(tmp_path)
+    assert explicit[:3] == ["Explicit (joints)", "5 x 0.4 s", "50 demonstrations, 1500 steps"]
+    assert explicit[3].startswith("50 % (")
+    assert explicit[4] == ""
+    assert ikp[4].startswith("75 % (")
+    assert ikp[4].endswith("), 2 x 4")
+    assert expert[0] == EXPERT
+    assert [row[0] for row in published] == list(PUBLISHED)
+
+
+def test_decisions_that_differ_are_not_mixed(tmp_path):
+    store(tmp_path, "insertion", "ikp", 0, [4, 4])
+    store(tmp_path, "insertion", "ikp", 0, [0, 0], executed=0.4)
+    whole, part, *_ = sorted(row[1] for row in rows_of(tmp_path) if row[1])
+    assert (whole, part) == ("5 x 0.4 s", "5 x 0.4 s, 40 % executed")

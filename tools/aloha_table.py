@@ -1,0 +1,71 @@
+"""The table of ALOHA's simulated tasks: success of each method beside published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ikp.files import read_json
+from ikp.rollouts.summary import count_of, percent
+from ikp_paper.rows import NOT_RUN, markdown
+from ikp_paper.variants import VARIANTS
+
+TASKS = {"transfer": "TransferCube", "insertion": "Insertion"}
+PUBLISHED = {
+    "ACT (arXiv 2304.13705), 50 demonstrations of its script": ("86 %", "32 %"),
+    "best Diffusion Policy found, the same": ("90 %", "63 %"),
+}
+EXPERT = "the scripted expert, at the way-points of its own motion"
+METHODS = (*VARIANTS, EXPERT)
+Record = Mapping[str, Any]
+
+
+def aloha_table(results: Path) -> str:
+    """A row per method, way-points and training; the episodes of all seeds together.
+
+    Args:
+        results: folder that holds `aloha/*.json`, the records of `benchmarks/aloha/evaluate.py`.
+    """
+    records = [read_json(path) for path in sorted((results / "aloha").glob("*.json"))]
+    if not records:
+        return NOT_RUN
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(_row(record), []).append(record)
+    order = sorted(groups, key=lambda row: (METHODS.index(row[0]), row))
+    rows = [
+        [_title(row[0]), *row[1:], *(_cell([r for r in groups[row] if r["task"] == task]) for task in TASKS)]
+        for row in order
+    ]
+    rows += [[name, "", "", *shares] for name, shares in PUBLISHED.items()]
+    return markdown([["method", "way-points", "training", *TASKS.values()], *rows])
+
+
+def _row(record: Record) -> tuple[str, str, str]:
+    """The method, its way-points and its training, which make a row."""
+    timing, training = record["timing"], record.get("training")
+    rate = timing["rate"] or 50
+    way_points = f"{timing['way_points']} x {1 / rate:g} s"
+    if timing["executed"] < 1:
+        way_points += f", {100 * timing['executed']:g} % executed"
+    if training is None:
+        return EXPERT, way_points, ""
+    return (
+        training["method"],
+        way_points,
+        f"{training['data']['episodes']} demonstrations, {training['steps']} steps",
+    )
+
+
+def _title(method: str) -> str:
+    return VARIANTS[method].title if method in VARIANTS else method
+
+
+def _cell(records: Sequence[Record]) -> str:
+    """Success over all seeds with its interval, and the number of episodes; empty without a record."""
+    if not records:
+        return ""
+    counts = [len(record["episodes"]) for record in records]
+    solved = sum(record["rewards"]["4"] for record in records)
+    return f"{percent(count_of(solved, sum(counts)))}, {len(records)} x {counts[0]}"
