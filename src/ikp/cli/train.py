@@ -32,9 +32,8 @@ class PolicyOptions:
         history: frames per observation.
         encoder: image encoder.
         width: outputs of the networks' layers.
-        action_rate: way-points per second, for data with more frames per second; the robot is commanded at the rate
-            of the data in between. One per frame if not given.
-        way_points: way-points decided at once, and then executed.
+        action_rate: way-points per second; the robot is commanded at the data's rate.
+        way_points: way-points decided at once.
     """
 
     image_plane: Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint=OF_THE_RECIPE)] = None
@@ -77,7 +76,7 @@ class TrainingOptions:
         moved_scenes: turn and shift each scene on the table as further demonstrations.
         seed: of weights, batches and negatives.
         device: torch device; auto takes a GPU where there is one.
-        threads: torch threads; 0 leaves the number to torch.
+        threads: torch threads; 0 leaves it to torch.
         resume: continue the run in OUT, with the same options otherwise.
     """
 
