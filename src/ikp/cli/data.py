@@ -115,32 +115,58 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class Data:
-    """Check a data set before a training: what is understood, what looks wrong, and the option that mends it.
+    """Check a data set before a training: what is understood, what looks wrong, what mends it. Repair damaged files.
 
-    The exit status is 1 where a training would refuse the data. Images are not decoded.
+    check: the exit status is 1 where a training would refuse the data. Images are not decoded.
+    repair: recovers every episode that is on disk, and says which are lost; data files may lack their footer, as a
+    killed recording leaves them. The folder as it was is kept as FOLDER.before-repair, or give --out.
 
     For example:
       ikp data check recordings --robot arm.urdf
       ikp data check recordings --robot arm.urdf --units deg --gripper gripper=100,0 --store
       ikp data check recordings --robot arm.urdf --save map.json
+      ikp data repair recordings
 
     Attributes:
-        action: check.
+        action: check, or repair.
         folder: folder of a LeRobotDataset v3.0.
         arm: the robot of the data, and how its joints are recorded.
         save: write the joint map to a JSON file, to edit it.
         store: write the joint map into the data set's info.json, where each later command finds it.
+        out: repair into this new folder.
+        cameras: cameras that a repair keeps; nothing after --cameras means none.
     """
 
-    HINT: ClassVar[str] = "a check begins anew when it is run again"
+    HINT: ClassVar[str] = "it begins anew when it is run again"
 
-    action: Positional[Literal["check"]]
+    action: Positional[Literal["check", "repair"]]
     folder: Positional[Path]
     arm: ArmOptions = field(default_factory=ArmOptions)
     save: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint=NONE)] = None
     store: bool = False
+    out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: in place)")] = None
+    cameras: Annotated[
+        tuple[str, ...] | None, arg(metavar="[NAME ...]", help_behavior_hint="(default: all)")
+    ] = None
 
     def run(self) -> None:
+        if self.action == "repair":
+            self._repair()
+        else:
+            self._check()
+
+    def _repair(self) -> None:
+        from ikp.data.repair import repair_dataset
+
+        if self.save or self.store or self.arm != ArmOptions():
+            raise ValueError(
+                "a repair changes no numbers: options on robot and joint map go with ikp data check"
+            )
+        print(repair_dataset(self.folder, self.out, cameras=self.cameras))
+
+    def _check(self) -> None:
+        if self.out or self.cameras is not None:
+            raise ValueError("--out and --cameras go with ikp data repair")
         from ikp.data import store_joint_map
         from ikp.data.check import check_dataset
         from ikp.runs import robot_of_data

@@ -9,7 +9,9 @@
 - `check`: what looks wrong in a data set; `usage`: what of it is used.
 - `recorder`: records the frames of any loop; `frame_spec` takes names and sizes from the first one.
 - `writer`: writes a folder; `episode_recorder` checks and encodes an episode, `metadata` and `stats` describe the data
-  set, `recovery` repairs it after a crash.
+  set, `recovery` continues it after a crash.
+- `repair`: repairs a damaged data set; `survey` finds what can be recovered, with `salvage` for data files and
+  `footers` for those without their footer (in the format of `thrift`), and `rewrite` writes it.
 - `layout`: keys, paths and features of the format.
 """
 

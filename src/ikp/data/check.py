@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ikp.data.demonstrations import Demonstrations
-from ikp.data.episodes import Scan, scan_files
+from ikp.data.episodes import Scan, find_episodes, scan_files, video_places
 from ikp.data.index import camera_features
 from ikp.data.layout import DatasetError, parquet_files
 from ikp.data.metadata import read_info
@@ -68,9 +69,8 @@ def check_dataset(
     """
     root, report = Path(root), DataReport()
     try:
-        info = read_info(root)
         scan = scan_files(parquet_files(root / "data"))
-        readable = _check_files(scan, report)
+        info, readable = _check_files(root, scan, report)
         _check_times(scan, float(info["fps"]), report)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -95,7 +95,22 @@ def check_dataset(
     return report
 
 
-def _check_files(scan: Scan, report: DataReport) -> list[int] | None:
+def _check_files(root: Path, scan: Scan, report: DataReport) -> tuple[dict[str, Any], list[int] | None]:
+    """The content of info.json, and the episodes whose files and rows are whole where some are not."""
+    try:
+        readable = _check_rows(root, scan, report)
+        info = read_info(root)
+        find_episodes(root, info, readable, scan)
+        for key, feature in info["features"].items():
+            if feature["dtype"] == "video":
+                video_places(root, info, key)
+    except DatasetError as error:
+        read_info(root, counts=False)  # raises what no repair can mend
+        raise DatasetError(f"{error}; or run `ikp data repair {root}`") from error
+    return info, readable
+
+
+def _check_rows(root: Path, scan: Scan, report: DataReport) -> list[int] | None:
     """The episodes whose files and rows are whole where some are not; None where all are."""
     errors = [*scan.damage.values(), *scan.faults.values()]
     if not errors:
@@ -105,7 +120,8 @@ def _check_files(scan: Scan, report: DataReport) -> list[int] | None:
     whole = sorted(scan.places)
     lines = [str(error) for error in errors[:SHOWN]]
     more = f" (and {len(errors) - SHOWN} more files or episodes)" if len(errors) > SHOWN else ""
-    lines[-1] += f"{more}; the other episodes are --episodes {_ranges(whole)}"
+    rest = f"run `ikp data repair {root}`, or use the other episodes, --episodes {_ranges(whole)}"
+    lines[-1] += f"{more}; {rest}"
     report.refused += lines
     return whole
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import glob
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,14 +13,15 @@ import numpy as np
 import pyarrow as pa
 
 from ikp.data.layout import EPISODES, IKP_PATH, DatasetError, data_path, parquet_files
-from ikp.data.metadata import read_info
 from ikp.data.parquet import damaged_data, episode_info, numbers, open_data_file, read_table
+from ikp.data.video import frame_count
 
 MOST_EPISODES = 1_000_000
 """Bound on the length of a list of episodes."""
 SHOWN = 5
 """Missing episodes that a message lists."""
-_PLACE_COLUMNS = ("episode_index", "frame_index", "index")
+PLACE_COLUMNS = ("episode_index", "frame_index", "index")
+"""Columns that tell the episodes of the rows and their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +192,7 @@ def _episodes_in(path: Path) -> tuple[list[EpisodePlace], dict[int, DatasetError
     """The whole episodes of a file, and the error of each one that is not."""
     with open_data_file(path) as file:
         info = episode_info(file)
-        names = [name for name in _PLACE_COLUMNS if name in file.schema_arrow.names]
+        names = [name for name in PLACE_COLUMNS if name in file.schema_arrow.names]
         if "episode_index" not in names:
             raise DatasetError(
                 f"{path} has no column 'episode_index': it is not a data file of a LeRobot data set"
@@ -199,23 +202,30 @@ def _episodes_in(path: Path) -> tuple[list[EpisodePlace], dict[int, DatasetError
         except (OSError, pa.ArrowException) as error:
             raise damaged_data(path, error) from error
     columns = {name: numbers(table.column(name), 1, name, path)[:, 0] for name in names}
-    episode = columns["episode_index"]
-    if not len(episode):
-        return [], {}
-    frame = columns.get("frame_index", np.arange(len(episode)))
-    order = np.lexsort((frame, episode))
     places, faults = [], {}
-    for rows in np.split(order, np.flatnonzero(np.diff(episode[order])) + 1):
-        index = int(episode[rows[0]])
-        error = _row_fault(columns, rows)
-        if error is None:
+    for index, rows, fault in split_rows(columns):
+        if fault is None:
             places.append(EpisodePlace(index, path, rows, info))
         else:
             faults[index] = DatasetError(
-                f"{path}: {error} in episode {index}: restore the file from a copy, or leave the episode out "
+                f"{path}: {fault} in episode {index}: restore the file from a copy, or leave the episode out "
                 "(episodes=[...], --episodes LIST)"
             )
     return places, faults
+
+
+def split_rows(columns: Mapping[str, np.ndarray]) -> Iterator[tuple[int, np.ndarray, str | None]]:
+    """The episodes of some rows: the index, the rows in the order of the frames, and their fault (None: whole).
+
+    Args:
+        columns: (row,) "episode_index", and "frame_index" and "index" where there are such columns.
+    """
+    episode = columns["episode_index"]
+    if not len(episode):
+        return
+    order = np.lexsort((columns.get("frame_index", np.arange(len(episode))), episode))
+    for rows in np.split(order, np.flatnonzero(np.diff(episode[order])) + 1):
+        yield int(episode[rows[0]]), rows, _row_fault(columns, rows)
 
 
 def _row_fault(columns: Mapping[str, np.ndarray], rows: np.ndarray) -> str | None:
@@ -261,14 +271,14 @@ def check_lengths(
         )
 
 
-def listed_lengths(root: Path) -> dict[int, int]:
-    """The lengths of episodes in meta/episodes; empty where it lists none.
+def listed_lengths(root: Path, paths: Sequence[Path] | None = None) -> dict[int, int]:
+    """The lengths of episodes in meta/episodes, or in some of its files; empty where it lists none.
 
     Raises:
         DatasetError: a file is damaged.
     """
     lengths: dict[int, int] = {}
-    for path in parquet_files(root / EPISODES):
+    for path in parquet_files(root / EPISODES) if paths is None else paths:
         table = read_table(path, ["episode_index", "length"])
         if table.num_columns == 2:
             index, length = (numbers(column, 1, "length", path)[:, 0].tolist() for column in table.columns)
@@ -290,8 +300,10 @@ class VideoPlace(NamedTuple):
     frames: int | None
 
 
-def video_places(root: Path, key: str) -> dict[int, VideoPlace]:
-    """Map each episode's index to its video.
+def video_places(
+    root: Path, info: Mapping[str, Any], key: str, paths: Sequence[Path] | None = None
+) -> dict[int, VideoPlace]:
+    """Map each episode's index to its video, as meta/episodes lists them, or some of its files.
 
     Raises:
         DatasetError: meta/episodes is damaged or lacks the columns for videos.
@@ -299,8 +311,7 @@ def video_places(root: Path, key: str) -> dict[int, VideoPlace]:
     columns = [f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
     end = f"videos/{key}/to_timestamp"
     places: dict[int, VideoPlace] = {}
-    info = read_info(root)
-    for path in parquet_files(root / EPISODES):
+    for path in parquet_files(root / EPISODES) if paths is None else paths:
         table = read_table(path, ["episode_index", *columns, end])
         if not {"episode_index", *columns} <= set(table.column_names):
             raise DatasetError(f"{path} lacks {columns}: these columns say where the videos are")
@@ -311,4 +322,35 @@ def video_places(root: Path, key: str) -> dict[int, VideoPlace]:
             frames = round((float(values[end][row]) - start) * info["fps"]) if end in values else None
             video = info["video_path"].format(video_key=key, chunk_index=chunk, file_index=file)
             places[int(values["episode_index"][row])] = VideoPlace(root / video, start, frames)
+    return places
+
+
+def counted_places(
+    root: Path, info: Mapping[str, Any], key: str, firsts: Mapping[int, int]
+) -> dict[int, VideoPlace]:
+    """Map each episode's index to its video without meta/episodes, by counting the frames of all videos of a camera.
+
+    The videos of a recording hold all frames one after another, so that the number of a frame in the column "index" is
+    its number in the videos. Episodes after a video that is damaged have no place.
+
+    Args:
+        root: folder of the data set.
+        info: content of info.json.
+        key: key of the camera.
+        firsts: index of each episode to the first value of its column "index".
+    """
+    fields = {"video_key": glob.escape(key), "chunk_index": "*", "file_index": "*"}
+    pattern = re.sub(r"\{(\w+)[^}]*\}", lambda found: fields[found[1]], info["video_path"])
+    paths = sorted(path for path in root.glob(pattern) if not path.name.startswith("."))
+    ends, places = [0], {}
+    for path in paths:
+        try:
+            ends.append(ends[-1] + frame_count(path))
+        except DatasetError:
+            break
+    for index, first in firsts.items():
+        number = int(np.searchsorted(ends, first, side="right")) - 1
+        if 0 <= number < len(ends) - 1:
+            start = (first - ends[number]) / info["fps"]
+            places[index] = VideoPlace(paths[number], start, ends[number + 1] - first)
     return places

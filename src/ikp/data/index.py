@@ -27,7 +27,7 @@ def all_cameras(info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for key, feature in info["features"].items():
         if feature["dtype"] in ("image", "video"):
-            shape = _height_width_channels(feature)
+            shape = image_shape(feature)
             found[_camera_name(key, found)] = {**feature, "key": key, "shape": shape}
     return found
 
@@ -83,7 +83,7 @@ def _camera_name(key: str, taken: Mapping[str, Any]) -> str:
     return names[0]
 
 
-def _height_width_channels(feature: Mapping[str, Any]) -> tuple[int, int, int]:
+def image_shape(feature: Mapping[str, Any]) -> tuple[int, int, int]:
     """The shape of an image with the channels last; where names and sizes contradict, sizes of 3 and 4 decide."""
     shape = tuple(int(size) for size in feature["shape"])
     names = list(feature.get("names") or [])  # of an object its keys

@@ -32,7 +32,7 @@ def check_info(path: Path, info: Mapping[str, Any]) -> None:
         DatasetError: a value has a wrong type or size; the message names the file, the key and the fix.
     """
     for key in ("total_episodes", "total_frames"):
-        if not _is_count(info[key]):
+        if not is_count(info[key]):
             raise wrong(path, key, info[key], "a whole number from 0 up")
     fps = info["fps"]
     if not _is_number(fps) or not 0 < fps <= LARGEST_RATE:
@@ -61,7 +61,7 @@ def check_spec(path: Path, spec: Mapping[str, Any]) -> None:
             raise wrong(path, f"spec, {key}", names, "a list of texts")
     for key in ROLE_KEYS:
         dims = spec.get(key, [])
-        if not isinstance(dims, list) or not all(_is_count(dim) for dim in dims):
+        if not isinstance(dims, list) or not all(is_count(dim) for dim in dims):
             raise wrong(path, f"spec, {key}", dims, "a list of dimensions, such as [0, 1]")
     shapes = spec.get("image_shapes", {})
     if not isinstance(shapes, dict) or not all(_is_image_shape(shape) for shape in shapes.values()):
@@ -69,7 +69,7 @@ def check_spec(path: Path, spec: Mapping[str, Any]) -> None:
     fps, history = spec.get("fps", 10.0), spec.get("history", 1)
     if not _is_number(fps) or not 0 < fps <= LARGEST_RATE:
         raise wrong(path, "spec, fps", fps, "frames per second, a number above 0 such as 30")
-    if not _is_count(history):
+    if not is_count(history):
         raise wrong(path, "spec, history", history, "a number of frames")
 
 
@@ -90,7 +90,7 @@ def _check_feature(path: Path, key: str, feature: Any) -> None:
     dtype, shape = feature["dtype"], feature["shape"]
     if not isinstance(dtype, str):
         raise wrong(path, f"{key}, dtype", dtype, 'a text such as "float32", "image" or "video"')
-    if not isinstance(shape, list) or not all(_is_count(size) and size <= LARGEST_SIZE for size in shape):
+    if not isinstance(shape, list) or not all(is_count(size) and size <= LARGEST_SIZE for size in shape):
         raise wrong(path, f"{key}, shape", shape, f"a list of whole numbers up to {LARGEST_SIZE}")
     _check_words(path, key, feature)
     if dtype in ("image", "video") and (len(shape) != 3 or 0 in shape):
@@ -119,7 +119,7 @@ def _check_words(path: Path, key: str, feature: Mapping[str, Any]) -> None:
 def _check_roles(path: Path, action: Mapping[str, Any]) -> None:
     for role in ROLE_KEYS:
         dims = action.get(role, [])
-        if not isinstance(dims, list) or not all(_is_count(dim) for dim in dims):
+        if not isinstance(dims, list) or not all(is_count(dim) for dim in dims):
             raise wrong(path, f"features, {ACTION!r}, {role}", dims, "a list of dimensions, such as [0, 1]")
         size = action["shape"][0] if action.get("shape") else 0
         if len(set(dims)) != len(dims) or any(dim >= size for dim in dims):
@@ -151,10 +151,11 @@ def _check_video_path(path: Path, pattern: Any) -> None:
 
 
 def _is_image_shape(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(_is_count(size) for size in value)
+    return isinstance(value, list) and len(value) == 3 and all(is_count(size) for size in value)
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Whether a value of a JSON file is a whole number from 0 up that readers can use."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT
 
 

@@ -22,6 +22,7 @@ TASKS_PATH = Path("meta/tasks.parquet")
 IKP_PATH = Path("meta/ikp.json")
 DATA_PATTERN = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATTERN = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATTERN = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 ROLE_KEYS = ("joint_dims", "discrete_dims")
 """Keys of the action's feature, beside its names: the fields of `DataSpec` that say what its dimensions are."""
 CAMERA_KEY = "camera"

@@ -8,14 +8,14 @@ costs nothing, because `ikp.data.recovery` rebuilds it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from ikp.data.damage import damaged, is_pointer
-from ikp.data.info import check_info, check_spec, wrong
+from ikp.data.info import check_info, check_spec, is_count, wrong
 from ikp.data.layout import (
     CHUNK_SIZE,
     DATA_PATTERN,
@@ -39,14 +39,21 @@ SHOWN = 6
 """Differences that a message lists."""
 
 
-def read_info(root: Path) -> dict[str, Any]:
+def read_info(root: Path, *, counts: bool = True) -> dict[str, Any]:
     """Read meta/info.json; check the version of the format and the values that readers use.
+
+    Args:
+        root: folder of the data set.
+        counts: False takes its numbers of episodes and frames as they are, or as 0 where they are none.
 
     Raises:
         DatasetError: the file is missing, damaged or of another version, or a value has a wrong type or size.
     """
-    keys = ("codebase_version", "fps", "features", "total_episodes", "total_frames")
+    totals = ("total_episodes", "total_frames")
+    keys = ("codebase_version", "fps", "features", *(totals if counts else ()))
     info = _read(root, INFO_PATH, dict.fromkeys(keys, object))
+    if not counts:
+        info |= {key: info[key] if is_count(info.get(key)) else 0 for key in totals}
     path, version = root / INFO_PATH, str(info["codebase_version"])
     if version.startswith(("v1", "v2.0")):
         raise DatasetError(
@@ -128,14 +135,23 @@ class Metadata:
         features: the features of info.json.
         fps: frames per second.
         robot_type: name of the robot.
+        more: further keys of info.json.
     """
 
-    def __init__(self, root: Path, features: dict[str, Any], fps: float, robot_type: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        features: dict[str, Any],
+        fps: float,
+        robot_type: str,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         self._root = root
         self._features = features
         # LeRobot expects an integer where it can be one.
         self._fps = int(fps) if float(fps).is_integer() else fps
         self._robot_type = robot_type
+        self._more = dict(more or {})
         self._open_rows: list[dict[str, Any]] = []
         self._stats: DatasetStats | None = None
         self._written: int | None = None
@@ -147,12 +163,19 @@ class Metadata:
         """The index of a task's description; the next free index if no episode has that task."""
         return self.tasks.index(task) if task in self.tasks else len(self.tasks)
 
-    def add(self, length: int, task: str, stats: DatasetStats) -> None:
-        """Register the next episode, whose data file exists; `write` writes the metadata to disk."""
+    def add(self, length: int, tasks: Sequence[str], stats: DatasetStats, **more: Any) -> None:
+        """Register the next episode, whose data file exists; `write` writes the metadata to disk.
+
+        Args:
+            length: number of frames.
+            tasks: descriptions of its tasks.
+            stats: statistics of its features.
+            more: further columns of its row.
+        """
         file = self.episodes // EPISODES_PER_FILE
         row = {
             "episode_index": self.episodes,
-            "tasks": [task],
+            "tasks": list(tasks),
             "length": length,
             "data/chunk_index": self.episodes // CHUNK_SIZE,
             "data/file_index": self.episodes % CHUNK_SIZE,
@@ -161,7 +184,7 @@ class Metadata:
             "meta/episodes/chunk_index": file // CHUNK_SIZE,
             "meta/episodes/file_index": file % CHUNK_SIZE,
         }
-        self._add_row(row | to_row(stats), stats)
+        self._add_row(row | more | to_row(stats), stats)
 
     def restore(self, data_files: int) -> None:
         """Read the rows on disk until one is unreadable, out of order or without a data file.
@@ -246,6 +269,7 @@ class Metadata:
             "data_path": DATA_PATTERN,
             "video_path": None,
             "features": self._features,
+            **self._more,
         }
 
 

@@ -72,7 +72,12 @@ def episode_table(
             arrays.append(pa.array([{"bytes": file, "path": None} for file in images[key]], _IMAGE_TYPE))
         else:
             arrays.append(_array(columns[key], feature))
-    return pa.table(arrays, names=list(features)).replace_schema_metadata({INFO_KEY: json.dumps(dict(info))})
+    return with_info(pa.table(arrays, names=list(features)), info)
+
+
+def with_info(table: pa.Table, info: Mapping[str, Any]) -> pa.Table:
+    """A table with information, anything JSON can hold, in the metadata of its file."""
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), INFO_KEY: json.dumps(dict(info))})
 
 
 def _array(values: np.ndarray, feature: Mapping[str, Any]) -> pa.Array:

@@ -124,7 +124,7 @@ class _Loader:
         self._root = root
         self._spec = spec
         self._places = places
-        self._features = info["features"]
+        self._info, self._features = info, info["features"]
         self._stills = {name: camera for name, camera in cameras.items() if camera["dtype"] == "image"}
         self._videos = {name: camera for name, camera in cameras.items() if camera["dtype"] == "video"}
         self._starts = np.cumsum([0] + [place.length for place in places])
@@ -273,7 +273,7 @@ class _Loader:
 
     def _video_places(self, key: str) -> dict[int, VideoPlace]:
         """The video of each episode."""
-        where = video_places(self._root, key)
+        where = video_places(self._root, self._info, key)
         lost = [place.index for place in self._places if place.index not in where]
         if lost:
             raise DatasetError(

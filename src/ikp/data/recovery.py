@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from ikp.data.index import image_shape
 from ikp.data.layout import IKP_PATH, INFO_PATH, DatasetError, data_path, parquet_files
 from ikp.data.metadata import Metadata
 from ikp.data.parquet import damaged_data, decode_image, episode_info, image_files, numbers, open_data_file
 from ikp.data.stats import DatasetStats, image_stats, vector_stats
 from ikp.files import TEMPORARY_SUFFIX, read_json
+
+NUMERIC = ("float", "int", "uint", "bool")
+"""Beginnings of the data types of features that hold numbers."""
 
 
 def finished_files(root: Path) -> list[Path]:
@@ -57,8 +63,10 @@ def _is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(TEMPORARY_SUFFIX)
 
 
-def rebuild_row(path: Path, features: Mapping[str, Any], metadata: Metadata) -> tuple[int, str, DatasetStats]:
-    """Length, task and statistics of an episode from its data file: the arguments of `Metadata.add`.
+def rebuild_row(
+    path: Path, features: Mapping[str, Any], metadata: Metadata
+) -> tuple[int, list[str], DatasetStats]:
+    """Length, tasks and statistics of an episode from its data file: the arguments of `Metadata.add`.
 
     Raises:
         DatasetError: the file is damaged or does not continue the episodes before it.
@@ -70,31 +78,47 @@ def rebuild_row(path: Path, features: Mapping[str, Any], metadata: Metadata) -> 
         raise damaged_data(path, error) from error
     if table.column_names != list(features):
         raise DatasetError(f"{path} has the columns {table.column_names}: {list(features)} are expected")
-    columns = {
-        key: numbers(table.column(key), int(feature["shape"][0]), key, path)
-        for key, feature in features.items()
-        if feature["dtype"] != "image"
-    }
-    first = (columns["episode_index"] == metadata.episodes).all(), columns["index"][0] == metadata.frames
-    if not all(first):
+    if not len(table):
+        raise DatasetError(f"{path} has no rows: restore it from a copy")
+    stats = episode_stats(table, features, path)
+    place = {key: numbers(table.column(key), 1, key, path) for key in ("episode_index", "index")}
+    if not ((place["episode_index"] == metadata.episodes).all() and place["index"][0] == metadata.frames):
         raise DatasetError(
             f"{path} does not hold episode {metadata.episodes} starting at frame {metadata.frames}: "
             "files were exchanged; restore the folder from a copy"
         )
-    stats = {}
-    for key, feature in features.items():
-        if feature["dtype"] == "image":
-            files = image_files(table.column(key), key, path)
-            height, width, _ = feature["shape"]
-            pictures = (Image.fromarray(_decode(path, image, height, width)) for image in files)
-            stats[key] = image_stats([picture.histogram() for picture in pictures])
-        else:
-            stats[key] = vector_stats(columns[key])
-    return len(table), str(episode_info(file).get("task", "")), stats
+    return len(table), [str(episode_info(file).get("task", ""))], stats
 
 
-def _decode(path: Path, image: bytes, height: int, width: int) -> np.ndarray:
+def episode_stats(table: pa.Table, features: Mapping[str, Any], path: Path) -> DatasetStats:
+    """The statistics of an episode's numbers and images. All are read, so that damage is found.
+
+    Args:
+        table: the rows of the episode.
+        features: the features of info.json; those without numbers or images are left out.
+        path: the data file, for messages.
+
+    Raises:
+        DatasetError: numbers or images are missing, damaged or of another size.
+    """
+    stats: DatasetStats = {}
+    with ThreadPoolExecutor() as pool:
+        for key, feature in features.items():
+            if feature["dtype"] == "image":
+                size = image_shape(feature)[:2]
+                files = image_files(table.column(key), key, path)
+                stats[key] = image_stats(list(pool.map(partial(_histogram, path, size=size), files)))
+            elif feature["dtype"].startswith(NUMERIC):
+                shape = tuple(feature["shape"])
+                found = vector_stats(numbers(table.column(key), math.prod(shape), key, path))
+                stats[key] = {
+                    name: value if name == "count" else value.reshape(shape) for name, value in found.items()
+                }
+    return stats
+
+
+def _histogram(path: Path, image: bytes, size: tuple[int, int]) -> list[int]:
     try:
-        return decode_image(image, height, width)
+        return Image.fromarray(decode_image(image, *size)).histogram()
     except ValueError as error:
         raise DatasetError(f"{path}: an image {error}: restore the file from a copy") from error

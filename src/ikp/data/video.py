@@ -59,3 +59,18 @@ def decode_video(
         f"{path} has no frame at {expected / fps:.3f} s (frame {expected - firsts[span]} of an episode of "
         f"{spans[span][1]} frames): the video is cut short or has another rate than {fps:g} per second"
     )
+
+
+def frame_count(path: Path) -> int:
+    """Number of frames of a video, without decoding them.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return sum(packet.size > 0 for packet in container.demux(video=0))
+    except (av.FFmpegError, IndexError) as error:
+        raise damaged(path, error) from error

@@ -207,7 +207,7 @@ class DatasetWriter:
         kept = f"the {index} finished episodes are kept"
         with replaced_atomically(self.root / data_path(index), kept) as temporary:
             write_table(table, temporary, dictionary=False)
-        self._metadata.add(episode.length, task, {key: stats[key] for key in self._features})
+        self._metadata.add(episode.length, [task], {key: stats[key] for key in self._features})
         return index
 
     def _update_metadata(self) -> None:
