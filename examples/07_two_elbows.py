@@ -35,7 +35,7 @@ for method in ("explicit", "ikp"):
 
 
 def answers(goal):
-    """What is observed of a goal, its two demonstrated answers, and those of Explicit and IKP."""
+    """The observation of a goal, its two demonstrated answers, and those of Explicit and IKP."""
     frame, _ = env.reset(seed=goal)
     observation = ikp.observation_from_frames([[frame]], demonstrations.spec)
     return observation, *env.solutions, *(policy.act(observation)[0].numpy() for policy in policies.values())

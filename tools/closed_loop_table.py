@@ -60,7 +60,7 @@ def _cell(records: Sequence[Record], method: str, decision: str) -> str:
 
 
 def _label(records: Sequence[Record], method: str, decision: str) -> str:
-    """What decides, for a policy that has a choice."""
+    """The rule that decides, for a policy that has a choice."""
     if method == "explicit":
         return ""
     if decision == "pooled":

@@ -1,4 +1,4 @@
-"""What both of ALOHA's simulated tasks share."""
+"""Rates, names and limits that both of ALOHA's simulated tasks share."""
 
 FPS = 50
 """Commands per second."""

@@ -177,8 +177,8 @@ def test_every_episode_whose_rows_are_intact_comes_back(tmp_path_factory, data):
     except DatasetError:
         assert len(lost) == len(lengths)
         return
-    assert not set(report.recovered.values()) & set(lost)
-    assert set(report.recovered.values()) | set(lost) == set(right)
+    # a byte on which no value depends, as in the statistics of a page, loses nothing
+    assert set(right) - set(lost) <= set(report.recovered.values())
     found = tables_of(base / "out")
     assert all(found[new].equals(right[old]) for new, old in report.recovered.items())
     check_whole(base / "out", report)

@@ -92,7 +92,8 @@ def test_a_check_says_what_a_training_says_and_which_episodes_are_whole(dataset,
     with pytest.raises(DatasetError) as raised:
         load_dataset(root)
     report = check_dataset(root)
-    assert report.refused == [f"{raised.value}; the other episodes are --episodes 0-1,3"]
+    mend = f"`ikp data repair {root}` recovers the rows on disk"
+    assert report.refused == [f"{raised.value}; {mend}; the other episodes are --episodes 0-1,3"]
     assert load_dataset(root, episodes=[0, 1, 3]).episodes == 3
 
 
@@ -113,7 +114,8 @@ def test_a_check_shows_few_of_many_errors(dataset, helpers):
         (root / data_path(index)).write_bytes(b"PAR1 cut")
     refused = check_dataset(root).refused
     assert len(refused) == 5
-    assert refused[-1].endswith("(and 3 more files or episodes); the other episodes are --episodes 0,")
+    assert refused[-1].endswith("rows on disk; the other episodes are --episodes 0,")
+    assert "(and 3 more files or episodes)" in refused[-1]
 
 
 def test_exchanged_frame_numbers_are_refused(dataset):

@@ -120,7 +120,7 @@ def _check_rows(root: Path, scan: Scan, report: DataReport) -> list[int] | None:
     whole = sorted(scan.places)
     lines = [str(error) for error in errors[:SHOWN]]
     more = f" (and {len(errors) - SHOWN} more files or episodes)" if len(errors) > SHOWN else ""
-    rest = f"run `ikp data repair {root}`, or use the other episodes, --episodes {_ranges(whole)}"
+    rest = f"`ikp data repair {root}` recovers the rows on disk; the other episodes are --episodes {_ranges(whole)}"
     lines[-1] += f"{more}; {rest}"
     report.refused += lines
     return whole

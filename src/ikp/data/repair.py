@@ -26,7 +26,7 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class RepairReport:
-    """What a repair found and did.
+    """The findings of a repair, and its changes.
 
     Attributes:
         recovered: index of each episode to its index before.

@@ -28,7 +28,7 @@ from ikp.data.survey import Survey
 from ikp.files import replaced_atomically
 
 _MADE_AGAIN = ("data", "videos", "images", INFO_PATH, STATS_PATH, TASKS_PATH, EPISODES)
-"""What is not copied: what is written anew, and the images of an episode that LeRobot did not finish."""
+"""Files that are not copied: those that are written anew, and the images of an episode that LeRobot did not finish."""
 _COMPUTED = ("codebase_version", "chunks_size", "splits", "data_path", "features")
 _KEPT = "the data set as it was is kept"
 

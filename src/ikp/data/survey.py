@@ -36,7 +36,7 @@ from ikp.spec import DataSpec
 
 @dataclass
 class _Lists:
-    """What can be read of meta/episodes and meta/tasks.parquet.
+    """The readable part of meta/episodes and meta/tasks.parquet.
 
     Attributes:
         lengths: index of each episode to its number of frames.
@@ -52,7 +52,7 @@ class _Lists:
 
 
 class Survey:
-    """What of a data set can be recovered.
+    """The recoverable part of a data set.
 
     Args:
         root: folder of the data set.
