@@ -16,6 +16,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = chosen.name or Path(chosen.policy).name
     seeds = range(FIRST_SEED + chosen.seed, FIRST_SEED + chosen.seed + chosen.episodes)
     found = evaluate(policy, simulation, seeds, timing, held)
-    record = {"policy": name, **found, **trained, "provenance": provenance()}
+    physics = {"mujoco": version("mujoco")}  # the version decides how contacts behave
+    record = {"policy": name, **found, **trained, **physics, "provenance": provenance()}
     print(f"success {100 * record['success_rate']:.1f} %, 95 % interval {record['interval_95']}")
     print(write_json(chosen.out / f"{chosen.task}_{name}.json", record))
 
