@@ -123,7 +123,7 @@ def test_commands_are_interpolated_from_the_last_one_and_switches_wait():
     execution.follow(torch.tensor([[5.0, 1.0], [6.0, 1.0]]), rest)
     assert execution.next().tolist() == [4.0, 0.0]
     execution.reset()
-    execution.follow(torch.tensor([[5.0, 1.0], [6.0, 1.0]]), rest)
+    execution.follow(torch.tensor([[5.0, 1.0], [6.0, 1.0]]), rest.double())
     assert execution.next().tolist() == [2.5, 0.0]
 
 

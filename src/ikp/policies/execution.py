@@ -57,7 +57,7 @@ class Execution:
             rest: the command that keeps the robot where it is; an episode's first motion starts there.
         """
         start = rest if self._command is None else self._command
-        self._points = (start, *action.reshape(len(self.times) - 1, -1))
+        self._points = (start.to(action), *action.reshape(len(self.times) - 1, -1))
         self._frame = 0
 
     def next(self) -> Command:
