@@ -34,7 +34,7 @@ OPTIONS = {
     ),
     "evaluate": "policy episodes seed task env video video-episodes out",
     "demo": "out recipe minutes demonstrations episodes curve-episodes compare offset-seed seed workers",
-    "data": "save store robot tips lock units joints gripper ignore joint-map",
+    "data": "save store out cameras robot tips lock units joints gripper ignore joint-map",
 }
 """Every option of every command: a new one is a decision, and everything else is reached from Python."""
 

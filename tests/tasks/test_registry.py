@@ -186,7 +186,7 @@ def test_damaged_provenance_is_named(tmp_path, provenance, message):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ([], r"extra is \[\], expected an object"),
+        ([], "holds a list as 'extra'"),
         ({"collection": 3}, "holds a int as 'collection'"),
         ({"collection": {"env_id": "ikp/Insertion-v0", "env_kwargs": 3}}, "holds a int as 'env_kwargs'"),
     ],

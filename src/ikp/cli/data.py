@@ -30,11 +30,11 @@ class ArmOptions:
         tips: names of the robot's tip links.
         lock: joints of the robot that the data do not move, as NAME=VALUE [rad or m].
         units: unit of all joints, or NAME=UNIT: rad, deg, m, mm, percent of the joint's range, signed-percent (-100 to
-            100). With deg, mm or a percentage for all, a gripper from 0 to 100 is in percent.
+            100). A gripper from 0 to 100 stays in percent.
         joints: the action's dimensions that are the robot's joints, in the robot's order.
         gripper: two-valued grippers of the action, as NAME or NAME=OPEN,CLOSED.
-        ignore: dimensions of action or state to leave out.
-        joint_map: a JSON file that says all of this, with signs and offsets; ikp data check --save writes it.
+        ignore: dimensions of the data to leave out.
+        joint_map: a JSON file that says all of this, with signs and offsets, as `ikp data check --save` writes it.
     """
 
     robot: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=OF_THE_TASK)] = None
@@ -87,8 +87,7 @@ class DataOptions:
         episodes: the number of first episodes to use, or a list such as 0-9,12.
         cameras: cameras to use; nothing after --cameras means none.
         image_size: resize images to HEIGHTxWIDTH.
-        camera: models of cameras that the data set does not describe, for the image plane and moved scenes, as
-            NAME=FILE (JSON).
+        camera: JSON models of cameras that the data set does not describe, for the image plane and moved scenes.
         task: the simulated task, where the data set names none; module:id for a task of your own.
     """
 

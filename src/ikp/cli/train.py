@@ -27,8 +27,7 @@ class PolicyOptions:
     Attributes:
         image_plane: also show each action in the image of a camera whose model is known; for methods that
             choose joints.
-        residual: learned corrections of the kinematics (ikp only): offset, dense, link; nothing after
-            --residual means none.
+        residual: learned corrections of the kinematics (ikp only): offset, dense, link; or nothing.
         history: frames per observation.
         encoder: image encoder.
         width: outputs of the networks' layers.
@@ -75,9 +74,9 @@ class TrainingOptions:
         batch_size: frames per step.
         moved_scenes: turn and shift each scene on the table as further demonstrations.
         seed: of weights, batches and negatives.
-        device: torch device; auto takes a GPU where there is one.
+        device: torch device; auto takes a GPU if any.
         threads: torch threads; 0 leaves it to torch.
-        resume: continue the run in OUT, with the same options otherwise.
+        resume: continue the run in OUT, with the same options.
     """
 
     steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
