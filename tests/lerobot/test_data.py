@@ -218,6 +218,13 @@ def test_a_trained_policy_refuses_data_in_other_units(tiny, degrees, in_radians,
         IKPPolicy(other, dataset_meta=metadata(degrees))
     with pytest.raises(ValueError, match=r"'shoulder_pan' of frame .*its unit or zero"):
         IKPPolicy(in_degrees, dataset_meta=metadata(shifted(mapped, tmp_path / "shifted")))
+    whole = ikp.load_robot("so101")  # the gripper is a joint of it
+    store_joint_map(
+        (of_another := shutil.copytree(degrees, tmp_path / "another")),
+        ikp.load_dataset(degrees, robot=whole, hints=HINTS, images=False).spec.joint_map,
+    )
+    with pytest.raises(ValueError, match=r"is one of the joints .*'gripper'"):
+        IKPPolicy(in_degrees, dataset_meta=metadata(of_another))
     for same in (degrees, mapped):
         IKPPolicy(in_degrees, dataset_meta=metadata(same))
     made = stored_joint_map(read_info(mapped))
