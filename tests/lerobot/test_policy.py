@@ -197,6 +197,15 @@ def test_images_are_resized(tiny, pixel_demonstrations):
     assert (seen[0, 0].int() - small[3].int()).abs().max() <= 1, "as load_dataset resizes them"
 
 
+def test_way_points_are_refused(tiny, demonstrations, tmp_path):
+    """LeRobot's loop has no place for decisions at another rate than the frames'."""
+    data = ikp.load_dataset(demonstrations, progress=False)
+    chosen = tiny.with_policy(way_points=2).policy_for("explicit")
+    ikp.save_policy(ikp.make_policy(ikp.load_robot("ur5e"), data.spec, chosen), tmp_path / "own")
+    with pytest.raises(ValueError, match="way_points=2.*one action per frame.*without --way-points"):
+        export_policy(tmp_path / "own", tmp_path / "checkpoint")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -253,7 +262,7 @@ def test_the_options_of_ikp_train_exist():
 
     lerobots = {"data", "out", "episodes"}  # --dataset.root, --output_dir, --dataset.episodes
     wanted = {option.name for group in (ArmOptions, DataOptions, PolicyOptions) for option in fields(group)}
-    wanted = wanted - lerobots - {"history"} | {"n_obs_steps"}
+    wanted = wanted - lerobots - {"history", "action_rate", "way_points"} | {"n_obs_steps"}
     assert wanted <= {option.name for option in fields(IKPConfig)}
     assert wanted - {"joint_map"} <= set(FIXED)
 

@@ -12,6 +12,7 @@ from lerobot.configs.types import NormalizationMode
 from ikp.cli.data import ArmOptions, DataOptions
 from ikp.cli.train import PolicyOptions
 from ikp.policies import PolicyConfig
+from ikp.policies.timing import TimingConfig
 from ikp.recipes import Recipe, recipe
 from ikp.tasks.registry import refuse_module
 from ikp.training.config import TrainConfig
@@ -19,11 +20,30 @@ from lerobot_policy_ikp.optimization import IKPOptimizerConfig, IKPSchedulerConf
 
 ARM = tuple(option.name for option in fields(ArmOptions))
 DATA = tuple(option.name for option in fields(DataOptions) if option.name not in ("data", "out", "episodes"))
-POLICY = {option.name: option.name for option in fields(PolicyOptions)} | {"history": "n_obs_steps"}
+PER_FRAME = ("action_rate", "way_points")
+"""Choices that LeRobot's loop does not have: it asks for one action per frame."""
+POLICY = {
+    option.name: "n_obs_steps" if option.name == "history" else option.name
+    for option in fields(PolicyOptions)
+    if option.name not in PER_FRAME
+}
 """The name of each of `ikp train`'s choices of the policy here; that of the history is LeRobot's own."""
 CHOICES = ("recipe", "method", *POLICY.values(), "moved_scenes")
 FIXED = tuple(name for name in (*ARM, *DATA, *CHOICES) if name != "joint_map")
 """Options that a trained policy cannot change any more."""
+
+
+def check_per_frame(policy: PolicyConfig) -> None:
+    """Refuse a policy that does not decide one action for each frame of the data.
+
+    Raises:
+        ValueError: it has several way-points, or a rate of its own.
+    """
+    if policy.timing != TimingConfig():
+        raise ValueError(
+            f"the policy has {policy.timing}, and LeRobot asks for one action per frame: train it without --way-points "
+            "and --action-rate, or use it with ikp.load_policy"
+        )
 
 
 @PreTrainedConfig.register_subclass("ikp")
@@ -93,6 +113,7 @@ class IKPConfig(PreTrainedConfig):
         if self.frozen:
             self._check_fixed()
         self._choices.check(self.method, self.policy_config)
+        check_per_frame(self.policy_config)
         self.n_obs_steps = self.policy_config.history
 
     def _check_fixed(self) -> None:

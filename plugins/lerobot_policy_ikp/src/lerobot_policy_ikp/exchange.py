@@ -10,7 +10,7 @@ from lerobot.utils.constants import ACTION, OBS_ENV_STATE, OBS_IMAGES, OBS_STATE
 from ikp.policies import describe_policy, load_policy, save_policy
 from ikp.runs import policy_provenance
 from ikp.spec import DataSpec
-from lerobot_policy_ikp.configuration_ikp import IKPConfig
+from lerobot_policy_ikp.configuration_ikp import IKPConfig, check_per_frame
 from lerobot_policy_ikp.modeling_ikp import IKPPolicy
 from lerobot_policy_ikp.processor_ikp import make_ikp_pre_post_processors
 
@@ -24,12 +24,14 @@ def export_policy(run: Path | str, out: Path | str) -> Path:
 
     Raises:
         FileExistsError: `out` exists.
-        FileNotFoundError, ValueError: there is no policy in `run`, or it is damaged.
+        FileNotFoundError, ValueError: there is no policy in `run`, it is damaged, or does not decide one action per
+            frame.
     """
     out = Path(out)
     if out.exists():
         raise FileExistsError(f"{out} exists: choose another folder")
     policy, provenance = load_policy(run), policy_provenance(run)
+    check_per_frame(policy.config)
     config = IKPConfig(
         device="cpu",
         push_to_hub=False,
