@@ -32,6 +32,7 @@ from ikp.cli import main
 from ikp.data import MapHints, store_joint_map
 from ikp.data.joint_maps import stored_joint_map
 from ikp.data.metadata import read_info
+from ikp.data.repair import repair_dataset
 from ikp.joint_map import Dimension
 from lerobot_policy_ikp import IKPConfig, IKPPolicy, export_policy
 from lerobot_policy_ikp.exchange import pretrained_folder
@@ -56,21 +57,24 @@ def closed(frame):
     return float(frame >= FRAMES // 2)
 
 
-def record(root, unit):
-    """A recording as LeRobot makes it with an SO-101: a gripper from 0 to 100, two cameras; joints in `unit` [rad]."""
+def record(root, unit, *, videos=False):
+    """A recording as LeRobot makes it with an SO-101: a gripper from 0 to 100, two cameras; joints in `unit` [rad].
+
+    It is not finished.
+    """
     vector = {"dtype": "float32", "shape": (6,), "names": NAMES}
     cameras = {"front": (96, 128, 3), "wrist": (64, 64, 3)}
     features = {"observation.state": vector, "action": vector}
     features |= {
         f"observation.images.{name}": {
-            "dtype": "image",
+            "dtype": "video" if videos else "image",
             "shape": shape,
             "names": ["height", "width", "channels"],
         }
         for name, shape in cameras.items()
     }
     recording = LeRobotDataset.create(
-        "local/so101", 10, features, root=root, robot_type="so101", use_videos=False
+        "local/so101", 10, features, root=root, robot_type="so101", use_videos=videos
     )
     rng = np.random.default_rng(0)
     for episode in range(EPISODES):
@@ -92,20 +96,23 @@ def record(root, unit):
                 }
             )
         recording.save_episode()
-    recording.finalize()
-    return root
+    return recording
 
 
 @pytest.fixture(scope="module")
 def degrees(tmp_path_factory):
     """The recording of an arm that says degrees, as LeRobot's does."""
-    return record(tmp_path_factory.mktemp("recorded") / "so101", math.radians(1))
+    root = tmp_path_factory.mktemp("recorded") / "so101"
+    record(root, math.radians(1)).finalize()
+    return root
 
 
 @pytest.fixture(scope="module")
 def in_radians(tmp_path_factory):
     """The same motions under the same names, in radians."""
-    return record(tmp_path_factory.mktemp("radians") / "so101", 1.0)
+    root = tmp_path_factory.mktemp("radians") / "so101"
+    record(root, 1.0).finalize()
+    return root
 
 
 def radians():
@@ -126,6 +133,26 @@ def mapped(degrees, tmp_path_factory):
     joint_map = ikp.load_dataset(root, robot=ARM, hints=HINTS, images=False).spec.joint_map
     store_joint_map(root, joint_map)
     return root
+
+
+@pytest.mark.parametrize("videos", [False, True])
+def test_a_recording_that_was_killed_comes_back(tmp_path, videos):
+    recording = record(tmp_path / "so101", math.radians(1), videos=videos)
+    killed = shutil.copytree(tmp_path / "so101", tmp_path / "killed")
+    recording.finalize()
+    with pytest.raises(ValueError, match="damaged"):
+        ikp.load_dataset(killed, progress=False)
+    assert repair_dataset(killed, progress=False).recovered == {number: number for number in range(EPISODES)}
+    right, back = (ikp.load_dataset(root, progress=False) for root in (tmp_path / "so101", killed))
+    assert torch.equal(back.action, right.action)
+    assert torch.equal(back.state, right.state)
+    assert all(torch.equal(back.images[name], right.images[name]) for name in ("front", "wrist"))
+    rows = LeRobotDataset("local/killed", root=killed, video_backend="pyav")
+    finished = LeRobotDataset("local/so101", root=tmp_path / "so101", video_backend="pyav")
+    for row in (0, FRAMES, EPISODES * FRAMES - 1):
+        assert all(torch.equal(rows[row][key], finished[row][key]) for key in finished.features)
+        assert rows[row]["task"] == "close the gripper"
+    assert set(rows.meta.stats) == set(finished.meta.stats)
 
 
 def test_a_recording_in_degrees_is_understood(degrees):
