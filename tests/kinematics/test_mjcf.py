@@ -284,3 +284,29 @@ def test_a_faulty_include_is_named(load, tmp_path):
     (tmp_path / "row.xml").write_text("<mujocoinclude>")
     with pytest.raises(ValueError, match="in the included row.xml: this is not well-formed XML"):
         load(world('<include file="row.xml"/>'))
+
+
+# Contents that MuJoCo does not check
+
+
+@pytest.mark.parametrize("outer", ["frame", "replicate"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ('pos="1 0 0"', 'poss="1 0 0"'),
+            "inside of a <frame> or <replicate>: .*unrecognized attribute: 'poss'",
+        ),
+        (('axis="0 1 0"', 'axes="0 1 0"'), "unrecognized attribute: 'axes'"),
+        (('offset="1 0 0"', 'ofset="1 0 0"'), "has ofset; known: "),
+    ],
+)
+def test_misspelt_attributes_in_frames_and_copies(load, outer, change, message):
+    turn = '<joint name="turn" axis="0 1 0"/><geom size="0.1" class="small"/>'
+    own = 'count="2" offset="1 0 0"' if outer == "replicate" else 'pos="0 0 1" childclass="small"'
+    inner = f'<frame name="f"><body name="post" pos="1 0 0"><frame>{turn}</frame></body></frame>'
+    content = world(f"<{outer} {own}>{inner}</{outer}>", '<default><default class="small"/></default>')
+    assert load(content).dof == (2 if outer == "replicate" else 1)
+    if change[0] in content:
+        with pytest.raises(ValueError, match=message):
+            load(content.replace(*change))

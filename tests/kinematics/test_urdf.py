@@ -159,6 +159,18 @@ def test_faulty_quaternions_are_refused(load, origin, message):
             text(joint(origin='rpy="0 90 0"')),
             "the rpy of joint 'j0' is '0 90 0' rad, more than a turn.*pi/180",
         ),
+        (text(joint().replace("limit", "limits")), "<limits> in joints or links.*is ignored"),
+        (
+            text(joint().replace("limit", "limits")),
+            "joint 'j0' has no <limit>, which URDF requires of revolute joints",
+        ),
+        (text(joint(inner="<axis><mimic/></axis>")), "<mimic> in joints or links"),
+        (
+            text(joint(), links=["l0", "l1"]).replace(
+                '<link name="l1"/>', '<link name="l1"><limit upper="1"/></link>'
+            ),
+            "<limit> in joints or links",
+        ),
     ],
 )
 def test_what_would_be_ignored_is_said(load, content, message):

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from ikp.kinematics.builtin import BUILTIN
-from ikp.kinematics.mjcf import BODY, check_copies, robot_from_mjcf
+from ikp.kinematics.mjcf import BODY, check_copies, check_spliced, robot_from_mjcf
 from ikp.kinematics.robot import LARGEST_ROBOT, Robot
 from ikp.kinematics.urdf import robot_from_urdf
 
@@ -73,6 +73,7 @@ def _load_file(path: Path, tips: Sequence[str] | None, locked: Mapping[str, floa
     root = _parse(path.read_bytes())
     if root.tag == "mujoco":
         _check_size(root, path.parent)
+        check_spliced(root)
     if root.tag == "robot":
         robot = robot_from_urdf(root, path.stem)
     elif root.tag == "mujoco":

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, tostring
 
 import torch
 from torch import Tensor
@@ -57,6 +57,48 @@ def check_copies(root: Element, included: Callable[[Element], Element | None]) -
         inner = included(element)
         if inner is not None:
             pending.append((inner, copies))
+
+
+_SPLICED = {
+    "frame": ("name", "childclass", "pos", "quat", "axisangle", "xyaxes", "zaxis", "euler"),
+    "replicate": ("count", "sep", "offset", "euler", "childclass"),
+}
+"""Elements whose contents MuJoCo takes without a check of the attributes' names, and their own attributes."""
+
+
+def check_spliced(root: Element) -> None:
+    """Check the names of attributes inside <frame> and <replicate> with MuJoCo, by leaving these elements out.
+
+    Raises:
+        ValueError: a name is unknown to MuJoCo, a misspelt one for example.
+    """
+    import mujoco
+
+    for element in root.iter():
+        known = _SPLICED.get(element.tag, element.keys())
+        unknown = [key for key in element.keys() if key not in known]  # noqa: SIM118 - an element is no mapping
+        if unknown:
+            raise ValueError(f"<{element.tag}> has {', '.join(unknown)}; known: {', '.join(known)}")
+    if not any(element.tag in _SPLICED for element in root.iter()):
+        return
+    flat = Element("mujoco")
+    flat.extend(_spliced(world) for world in root.findall("worldbody"))
+    try:
+        mujoco.MjSpec.from_string(tostring(flat, encoding="unicode"))
+    except ValueError as error:
+        if "Schema violation" in str(error):  # all else may refer to what was left out
+            raise ValueError(f"inside of a <frame> or <replicate>: {error}") from error
+
+
+def _spliced(element: Element) -> Element:
+    """A copy of an element with the contents of <frame> and <replicate> in the place of these."""
+    copy = Element(element.tag, element.attrib)
+    for child in element:
+        if child.tag == "include":
+            continue
+        inner = _spliced(child)
+        copy.extend(inner if child.tag in _SPLICED else [inner])
+    return copy
 
 
 def robot_from_mjcf(path: Path, sites: Sequence[str] = ()) -> Robot:

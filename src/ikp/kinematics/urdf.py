@@ -28,6 +28,9 @@ _ATTRIBUTES = {
     "mimic": ("joint", "multiplier", "offset"),
 }
 """Known attributes of the elements of a joint; others, such as a misspelt one, get a warning."""
+_OF_JOINTS = {*_ATTRIBUTES, "parent", "child"}
+_IN_JOINTS = {*_OF_JOINTS, "calibration", "dynamics", "safety_controller"}
+"""Elements that are read in joints, and all that URDF has there."""
 
 
 def robot_from_urdf(root: Element, name: str) -> Robot:
@@ -41,6 +44,7 @@ def robot_from_urdf(root: Element, name: str) -> Robot:
         raise ValueError(
             f"there are several links named {', '.join(repeated)}; names must be unique, rename them"
         )
+    _check_places(root)
     below: dict[str, list[Element]] = {link: [] for link in link_names}
     parent_of: dict[str, str] = {}
     for joint in root.findall("joint"):
@@ -94,6 +98,24 @@ def _check_expanded(root: Element) -> None:
         raise ValueError(
             f"there is xacro left to be expanded ({', '.join(dict.fromkeys(found))}); this is no finished URDF: run "
             "xacro FILE > robot.urdf and load that"
+        )
+
+
+def _check_places(root: Element) -> None:
+    """Warn of unknown elements in joints, such as a misspelt one, and of a joint's elements in other places."""
+    joints = root.findall("joint")
+    inner = [part for joint in joints for child in joint for part in child.iter() if part is not child]
+    inner += [child for link in root.findall("link") for child in link]
+    unknown = [
+        child for joint in joints for child in joint if child.tag not in _IN_JOINTS and ":" not in child.tag
+    ]
+    unknown += [part for part in inner if part.tag in _OF_JOINTS]
+    if unknown:
+        tags = ", ".join(dict.fromkeys(f"<{element.tag}>" for element in unknown))
+        warnings.warn(
+            f"{tags} in joints or links, where URDF has no such element, is ignored; a joint has "
+            f"{', '.join(sorted(_IN_JOINTS))}",
+            stacklevel=2,
         )
 
 
@@ -179,6 +201,11 @@ def _joint(element: Element, kind: str, where: str) -> Joint:
             upper = _number(limit, "upper", 0.0, where)
         # some exporters write 0 for an unknown velocity
         velocity = _number(limit, "velocity", 0.0, where) or math.inf
+    elif kind != "continuous" and mimic is None:
+        warnings.warn(
+            f"{where} has no <limit>, which URDF requires of {kind} joints; it counts as without limits",
+            stacklevel=2,
+        )
     return Joint(
         name=_attribute(element, "name"),
         kind=kind,
