@@ -40,6 +40,8 @@ import torch
 import ikp.demo.run
 import ikp.tasks.insertion.environment  # noqa: F401
 from ikp import cli, runs
+from ikp.data import load_dataset
+from ikp.data.repair import repair_dataset
 from ikp.demo.stages import Stages
 from ikp.kinematics import forward_kinematics, load_robot
 from ikp.policies import Policy
@@ -57,7 +59,9 @@ from mutations import (
 )
 
 SECONDS, GIBIBYTES = 60, 8
-"""Limits of a case, of processor time and memory; by the clock a case may take five times as long."""
+"""Limits of a case, of processor time and memory."""
+PATIENCE = 20
+"""By the clock a case may take this many times as long, since the machine may be busy."""
 LONGEST_MESSAGE = 1500
 RUNS_CODE = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pickle.find_class")
 """Events of Python's audit hooks that no case may cause."""
@@ -213,6 +217,30 @@ def data_flips(folder: Path, rng: random.Random) -> Made:
     return Made(f"{path.relative_to(folder)}: {damage}", "train", r"\bdata\b")
 
 
+def repairs(folder: Path, rng: random.Random) -> Made:
+    """Cases of a damaged data set that is repaired, beside a whole copy."""
+    shutil.copytree(folder / "data", folder / "whole")
+    path = rng.choice(sorted(path for path in (folder / "data").rglob("*") if path.is_file()))
+    return Made(f"{path.relative_to(folder)}: {_damaged(path, rng)}", "repair", r"\bdata\b")
+
+
+def _repaired() -> Any:
+    """Repair, compare every episode that comes back with the whole one, and return those that are lost."""
+    report = repair_dataset("data", "new", progress=False)
+    found = load_dataset("data" if report.root is None else "new", progress=False)
+    whole = load_dataset("whole" if Path("whole").exists() else "data", progress=False)
+    for new, old in report.recovered.items():
+        rows, right = found.frames_of([new]), whole.frames_of([old])
+        pairs = [(found.state, whole.state), (found.action, whole.action)]
+        pairs += [(found.images[camera], whole.images[camera]) for camera in found.images]
+        known = [
+            (one, other) for one, other in pairs if one.shape[1:] == other.shape[1:]
+        ]  # as info.json says
+        if not all(torch.equal(one[rows], other[right]) for one, other in known):
+            raise AssertionError(f"episode {old} came back with other values")
+    return sorted(report.lost)
+
+
 def checkpoint(folder: Path, rng: random.Random) -> Made:
     """Cases of a run: its policy is evaluated, its training is resumed."""
     names = ["policy/config.json"] * 3 + ["policy/model.safetensors"] * 2 + ["train.json"]
@@ -228,6 +256,7 @@ KINDS: dict[str, Callable[[Path, random.Random], Made]] = {
     "mjcf": robot_file("arm.xml", MJCF),
     "data": data_set,
     "flips": data_flips,
+    "repair": repairs,
     "checkpoint": checkpoint,
 }
 READERS: dict[str, dict[str, Callable[[], Any]]] = {
@@ -235,6 +264,7 @@ READERS: dict[str, dict[str, Callable[[], Any]]] = {
     "mjcf": {"load": lambda: _robot(Path("arm.xml"))},
     "data": {words[0]: partial(cli.main, words) for words in (TRAIN, CHECK, COLLECT)},
     "flips": {"train": partial(cli.main, TRAIN)},
+    "repair": {"repair": _repaired},
     "checkpoint": {words[0]: partial(cli.main, words) for words in (EVALUATE, RESUME)},
 }
 """Readers of the inputs of a kind, damaged and undamaged ones, by name."""
@@ -281,7 +311,7 @@ def make_case(kind: str, number: int, seed: int, base: Path, folder: Path) -> Ca
     return Case(kind, number, damage, READERS[kind][reader], named, reader)
 
 
-def run_case(case: Case, folder: Path, reference: str | None, seconds: float = 5 * SECONDS) -> Outcome:
+def run_case(case: Case, folder: Path, reference: str | None, seconds: float = PATIENCE * SECONDS) -> Outcome:
     """Run a case in a process of its own, which is killed after some seconds."""
     process = os.fork()
     if process == 0:
@@ -482,6 +512,7 @@ def main() -> int:
     base.mkdir()
     process = os.fork()  # what the preparation starts must not live on in this process
     if process == 0:
+        os.setpgid(0, 0)
         make_base(base)
         os._exit(0)
     if _waited(process, 10 * SECONDS) != 0:

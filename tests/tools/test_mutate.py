@@ -19,7 +19,7 @@ from mutations import change_arguments, change_json, change_xml, damage_bytes
 TOOL = Path(__file__).parents[2] / "tools" / "mutate.py"
 
 
-@pytest.mark.parametrize("kinds", [["urdf", "mjcf"], ["data", "flips"], ["checkpoint", "command"]])
+@pytest.mark.parametrize("kinds", [["urdf", "mjcf"], ["data", "flips", "repair"], ["checkpoint", "command"]])
 def test_a_few_cases_of_every_kind(kinds):
     command = [sys.executable, str(TOOL), "--seed", "1", "--count", "12", "--kinds", *kinds]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
