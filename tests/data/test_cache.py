@@ -1,9 +1,13 @@
 """Images that do not fit into memory: the cache on disk gives the same batches, and never half or old ones."""
 
+import ctypes
 import json
+import math
+import mmap
 import os
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -16,6 +20,7 @@ import torch
 from ikp.data import DatasetError, DatasetWriter, load_dataset
 from ikp.data.cache import CameraImages, Origin, _mapped
 from ikp.data.layout import data_path
+from ikp.data.read_ahead import read_ahead
 from ikp.spec import DataSpec
 
 
@@ -288,3 +293,45 @@ def test_memory_does_not_grow_with_the_images(tmp_path, dataset):
     command = [sys.executable, "-c", BOUNDED, str(tmp_path / "large"), str(dataset[0])]
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert grown < frames * 480 * 640 * 3 / 2, grown
+
+
+def resident(address: int, size: int) -> list[bool]:
+    """Which pages of mapped memory are in memory."""
+    pages = -(-size // mmap.PAGESIZE)
+    found = (ctypes.c_ubyte * pages)()
+    assert ctypes.CDLL(None).mincore(ctypes.c_void_p(address), ctypes.c_size_t(size), found) == 0
+    return [bool(page & 1) for page in found]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="read_ahead does nothing elsewhere")
+def test_images_are_read_ahead(tmp_path):
+    shape = (8, 512, 512, 3)
+    path = tmp_path / "images"
+    path.write_bytes(np.random.default_rng(0).bytes(math.prod(shape)))
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    images = torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=shape))
+    frame = images[5]
+    if any(resident(frame.data_ptr(), frame.nbytes)):
+        pytest.skip("this file system keeps files in memory")
+    read_ahead(images, [5])
+    end = time.monotonic() + 20
+    while not all(resident(frame.data_ptr(), frame.nbytes)):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_only_images_on_disk_are_read_ahead(dataset, monkeypatch):
+    root, _ = dataset
+    asked = []
+    monkeypatch.setattr(
+        "ikp.data.demonstrations.read_ahead", lambda images, frames: asked.append((len(images), frames))
+    )
+    data = load_dataset(root)
+    assert data.on_disk
+    data.prefetch(torch.tensor([0, 7, 8]), history=2)
+    assert asked == [(16, [0, 6, 7, 8])] * 2
+    load_dataset(root, images=False).prefetch(torch.tensor([0, 7, 8]))
+    assert len(asked) == 2

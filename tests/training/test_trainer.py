@@ -18,7 +18,9 @@ from ikp.kinematics import Camera, ur5e
 from ikp.policies import ImagePlaneConfig, Policy, load_policy, make_policy
 from ikp.training.config import OPTIMIZERS, TrainConfig
 from ikp.training.optimizer import RESIDUAL_LEARNING_RATE, MovingAverage, make_optimizers, schedule
+from ikp.training.probe import perception_probe
 from ikp.training.trainer import batch_indices, train
+from ikp.training.validation import action_errors, frames_at_once
 
 from .tiny import CONFIG, tiny_demonstrations, tiny_policy
 
@@ -210,3 +212,44 @@ def test_large_images_are_validated_a_few_at_a_time(tmp_path, monkeypatch):
         monkeypatch.setattr("ikp.training.trainer.VALIDATION_BYTES", images * history * 16 * 16 * 3)
         train(tiny_policy(data), data, config, out=tmp_path / name)
     assert sizes == [7, 7, 96, 24]
+
+
+def test_large_images_are_seen_a_few_at_a_time_and_decide_the_same(monkeypatch):
+    data = tiny_demonstrations()
+    policy = tiny_policy(data).eval()
+    batch = data.batch(torch.arange(30), **policy.batch_options)
+    at_once = action_errors(policy, batch)
+    seen: list[int] = []
+    parts = policy.encoder.parts
+
+    def spied(observation):
+        seen.append(len(observation["state"]))
+        return parts(observation)
+
+    monkeypatch.setattr(policy.encoder, "parts", spied)
+    monkeypatch.setattr("ikp.training.validation.IMAGES_AT_ONCE", 7 * policy.config.history * 16 * 16 * 3 + 5)
+    assert action_errors(policy, batch) == pytest.approx(at_once, rel=1e-4)
+    assert seen == [7, 7, 7, 7, 2]
+    perception_probe(policy, data, *data.split(0.2))
+    assert max(seen) == 7
+    monkeypatch.setattr("ikp.training.validation.IMAGES_AT_ONCE", 1)
+    assert frames_at_once(policy) == 1
+
+
+def test_images_on_disk_are_read_ahead_of_their_step(tmp_path, monkeypatch):
+    data = replace(tiny_demonstrations(), on_disk=True)
+    policy = tiny_policy(data)
+    ahead: list[set[int]] = []
+    monkeypatch.setattr(
+        "ikp.data.demonstrations.read_ahead", lambda images, frames: ahead.append(set(frames))
+    )
+    config = replace(CONFIG, steps=3)
+    result = train(policy, data, config, out=tmp_path / "run")
+    assert result.steps == 3
+    training, _ = data.split(config.held_out, seed=config.seed)
+    options = {key: policy.batch_options[key] for key in ("history", "stride")}
+    windows = [
+        data.window(batch_indices(training, config.batch_size, step, config.seed), **options)
+        for step in (1, 2, 3)
+    ]
+    assert ahead == [set(window.flatten().tolist()) for window in windows]

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from ikp.data.read_ahead import read_ahead
 from ikp.joint_map import JointMap
 from ikp.spec import Batch, DataSpec
 
@@ -33,6 +34,7 @@ class Demonstrations:
         frame_index: (frame,) position in the episode, from 0.
         success: (episode,) whether the task was solved; true if the data set does not say.
         info: the information stored with each episode, its seed for example.
+        on_disk: whether the images are mapped from files, so that it pays to `prefetch` them.
     """
 
     spec: DataSpec
@@ -44,6 +46,7 @@ class Demonstrations:
     frame_index: Int[Tensor, " frame"]
     success: Bool[Tensor, " episode"]
     info: Sequence[Mapping[str, Any]] = field(default=())
+    on_disk: bool = False
 
     def __post_init__(self) -> None:
         starts = torch.nonzero(self.frame_index == 0).flatten()
@@ -125,6 +128,19 @@ class Demonstrations:
         if goals:
             batch["goal_state"] = self.state[self._goals[indices]]  # type: ignore[attr-defined]
         return batch
+
+    def prefetch(
+        self, indices: Int[Tensor, " batch"], history: int | None = None, *, stride: int = 1
+    ) -> None:
+        """Let the system read the images of a later batch while the caller computes; without effect in memory.
+
+        Args:
+            indices, history, stride: as for `batch`.
+        """
+        if self.on_disk:
+            frames = self.window(indices, history, stride).unique().tolist()
+            for images in self.images.values():
+                read_ahead(images, frames)
 
     def way_points(
         self, due: Sequence[int], indices: Int[Tensor, " batch"] | None = None
@@ -232,6 +248,7 @@ class Demonstrations:
             episode_index=self.episode_index.to(device),
             frame_index=self.frame_index.to(device),
             success=self.success.to(device),
+            on_disk=self.on_disk and torch.device(device).type == "cpu",
         )
 
 

@@ -134,6 +134,7 @@ class _Loader:
         self._vectors = {key: np.zeros((frames, dim), np.float32) for key, dim in dims.items()}
         self._success = np.zeros(frames, bool)
         self._images: dict[str, Tensor] = {}
+        self._on_disk = False
 
     def load_numbers(self) -> None:
         """Read states, actions and successes."""
@@ -165,6 +166,7 @@ class _Loader:
             bar.set_description(f"decoding images into {cache_folder(self._root)}", refresh=False)
             wanted = {name: self._camera_images(name) for name in shapes}
             self._images = cached_images(self._root, wanted, lambda files: self._decode_all(files, bar))
+            self._on_disk = True
 
     def _camera_images(self, name: str) -> CameraImages:
         """Describe the decoded images of a camera for the cache."""
@@ -327,6 +329,7 @@ class _Loader:
             frame_index=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
             success=torch.from_numpy(solved),
             info=tuple(place.info for place in self._places),
+            on_disk=self._on_disk,
         )
 
 

@@ -17,7 +17,7 @@ from ikp.kinematics.rotations import rotation_6d_to_matrix
 from ikp.policies import Policy
 from ikp.policies.observation import camera_part
 from ikp.policies.policy import batch_to
-from ikp.training.validation import evenly_spaced, pose_distance, quantiles
+from ikp.training.validation import evenly_spaced, frames_at_once, pose_distance, quantiles
 
 FRAMES = 4096
 """Largest number of frames that the probe is trained on, and tested on."""
@@ -66,7 +66,7 @@ def _features(
 ) -> Float[Tensor, "frame features"]:
     device = policy.scale.mean.device
     found = []
-    for chunk in frames.split(CHUNK):
+    for chunk in frames.split(min(CHUNK, frames_at_once(policy))):
         batch = batch_to(demonstrations.batch(chunk, **policy.batch_options), device)
         parts = policy.encoder.parts(batch)
         found.append(

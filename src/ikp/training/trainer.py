@@ -29,11 +29,11 @@ from ikp.training.probe import perception_probe
 from ikp.training.scene_motion import SceneMotion, working_height
 from ikp.training.settings import check_settings, run_settings, write_settings
 from ikp.training.state import Progress, has_state, load_state, save_state
-from ikp.training.validation import action_errors, evenly_spaced
+from ikp.training.validation import action_errors, evenly_spaced, frames_at_once
 
 VALIDATION_FRAMES = 512
 VALIDATION_BYTES = 2**28
-"""Images of a validation, which the policy sees at once: large ones are fewer than `VALIDATION_FRAMES`."""
+"""Bytes of the images of a validation: where they are large, it has fewer than `VALIDATION_FRAMES`."""
 Callback = Callable[[Policy, int, float], None]
 
 
@@ -178,7 +178,8 @@ class _Run:
         return TrainResult(self.averaged, self.progress.step, self.progress.seconds, self.validation, probe)
 
     def _check_scales(self) -> None:
-        scales = input_scales(self.policy, self._validation_batch(self.training))
+        most = min(VALIDATION_FRAMES, frames_at_once(self.policy))
+        scales = input_scales(self.policy, self._validation_batch(self.training, most))
         self._record({"input_scales": scales})
         warn_of_scales(scales)
 
@@ -200,6 +201,7 @@ class _Run:
         frames = batch_indices(self.training, config.batch_size, step, config.seed)
         has_goal = self.policy.plane is not None
         batch = self._batch(frames, goals=has_goal)
+        self._prefetch(step + 1)
         if self.motion is not None:
             batch = self.motion(batch)
         factor = schedule(self._fraction())
@@ -239,10 +241,17 @@ class _Run:
         if callback is not None:
             callback(self.averaged, self.progress.step, self.progress.seconds)
 
-    def _validation_batch(self, pool: torch.Tensor) -> Batch:
+    def _validation_batch(self, pool: torch.Tensor, most: int = VALIDATION_FRAMES) -> Batch:
         image_bytes = self.policy.config.history * sum(map(math.prod, self.policy.spec.image_shapes.values()))
-        count = min(VALIDATION_FRAMES, max(1, VALIDATION_BYTES // max(1, image_bytes)))
+        count = min(most, max(1, VALIDATION_BYTES // max(1, image_bytes)))
         return self._batch(evenly_spaced(pool, count))
+
+    def _prefetch(self, step: int) -> None:
+        """Let the images of a later step be read while this one computes."""
+        if self.dataset.on_disk:
+            options = {key: self.policy.batch_options[key] for key in ("history", "stride")}
+            frames = batch_indices(self.training, self.config.batch_size, step, self.config.seed)
+            self.dataset.prefetch(frames, **options)
 
     def _batch(self, frames: torch.Tensor, *, goals: bool = False) -> Batch:
         return batch_to(self.dataset.batch(frames, goals=goals, **self.policy.batch_options), self.device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +22,30 @@ MOVES_DEGREES = 1.0
 STAYS = 0.1
 """A chosen joint motion below this share of the demonstrated one, in any direction, is staying."""
 
+IMAGES_AT_ONCE = 2**26
+"""Bytes of images that a policy sees at once outside of a training step; its encoder takes about 30 times as much."""
+
+
+def frames_at_once(policy: Policy) -> int:
+    """The number of observations whose images are `IMAGES_AT_ONCE`, at least 1."""
+    image_bytes = policy.config.history * sum(map(math.prod, policy.spec.image_shapes.values()))
+    return max(1, IMAGES_AT_ONCE // max(1, image_bytes))
+
+
+def _decided(policy: Policy, batch: Batch) -> Tensor:
+    """The policy's actions, for a few frames at a time where their images are large."""
+    size = frames_at_once(policy)
+    starts = range(0, len(batch["action"]), size)
+    return torch.cat(
+        [policy.act_in_model_units(_rows(batch, slice(start, start + size))) for start in starts]
+    )
+
+
+def _rows(batch: Mapping[str, Any], rows: slice) -> dict[str, Any]:
+    return {
+        key: _rows(value, rows) if isinstance(value, Mapping) else value[rows] for key, value in batch.items()
+    }
+
 
 def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
     """Errors of the policy's actions relative to the demonstrated ones, over all way-points of a batch of frames.
@@ -31,7 +57,7 @@ def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
         move no joint (`extra`), in units of the demonstrations' standard deviation. Without a robot, the action error
         in these units.
     """
-    action, chosen = batch["action"], policy.act_in_model_units(batch)
+    action, chosen = batch["action"], _decided(policy, batch)
     errors: dict[str, float] = {}
     discrete = list(policy.spec.discrete_dims)
     if discrete:
