@@ -45,7 +45,7 @@ def _groups() -> Iterator[Path]:
 
 
 def _free_of_group(folder: Path) -> int | None:
-    """What the limit of a control group leaves; None without a limit."""
+    """Memory that the limit of a control group leaves [byte]; None without a limit."""
     for limit_name, use_name, cache_name in (_VERSION_2, _VERSION_1):
         try:
             limit, used = (int((folder / name).read_text()) for name in (limit_name, use_name))
