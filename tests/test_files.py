@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ikp.files import differences, read_json, replaced_atomically, write_json
+from ikp.files import read_json, replaced_atomically, write_json
 from ikp.locks import is_locked, lock
 
 
@@ -48,14 +48,6 @@ def test_keys_and_their_types_are_checked(tmp_path, content, message):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(OwnError, match=message):
         read_json(tmp_path / "a.json", OwnError, "ask", {"a": dict, "b": int})
-
-
-def test_differences_are_short_whatever_the_files_hold():
-    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == ["a.c was 2, is 3"]
-    (said,) = differences({"a": "x" * 10_000}, {"a": 1})
-    assert said.startswith("a was 'xxx")
-    assert said.endswith(" ..., is 1")
-    assert len(said) < 200
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path):

@@ -183,19 +183,3 @@ def _key(key: Any) -> str:
     if not isinstance(key, str):
         raise TypeError(f"{key!r} cannot be a key of a JSON object: use a string")
     return key
-
-
-def differences(stored: Any, given: Any, name: str = "") -> list[str]:
-    """The differences of two JSON values, such as nested settings, in words."""
-    if isinstance(stored, dict) and isinstance(given, dict):
-        found: list[str] = []
-        for key in [*stored, *(key for key in given if key not in stored)]:
-            found += differences(stored.get(key), given.get(key), f"{name}.{key}" if name else key)
-        return found
-    was, now = shortened(repr(stored), 120), shortened(repr(given), 120)
-    return [] if stored == given else [f"{name} was {was}, is {now}"]
-
-
-def shortened(text: str, most: int) -> str:
-    """At most `most` characters of a text that may come from a file, for a message."""
-    return text if len(text) <= most else f"{text[: most - 4]} ..."

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ikp.files import differences, read_json
+from ikp.files import read_json
 from ikp.rollouts.intervals import bootstrap_interval, wilson_interval
 from ikp.rollouts.summary import summarize
 from ikp.training.metrics import last_probe, read_metrics
+from ikp.words import differences
 from ikp_paper.run import Run
 
 CURVE_POINTS = 60

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ikp.data.layout import ACTION, CAMERA_KEY, MAP_KEY, ROLE_KEYS, DatasetError
-from ikp.files import shortened
 from ikp.kinematics import Camera
+from ikp.words import shortened
 
 LARGEST_SIZE = 1_000_000
 """Bound on each size of a feature: numbers of a vector, or pixels of an image's side."""

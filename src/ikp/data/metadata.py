@@ -29,8 +29,9 @@ from ikp.data.layout import (
 )
 from ikp.data.parquet import read_table, write_table
 from ikp.data.stats import DatasetStats, from_row, join_stats, to_json, to_row
-from ikp.files import differences, read_json, replaced_atomically, write_json
+from ikp.files import read_json, replaced_atomically, write_json
 from ikp.spec import DataSpec
+from ikp.words import differences
 
 EPISODES_PER_FILE = 100
 """Rows per file under meta/episodes. Every update rewrites the last file, so this limits what an update costs."""

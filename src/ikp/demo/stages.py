@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ikp.files import check_keys, differences, read_json, write_json
+from ikp.files import check_keys, read_json, write_json
+from ikp.words import differences
 
 LEDGER = "stages.json"
 _ENTRY = {"settings": dict, "seconds": (int, float), "runs": int}

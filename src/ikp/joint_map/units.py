@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ikp.files import shortened
 from ikp.joint_map.dimension import unit_scale
 from ikp.joint_map.hints import MapHints, Recording, Vector
 from ikp.joint_map.names import plain_name
 from ikp.kinematics import Robot
+from ikp.words import shortened
 
 FAR = {"revolute": 4 * math.pi, "continuous": 4 * math.pi, "prismatic": 10.0}
 """Joint positions beyond this [rad or m] are taken for another unit."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ikp.files import read_json, replaced_atomically, shortened
+from ikp.files import read_json, replaced_atomically
 from ikp.joint_map import EXTRA, GRIPPER, JOINT, JointMap
 from ikp.kinematics import Robot
 from ikp.policies.config import PolicyConfig
@@ -18,6 +18,7 @@ from ikp.policies.implicit import ImplicitPolicy
 from ikp.policies.policy import Policy
 from ikp.policies.weights import load_weights, packed, unpacked
 from ikp.spec import DataSpec
+from ikp.words import shortened
 
 FORMAT = 5
 CONFIG_FILE = "config.json"

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from ikp.data import Demonstrations
-from ikp.files import differences, read_json, write_json
+from ikp.files import read_json, write_json
 from ikp.policies import Policy
 from ikp.policies.weights import checksum
 from ikp.training.config import TrainConfig
+from ikp.words import differences
 
 SETTINGS_FILE = "train.json"
 FREE = ("device", "threads", "log_every", "checkpoint_every")

@@ -1,0 +1,11 @@
+"""Values of files in messages are short."""
+
+from ikp.words import differences
+
+
+def test_differences_are_short_whatever_the_files_hold():
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == ["a.c was 2, is 3"]
+    (said,) = differences({"a": "x" * 10_000}, {"a": 1})
+    assert said.startswith("a was 'xxx")
+    assert said.endswith(" ..., is 1")
+    assert len(said) < 200
