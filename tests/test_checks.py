@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
-from ikp.checks import in_range, plain_types
+from ikp.checks import in_range, plain_types, whole_number
 from ikp.nets import EncoderConfig
 from ikp.policies.config import PolicyConfig, SearchConfig
 from ikp.training.config import TrainConfig
@@ -55,6 +56,28 @@ def test_ranges_name_the_value_and_what_is_allowed():
         in_range(Options(count=5), count=(1, 4))
     with pytest.raises(ValueError, match="share is nan: it must be at least 0"):
         in_range(Options(share=math.nan), share=(0, math.inf))
+
+
+@pytest.mark.parametrize("value", [1, 4, np.int64(2)])
+def test_whole_numbers_pass(value):
+    whole_number("episodes", value, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (2.5, "episodes is 2.5: it must be a whole number"),
+        (2.0, "episodes is 2.0: it must be a whole number"),
+        ("2", "episodes is '2': it must be a whole number"),
+        (True, "episodes is True: it must be a whole number"),
+        (None, "episodes is None: it must be a whole number"),
+        (0, "episodes is 0: it must be from 1 to 4"),
+        (5, "episodes is 5: it must be from 1 to 4"),
+    ],
+)
+def test_other_numbers_are_refused(value, message):
+    with pytest.raises(ValueError, match=message):
+        whole_number("episodes", value, 1, 4)
 
 
 @pytest.mark.parametrize(

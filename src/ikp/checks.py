@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from numbers import Integral
 from typing import Any
 
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -28,10 +29,20 @@ def in_range(config: Any, **ranges: tuple[float, float]) -> None:
         ranges: field to its least and its largest value; the largest may be infinite.
     """
     for name, (low, high) in ranges.items():
-        value = getattr(config, name)
-        if not low <= value <= high:
-            allowed = f"from {low} to {high}" if math.isfinite(high) else f"at least {low}"
-            raise ValueError(f"{name} is {value}: it must be {allowed}")
+        _check_range(name, getattr(config, name), low, high)
+
+
+def whole_number(name: str, value: Any, low: int, high: int) -> None:
+    """Raise ValueError unless `value` is a whole number from `low` to `high`, of Python or of NumPy."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}: it must be a whole number")
+    _check_range(name, value, low, high)
+
+
+def _check_range(name: str, value: Any, low: float, high: float) -> None:
+    if not low <= value <= high:
+        allowed = f"from {low} to {high}" if math.isfinite(high) else f"at least {low}"
+        raise ValueError(f"{name} is {value}: it must be {allowed}")
 
 
 def plain_types(config: Any) -> None:

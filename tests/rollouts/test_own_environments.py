@@ -1,5 +1,6 @@
 """Evaluation on environments that know nothing of this library."""
 
+import inspect
 import warnings
 
 import gymnasium
@@ -135,6 +136,23 @@ def test_what_is_no_environment_is_refused(mover):
 def test_numbers_below_one_are_refused(mover, name):
     with pytest.raises(ValueError, match=f"{name} is 0: it must be from 1 to"):
         rollout(Point, mover, **{name: 0})
+
+
+@pytest.mark.parametrize("name", ["episodes", "seed", "max_steps", "simultaneous", "video_episodes"])
+def test_numbers_that_are_not_whole_are_refused(mover, name):
+    unhooked = inspect.unwrap(evaluate)  # without the checks of the tests' import hook
+    with pytest.raises(ValueError, match=f"{name} is 2.5: it must be a whole number"):
+        unhooked(Point, mover, **{"progress": False, name: 2.5})
+
+
+def test_observations_that_differ_from_their_space_are_named_with_the_fix(mover):
+    class Other(Point):
+        def reset(self, **options):
+            return {"angle": np.zeros(1, np.float32)}, {}
+
+    gymnasium.register("ikp-tests/Other-v0", entry_point=Other)
+    with pytest.raises(ValueError, match="angle"):
+        rollout("ikp-tests/Other-v0", mover)
 
 
 def test_endless_environments_end(mover, monkeypatch):

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ikp.checks import whole_number
 from ikp.data import DatasetError, DatasetWriter, EncodedEpisode, EpisodeRecorder
 from ikp.rollouts.environments import succeeded
 from ikp.spec import DataSpec
@@ -32,9 +33,8 @@ from ikp.tasks.registry import TaskEntry, make_environment, register_task, task_
 MAX_ATTEMPTS = 20
 """Attempts at one episode before the collection fails."""
 
-
 MOST_EPISODES, MOST_WORKERS = 10_000_000, 512
-"""Bounds of what can be asked for, against slips of the hand."""
+"""Largest numbers of episodes and of processes; larger ones are typing errors."""
 
 
 class CollectionInterrupted(KeyboardInterrupt):
@@ -126,8 +126,7 @@ def collect(
         ("workers", workers, (1, MOST_WORKERS)),
         ("seed", seed, (0, 2**32 - 1)),
     ):
-        if not low <= value <= high:
-            raise ValueError(f"{name} is {value}: it must be from {low} to {high}")
+        whole_number(name, value, low, high)
     kwargs, expert = _plain(env_kwargs or {}, "env_kwargs"), _plain(expert_kwargs or {}, "expert_kwargs")
     entry = task_entry(env_id)
     settings = _Task(entry.env_id, kwargs, seed, float(perturbation), keep_failures, expert)

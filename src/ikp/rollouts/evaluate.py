@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 from tqdm import tqdm
 
+from ikp.checks import whole_number
 from ikp.memory import free_memory
 from ikp.policies import Policy
 from ikp.policies.execution import Execution
@@ -36,7 +37,7 @@ FIRST_SEED = 1_000_000
 LOCK_STEP = 100
 """Largest number of environments that step together, unless more are asked for."""
 MOST_EPISODES = 1_000_000
-"""Bound of what can be asked for, against slips of the hand."""
+"""Largest number of episodes, steps and environments; a larger one is a typing error."""
 MOST_STEPS = 1000
 """Longest episode of an environment without a time limit, unless another one is asked for."""
 OUTSIDE = 1e-3
@@ -141,8 +142,8 @@ def evaluate(
         progress: show a progress bar.
 
     Raises:
-        ValueError: a number is out of range, the environment cannot be made, or its observations, actions or `info`
-            are not those that the policy needs; the message names the key and the fix.
+        ValueError: a number is not whole or out of range, the environment cannot be made, or its observations,
+            actions or `info` are not those that the policy needs; the message names the key and the fix.
     """
     for name, value, (low, high) in (
         ("episodes", episodes, (1, MOST_EPISODES)),
@@ -151,8 +152,8 @@ def evaluate(
         ("max_steps", max_steps, (1, MOST_EPISODES)),
         ("simultaneous", simultaneous, (1, MOST_EPISODES)),
     ):
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"{name} is {value}: it must be from {low} to {high}")
+        if value is not None:
+            whole_number(name, value, low, high)
     kwargs = dict(env_kwargs or {})
     maker = EnvironmentMaker(env, kwargs)
     started = time.perf_counter()
