@@ -192,6 +192,9 @@ def test_another_order_than_the_robots_is_refused_in_python(arm, helpers, tmp_pa
     other = ikp.DataSpec(names, names, joint_dims=(0, 1, 2, 3, 4))
     with pytest.raises(ValueError, match="are other joints than those of robot 'arm'"):
         make_policy(arm, other, CONFIG)
+    names = ("x", "y", "z", "roll", "pitch")
+    with pytest.raises(ValueError, match="looks like the pose of an end effector.* action_space='raw'"):
+        make_policy(arm, ikp.DataSpec(names, names, joint_dims=(0, 1, 2, 3, 4)), CONFIG)
     made = make_policy(arm, load_dataset(folder, robot=arm).spec, CONFIG)
     assert made.spec.joint_map.actions.order == order
 

@@ -10,6 +10,41 @@ from ikp.joint_map.names import DIFFERENCE, POSE, POSITION, VELOCITY, match_join
 from ikp.kinematics import Robot
 
 RAW = "train without a robot (--method raw)"
+LOAD_FOR_ROBOT = "load the data for this robot: ikp.load_dataset(folder, robot=robot)"
+
+
+def check_joint_names(
+    robot: Robot, action_names: Sequence[str], state_names: Sequence[str], joint_dims: Sequence[int]
+) -> None:
+    """Refuse joint dimensions, taken as they are recorded, whose names contradict the robot's joints or their order.
+
+    Raises:
+        ValueError: some joint dimensions have the names of the robot's joints, but not all of them in its order; the
+            state's are in another order than the action's; or the actions are no joint positions.
+    """
+    names = [action_names[dim] for dim in joint_dims]
+    found = match_joints(names, robot.joint_names)
+    if found and list(found.items()) != list(zip(robot.joint_names, range(robot.dof), strict=True)):
+        raise ValueError(
+            f"the joint dimensions {names} are other joints than those of robot {robot.name!r}, or in another order "
+            f"({list(robot.joint_names)}): {LOAD_FOR_ROBOT}"
+        )
+    if not found and any(plain_name(name).kind == POSE for name in names):
+        raise ValueError(f"the action {names} {_looks_like_a_pose(robot)} or use action_space='raw'")
+    words = [plain_name(name) for name in state_names]
+    for dim, name in zip(joint_dims, names, strict=True):
+        own = plain_name(name)
+        if words[dim] != own and own in words:
+            raise ValueError(
+                f"the state's dimension {dim} is {state_names[dim]!r} where the action has {name!r}: {LOAD_FOR_ROBOT}"
+            )
+
+
+def _looks_like_a_pose(robot: Robot) -> str:
+    return (
+        f"looks like the pose of an end effector, not like joint positions of robot {robot.name!r}: "
+        "record joint positions,"
+    )
 
 
 def find_joints(
@@ -86,10 +121,7 @@ def _missing(
     if not vector.names:
         return ValueError(f"there is no {vector.what}, which must measure the joints: {RAW}")
     if POSE in kinds and found_none:
-        return ValueError(
-            f"{start} looks like the pose of an end effector, not like joint positions of robot {robot.name!r}: "
-            f"record joint positions, or {RAW}"
-        )
+        return ValueError(f"{start} {_looks_like_a_pose(robot)} or {RAW}")
     if kinds & {VELOCITY, DIFFERENCE} and found_none:
         kind = "velocities" if VELOCITY in kinds else "differences"
         return ValueError(f"{start} looks like {kind}, not joint positions: record joint positions, or {RAW}")

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ikp.joint_map.names import POSE, match_joints, plain_name
+from ikp.joint_map.joints import LOAD_FOR_ROBOT, check_joint_names
 from ikp.kinematics import Robot, forward_kinematics, inverse_kinematics
 from ikp.kinematics.inverse import ROTATION_WEIGHT
 from ikp.kinematics.rotations import exp_rotation, log_rotation
@@ -218,47 +218,16 @@ def check_joint_dims(spec: DataSpec, robot: Robot | None) -> None:
             f"the measured joints must be the state's dimensions {spec.joint_dims}, but the state has "
             f"{spec.state_dim} dimensions {list(spec.state_names)}"
         )
-    if robot is not None:
-        check_joint_names(spec, robot)
+    if robot is not None and spec.joint_map is not None and spec.joint_map.joints != robot.joint_names:
+        raise ValueError(
+            f"the data are converted for the joints {list(spec.joint_map.joints)}, robot {robot.name!r} has "
+            f"{list(robot.joint_names)}: {LOAD_FOR_ROBOT}"
+        )
+    if robot is not None and spec.joint_map is None:
+        check_joint_names(robot, spec.action_names, spec.state_names, spec.joint_dims)
     declared = {*spec.joint_dims, *spec.discrete_dims, *spec.extra_dims}
     other = [name for i, name in enumerate(spec.action_names) if i not in declared]
     if other:
         raise ValueError(
             f"action dimensions {other} are neither joints nor discrete: declare them, or use action_space='raw'"
         )
-
-
-def check_joint_names(spec: DataSpec, robot: Robot) -> None:
-    """Refuse data whose names contradict the robot's joints or their order.
-
-    Raises:
-        ValueError: some joint dimensions have the names of the robot's joints, but not all of them in its order; the
-            state's are in another order than the action's; or the actions are no joint positions.
-    """
-    fix = "load the data for this robot: ikp.load_dataset(folder, robot=robot)"
-    if spec.joint_map is not None:
-        if spec.joint_map.joints != robot.joint_names:
-            raise ValueError(
-                f"the data are converted for the joints {list(spec.joint_map.joints)}, robot {robot.name!r} has "
-                f"{list(robot.joint_names)}: {fix}"
-            )
-        return
-    names = [spec.action_names[dim] for dim in spec.joint_dims]
-    found = match_joints(names, robot.joint_names)
-    if found and list(found.items()) != list(zip(robot.joint_names, range(robot.dof), strict=True)):
-        raise ValueError(
-            f"the joint dimensions {names} are other joints than those of robot {robot.name!r}, or in another order "
-            f"({list(robot.joint_names)}): {fix}"
-        )
-    if not found and any(plain_name(name).kind == POSE for name in names):
-        raise ValueError(
-            f"the actions {names} look like an end-effector pose, not like joints of robot {robot.name!r}: record "
-            "joint targets, or use action_space='raw'"
-        )
-    words = [plain_name(name) for name in spec.state_names]
-    for dim, name in zip(spec.joint_dims, names, strict=True):
-        own = plain_name(name)
-        if words[dim] != own and own in words:
-            raise ValueError(
-                f"the state's dimension {dim} is {spec.state_names[dim]!r} where the action has {name!r}: {fix}"
-            )
