@@ -15,7 +15,6 @@ import torch
 from ikp.kinematics import ur5e
 from ikp.locks import locked_folder
 from ikp.policies import load_policy, make_policy
-from ikp.training import state as states
 from ikp.training.config import TrainConfig
 from ikp.training.optimizer import MovingAverage, make_optimizers
 from ikp.training.settings import FREE
@@ -283,12 +282,24 @@ def test_a_policy_whose_weights_are_not_finite_is_refused(run):
         load_policy(run)
 
 
-def test_states_are_flushed_before_they_get_their_name(run, monkeypatch):
-    monkeypatch.setattr(states, "replaced_atomically", None)
-    data = tiny_demonstrations(2)
-    policy = tiny_policy(data)
-    with pytest.raises(TypeError):  # every state goes through it
-        save_state(run / "state", policy, [], MovingAverage(policy), Progress())
+def test_states_are_flushed_before_they_get_their_name(tmp_path, monkeypatch):
+    policy = tiny_policy(tiny_demonstrations(2))
+    done: list[tuple[str, int]] = []
+    flush, rename = os.fsync, Path.replace
+
+    def flushed(descriptor):
+        done.append(("flush", os.fstat(descriptor).st_ino))
+        flush(descriptor)
+
+    def renamed(path, target):
+        done.append(("rename", path.stat().st_ino))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    path = save_state(tmp_path, policy, [], MovingAverage(policy), Progress())
+    file, folder = path.stat().st_ino, path.parent.stat().st_ino
+    assert done == [("flush", file), ("rename", file), ("flush", folder)]
 
 
 def test_the_settings_are_readable(finished):

@@ -75,7 +75,9 @@ class ObservationEncoder(nn.Module):
         return parts, maps
 
     def check(self, observation: Observation | Mapping[str, Any]) -> Observation:
-        """Return the observation unchanged after checking shapes, types and that all numbers are finite.
+        """Return the observation after checking shapes, types and that all numbers are finite.
+
+        A policy that has no state may be given none: the result then has an empty one.
 
         Raises:
             ValueError: a part is missing or wrong; the message names it and what was expected.
@@ -103,6 +105,12 @@ class ObservationEncoder(nn.Module):
                 raise ValueError(
                     f"images of camera {camera!r} are {images[camera].dtype}: expected uint8, 0 to 255"
                 )
+        if "state" not in observation:
+            seen = next(iter(images.values())) if images else observation["environment_state"]
+            observation = {
+                **observation,
+                "state": torch.zeros(len(seen), self.history, 0, device=seen.device),
+            }
         return cast(Observation, observation)
 
     def _check_batch(self, observation: Mapping[str, Any]) -> None:
@@ -135,13 +143,18 @@ class ObservationEncoder(nn.Module):
             )
 
 
-def as_tensors(observation: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+def as_tensors(observation: object, device: torch.device) -> dict[str, Any]:
     """The observation with tensors in place of arrays and lists, numbers of the vectors as float32.
 
     Raises:
-        ValueError: a value is no array of numbers.
+        ValueError: it is no mapping, or a value is no array of numbers.
     """
-    made = dict(observation)
+    if not isinstance(observation, Mapping):
+        raise ValueError(
+            f"the observation is a {type(observation).__name__}: give a dictionary such as "
+            "{'state': ..., 'images': {'front': ...}}"
+        )
+    made: dict[str, Any] = dict(observation)
     for key in ("state", "environment_state"):
         if key in made:
             made[key] = _tensor(made[key], key, device).float()

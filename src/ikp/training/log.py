@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
@@ -41,8 +40,8 @@ class RunLog:
             Event(step=first_step, session_log=SessionLog(status=SessionLog.START)),
         )
 
-    def record(self, step: int, seconds: float, values: Mapping[str, Any]) -> None:
-        """Add a line to `metrics.jsonl`, and a point to the curve of each number in the mappings among the values."""
+    def record(self, step: int, seconds: float, values: Mapping[str, Mapping[str, float]]) -> None:
+        """Add a line to `metrics.jsonl`, and a point to the curve of each number, by group and name."""
         append_line(self._metrics, json.dumps({"step": step, "seconds": round(seconds, 2), **values}))
         scalars = [
             Summary.Value(tag=f"{group}/{name}", simple_value=value)
@@ -52,7 +51,7 @@ class RunLog:
         self._write(Event(step=step, summary=Summary(value=scalars)))
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the file of the curves."""
         self._file.close()
 
     def _write(self, *events: Event) -> None:
