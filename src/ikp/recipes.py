@@ -215,6 +215,8 @@ METHOD_TITLES = {
     "implicit-cartesian": "Implicit (Cartesian)",
     "implicit-joint": "Implicit (joints)",
     "ikp": "IKP (joints + link poses)",
+    "two-step": "Two-step regression (joints + link poses)",
+    "flow": "Flow matching (joints + link poses)",
     "raw": "Implicit (raw actions)",
 }
 """Names of the methods in tables and figures."""

@@ -38,7 +38,7 @@ def test_equal_residuals_make_equal_configurations():
 def test_a_method_takes_its_default_residual_from_any_base(base, method):
     config = method_config(method, method_config(base))
     assert config == method_config(method)
-    assert config.residuals == (("offset",) if method == "ikp" else ())
+    assert config.residuals == (("offset",) if method in ("ikp", "two-step", "flow") else ())
 
 
 def test_only_ikp_keeps_a_residual():

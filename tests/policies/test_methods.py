@@ -1,4 +1,4 @@
-"""All five methods: gradients, overfitting one batch, saving and loading, clear errors."""
+"""All methods with a robot: gradients, overfitting one batch, saving and loading, clear errors."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from ikp.policies import (
     policy_from_description,
     save_policy,
 )
-from ikp.policies.config import LINKS, PAPER_METHODS, RESIDUALS, Ablations
+from ikp.policies.config import LINKS, METHODS, RESIDUALS, Ablations
 from ikp.policies.link_features import candidate_matrix, pose_matrix
 
 from .conftest import fitted, small_batch, small_config, small_spec
 
+ROBOT_METHODS = [method for method in METHODS if method != "raw"]
+
 
 @pytest.mark.parametrize("pixels", [False, True])
-@pytest.mark.parametrize("method", PAPER_METHODS)
+@pytest.mark.parametrize("method", ROBOT_METHODS)
 def test_every_parameter_has_a_finite_gradient_that_is_not_zero(robot, method, pixels):
     policy, batch = fitted(robot, method, pixels=pixels)
     loss, _ = policy.loss(batch)
@@ -37,7 +39,7 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(robot, method, p
         assert parameter.grad.abs().sum() > 0, f"{name} has a zero gradient"
 
 
-@pytest.mark.parametrize("method", ["explicit-fk", "implicit-cartesian", "ikp"])
+@pytest.mark.parametrize("method", ["explicit-fk", "implicit-cartesian", "ikp", "two-step", "flow"])
 def test_gradients_reach_every_parameter_from_the_tips_pose_alone(robot, method):
     policy, batch = fitted(robot, method, links="tip")
     policy.loss(batch)[0].backward()
@@ -64,7 +66,7 @@ def test_residuals_together_start_as_the_nominal_kinematics(robot):
     torch.testing.assert_close(policy.act(batch), nominal.act(batch))
 
 
-@pytest.mark.parametrize("method", PAPER_METHODS)
+@pytest.mark.parametrize("method", ROBOT_METHODS)
 def test_one_batch_is_overfitted(robot, method):
     policy, batch = fitted(robot, method, width=64)
     policy.train()
@@ -81,7 +83,7 @@ def test_one_batch_is_overfitted(robot, method):
     assert (chosen - batch["action"]).abs().mean() < 0.25 * before
 
 
-@pytest.mark.parametrize("method", PAPER_METHODS)
+@pytest.mark.parametrize("method", ROBOT_METHODS)
 def test_a_policy_that_acted_in_inference_mode_is_trained(robot, method):
     """As LeRobot does, which evaluates a policy in between: what was cached while it acted serves training."""
     policy, batch = fitted(robot, method)
@@ -93,7 +95,7 @@ def test_a_policy_that_acted_in_inference_mode_is_trained(robot, method):
     assert all(parameter.grad is not None for parameter in policy.parameters())
 
 
-@pytest.mark.parametrize("method", PAPER_METHODS)
+@pytest.mark.parametrize("method", ROBOT_METHODS)
 def test_saved_and_loaded_policies_act_alike(robot, method, tmp_path):
     policy, batch = fitted(robot, method)
     save_policy(policy, tmp_path / "policy", provenance={"note": "test"})

@@ -60,7 +60,8 @@ class PolicyOptions:
             )
         if self.residual and not policy.residuals:
             raise ValueError(
-                f"--residual is for the method ikp, and --method is {method}: leave one of them out"
+                f"--residual is for methods that see actions as link poses (ikp, two-step, flow), and --method is {method}: "
+                "leave one of them out"
             )
 
 
@@ -120,7 +121,8 @@ class Train:
 
     Attributes:
         recipe: the recipe.
-        method: one of the paper's five, or raw (implicit on plain action vectors, without a robot).
+        method: one of the paper's five; two-step or flow, which denoise the action seen as link poses; or raw
+            (implicit on plain action vectors, without a robot).
         data: the demonstrations.
         arm: the robot of the data, and how its joints are recorded.
         policy: choices of the policy.

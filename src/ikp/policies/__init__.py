@@ -1,7 +1,8 @@
 """Policies: from observations to actions.
 
 - `config`: `PolicyConfig`, and the paper's five methods by name.
-- `policy`: the base class and the `Context` of an observation; `implicit` and `explicit`: the two kinds of policy.
+- `policy`: the base class and the `Context` of an observation; `implicit`, `explicit` and
+  `denoising`: the kinds of policies.
 - `actions`, `motion_heads`: action spaces, and the dimensions that are no joints. `observation`, `normalizer`: features
   of an observation.
 - `link_features`, `residual`: candidates as link poses, with learned corrections of the kinematics; `image_plane`:

@@ -13,6 +13,7 @@ from ikp.files import read_json, replaced_atomically
 from ikp.joint_map import EXTRA, GRIPPER, JOINT, JointMap
 from ikp.kinematics import Robot
 from ikp.policies.config import PolicyConfig
+from ikp.policies.denoising import DenoisingPolicy
 from ikp.policies.explicit import ExplicitPolicy
 from ikp.policies.implicit import ImplicitPolicy
 from ikp.policies.policy import Policy
@@ -20,6 +21,13 @@ from ikp.policies.weights import load_weights, packed, unpacked
 from ikp.spec import DataSpec
 from ikp.words import shortened
 
+POLICY_CLASSES: dict[str, type[Policy]] = {
+    "implicit": ImplicitPolicy,
+    "explicit": ExplicitPolicy,
+    "two-step": DenoisingPolicy,
+    "flow": DenoisingPolicy,
+}
+"""The class of each kind of policy."""
 FORMAT = 5
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -43,8 +51,7 @@ def make_policy(robot: Robot | None, spec: DataSpec, config: PolicyConfig | None
             f"config is {config!r}: give an ikp.PolicyConfig, such as ikp.recipe('standard').policy_for('explicit')"
         )
     config = config or PolicyConfig()
-    kinds = {"implicit": ImplicitPolicy, "explicit": ExplicitPolicy}
-    return kinds[config.kind](robot, spec, config)
+    return POLICY_CLASSES[config.kind](robot, spec, config)
 
 
 def describe_policy(policy: Policy, *, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from ikp.checks import in_range, one_of, plain_types
 from ikp.nets import EncoderConfig
 from ikp.policies.timing import TimingConfig
 
-KINDS = ("implicit", "explicit")
+KINDS = ("implicit", "explicit", "two-step", "flow")
 ACTION_SPACES = ("raw", "joint", "cartesian", "joint+cartesian")
 LINKS = ("all", "tip")
 RESIDUALS = ("offset", "dense", "link")
@@ -87,7 +87,7 @@ class Ablations:
         links: links whose poses are inputs: `all`, the child frame of every joint (paper, Eq. 2), or `tip`, only that
             of the last joint of each arm, so that the energies of the other joints see no poses.
         observed_poses: make the link poses at the measured joints part of the observation. None means yes for an
-            implicit policy whose action space has a Cartesian part.
+            policy that sees actions (all but `explicit`) and whose action space has a Cartesian part.
         prefix_noise: standard deviation of the noise on the demonstrated prefix in training, in units of the encoded
             actions' standard deviation. At inference the prefix is the policy's own choice, which is not exact either.
 
@@ -110,13 +110,14 @@ class PolicyConfig:
     """Options of a policy; the defaults are a small IKP for a machine without a GPU.
 
     Attributes:
-        kind: `implicit` (argmin of an energy) or `explicit` (regression).
+        kind: `implicit` (argmin of an energy), `explicit` (regression), `two-step` (a regression that refines its own
+            answer) or `flow` (flow matching; `ikp.policies.denoising`).
         action_space: the spaces in which the policy sees actions: `raw` (the action vector; needs no robot), `joint`,
             `cartesian` (the tip's pose, executed by inverse kinematics) or `joint+cartesian` (the joints and the pose
             of every link: IKP for an implicit policy, ExplicitFK for an explicit one).
         residual: learned corrections of the kinematics (paper, Eq. 3), any of `offset` (a constant per joint), `dense`
             (the paper's residual blocks) and `link` (the fixed transforms between links). None, the default, means
-            `offset` for an implicit policy that sees joints and link poses, and no correction for others; these are
+            `offset` for a policy that sees actions as joints and link poses, and no correction for others; these are
             stored as None too, and `residuals` has what they mean.
         targets: encode actions as differences from the measured joints or pose (`delta`) or as `absolute` values.
         history: frames per observation.
@@ -184,9 +185,9 @@ class PolicyConfig:
                 f"Langevin dynamics decide one way-point, and way_points is {self.timing.way_points}: use "
                 "search method 'grid'"
             )
-        if self.kind == "explicit" and self.action_space == "cartesian":
+        if self.kind != "implicit" and self.action_space == "cartesian":
             raise ValueError(
-                "the explicit policy regresses joints: action_space 'cartesian' is implicit only"
+                f"action_space 'cartesian' is implicit only, and kind is {self.kind!r}: use joints"
             )
         if self.image_plane is not None and not self.action_space.startswith("joint"):
             raise ValueError(
@@ -201,7 +202,12 @@ class PolicyConfig:
 
     @property
     def _default_residual(self) -> tuple[str, ...]:
-        return ("offset",) if self.kind == "implicit" and self.has_kinematics else ()
+        return ("offset",) if self.sees_actions and self.has_kinematics else ()
+
+    @property
+    def sees_actions(self) -> bool:
+        """Whether an action is an input of the policy's network, so that link poses can be inputs beside it."""
+        return self.kind != "explicit"
 
     @property
     def has_kinematics(self) -> bool:
@@ -218,7 +224,7 @@ class PolicyConfig:
         """Whether the link poses at the measured joints are part of the observation."""
         if self.ablation.observed_poses is not None:
             return self.ablation.observed_poses
-        return self.kind == "implicit" and "cartesian" in self.action_space
+        return self.sees_actions and "cartesian" in self.action_space
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as a dict of plain JSON values; `timing` is left out where it is the default."""
@@ -258,11 +264,14 @@ METHODS: dict[str, tuple[str, str]] = {
     "implicit-cartesian": ("implicit", "cartesian"),
     "implicit-joint": ("implicit", "joint"),
     "ikp": ("implicit", "joint+cartesian"),
+    "two-step": ("two-step", "joint+cartesian"),
+    "flow": ("flow", "joint+cartesian"),
     "raw": ("implicit", "raw"),
 }
-"""Kind and action space of the five methods of the paper's Table II, and of `raw`, the implicit policy on plain action
-vectors, without a robot. All other options are shared."""
-PAPER_METHODS = tuple(name for name in METHODS if name != "raw")
+"""Kind and action space of the five methods of the paper's Table II; of `two-step` and `flow`, which see the link poses
+of their own noisy action; and of `raw`, the implicit policy on plain action vectors, without a robot. All other options
+are shared."""
+PAPER_METHODS = ("explicit", "explicit-fk", "implicit-cartesian", "implicit-joint", "ikp")
 """The methods that the paper compares."""
 
 
@@ -271,8 +280,8 @@ def method_config(method: str, base: PolicyConfig | None = None) -> PolicyConfig
 
     Args:
         method: a key of `METHODS`.
-        base: options that all methods share. Only `ikp` keeps its residual, and only methods with joints keep its image
-            plane.
+        base: options that all methods share. Only methods that see actions as link poses keep its residual, and only
+            methods with joints keep its image plane.
 
     Raises:
         ValueError: the method is unknown.
@@ -284,7 +293,7 @@ def method_config(method: str, base: PolicyConfig | None = None) -> PolicyConfig
         base,
         kind=kind,
         action_space=space,
-        residual=base.residual if method == "ikp" else (),
+        residual=base.residual if kind != "explicit" and space == "joint+cartesian" else (),
         image_plane=base.image_plane if space.startswith("joint") else None,
     )
 

@@ -38,7 +38,7 @@ class ExplicitPolicy(Policy):
             **self._goal_losses(context, batch),
         }
         if self.config.has_kinematics:
-            predicted = self.actions.decode(context.state, self._unscale(standard))
+            predicted = self.actions.decode(context.state, self.scale.undo(standard))
             target = action[..., list(self.spec.joint_dims)]
             error = F.mse_loss(self._link_poses(predicted), self._link_poses(target))
             parts["cartesian"] = FK_WEIGHT * error
@@ -47,11 +47,8 @@ class ExplicitPolicy(Policy):
 
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
         """The regressed encoded action, within the range of the demonstrations."""
-        regressed = self._unscale(self.regressor(context.features))
+        regressed = self.scale.undo(self.regressor(context.features))
         return regressed.clamp(self.bounds.low, self.bounds.high)
-
-    def _unscale(self, standard: Tensor) -> Tensor:
-        return standard * self.scale.std + self.scale.mean
 
     def _link_poses(self, q: Float[Tensor, "batch *way_points joints"]) -> Float[Tensor, "rows features"]:
         assert self.poses is not None

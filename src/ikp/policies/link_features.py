@@ -104,6 +104,15 @@ class AffineFeatures:
             torch.cat([own, other.weight.expand(*lead, -1, -1)], -1), torch.cat([self.bias, other.bias], -1)
         )
 
+    def at(self, far_ends: Float[Tensor, "batch *n dof 3 4"]) -> Float[Tensor, "batch *n dof features"]:
+        """Features of child-frame poses of all joints, of several candidates per example."""
+        entries, weight, bias = far_ends.flatten(-2), self.weight, self.bias
+        for _ in range(entries.ndim - bias.ndim):
+            bias = bias[:, None]
+            weight = weight if weight.ndim == 2 else weight[:, None]
+        mapped = entries @ weight if weight.ndim == 2 else (entries[..., None, :] @ weight)[..., 0, :]
+        return mapped + bias
+
     def along(self, arcs: JointArcs, j: int | None = None) -> FeatureArcs:
         """Features along the arcs of all joints (batch, dof, 3, 4), or along the arc of joint j (batch, 3, 4)."""
         parts = [arcs.constant, arcs.cos, arcs.sin, *([arcs.slope] if arcs.any_prismatic else [])]
@@ -158,7 +167,8 @@ class LinkPoses(nn.Module):
             )
         self.shows_all = links == "all"
         self.shown = slice(None) if self.shows_all else list(robot.tip_joints)
-        self.observed_size = POSE_FEATURES * (robot.dof if self.shows_all else len(robot.tip_joints))
+        count = robot.dof if self.shows_all else len(robot.tip_joints)
+        self.observed_size, self.candidate_size = POSE_FEATURES * count, LINK_FEATURES * count
         mask = torch.zeros(robot.dof)
         mask[self.shown] = 1.0
         self.register_buffer("mask", mask, persistent=False)

@@ -48,6 +48,10 @@ class Standardizer(nn.Module):
     def forward(self, x: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch dims"]:
         return (x - self.mean) / self.std
 
+    def undo(self, standard: Float[Tensor, "*batch dims"]) -> Float[Tensor, "*batch dims"]:
+        """The vectors that `forward` standardised."""
+        return standard * self.std + self.mean
+
 
 class Bounds(nn.Module):
     """Range of each dimension of encoded actions; [-1, 1] until `fit`.
