@@ -265,7 +265,7 @@ def test_errors_are_one_line(folder, capsys):
     assert "choose one of quick" in failed(capsys, "demo", "--out", "x", "--recipe", "fast")[1]
     assert "choose one of explicit" in failed(capsys, *train, "--method", "bc")[1]
     assert "choose joints" in failed(capsys, *train, "--method", "raw", "--image-plane", "True")[1]
-    assert "method ikp" in failed(capsys, *train, "--method", "explicit", "--residual", "offset")[1]
+    assert "methods ikp" in failed(capsys, *train, "--method", "explicit", "--residual", "offset")[1]
     assert "encoder kind" in failed(capsys, *train, "--encoder", "transformer")[1]
     assert "no robot file" in failed(capsys, *train, "--robot", "missing.urdf")[1]
     assert "name=value" in failed(capsys, "evaluate", "--policy", folder / "run", "--env", "seven")[1]

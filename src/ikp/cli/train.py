@@ -60,8 +60,7 @@ class PolicyOptions:
             )
         if self.residual and not policy.residuals:
             raise ValueError(
-                f"--residual is for methods that see actions as link poses (ikp, two-step, flow), and --method is {method}: "
-                "leave one of them out"
+                f"--residual is for the methods ikp, two-step and flow, and --method is {method}: leave one of them out"
             )
 
 
@@ -121,8 +120,7 @@ class Train:
 
     Attributes:
         recipe: the recipe.
-        method: one of the paper's five; two-step or flow, which denoise the action seen as link poses; or raw
-            (implicit on plain action vectors, without a robot).
+        method: the paper's five, denoising, or raw.
         data: the demonstrations.
         arm: the robot of the data, and how its joints are recorded.
         policy: choices of the policy.
@@ -165,7 +163,7 @@ class Train:
             report=print,
         )
         print(f"{result.steps} steps in {result.seconds / 60:.1f} min; errors on held-out demonstrations:")
-        for name, value in (result.validation["held_out"] | result.probe).items():
+        for name, value in (result.validation["held_out"] | result.probe | result.dependence).items():
             print(f"  {name:18s} {value:.3f}")
         if task is None:
             print(

@@ -21,6 +21,7 @@ from ikp.policies import Policy, save_policy
 from ikp.policies.policy import batch_to
 from ikp.spec import Batch
 from ikp.training.config import TrainConfig
+from ikp.training.dependence import dependence, warn_of_copied_motion
 from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.log import RunLog
 from ikp.training.memory import reuse_freed_memory
@@ -47,6 +48,7 @@ class TrainResult:
         seconds: time spent in steps, without validation.
         validation: action errors at the end (`ikp.training.validation`).
         probe: result of the perception probe at the end (`ikp.training.probe`).
+        dependence: what the decisions depend on at the end (`ikp.training.dependence`).
     """
 
     policy: Policy
@@ -54,6 +56,7 @@ class TrainResult:
     seconds: float
     validation: dict[str, dict[str, float]]
     probe: dict[str, float]
+    dependence: dict[str, float]
 
     def __repr__(self) -> str:
         """Steps, time and errors on held-out demonstrations."""
@@ -169,13 +172,16 @@ class _Run:
         self._validate(callback)
         save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
         probe = perception_probe(self.averaged, self.dataset, self.training, self.held_out)
-        self._record({"probe": probe})
+        depends = dependence(self.averaged, self.dataset, self.training, self.held_out)
+        self._record({"probe": probe, "dependence": depends})
+        warn_of_copied_motion(depends)
         self.averaged.to("cpu")
         done = {"steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
         provenance = {**self.provenance, "train": config.to_json(), **done}
         save_policy(self.averaged, self.out / "policy", provenance=provenance)
         self.log.close()
-        return TrainResult(self.averaged, self.progress.step, self.progress.seconds, self.validation, probe)
+        progress = self.progress
+        return TrainResult(self.averaged, progress.step, progress.seconds, self.validation, probe, depends)
 
     def _check_scales(self) -> None:
         most = min(VALIDATION_FRAMES, frames_at_once(self.policy))
