@@ -57,6 +57,8 @@ def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
 
 
 STILL = {"moved_scenes": False}
+TIP = {"ablation": {"links": "tip"}}
+JOINTS = {"action_space": "joint", "residual": ()}
 IMAGE = {"image_plane": ImagePlaneConfig()}
 REFINED_IMAGE = {"image_plane": ImagePlaneConfig(refine_camera=True)}
 COARSE = ", gripper without fine motions"
@@ -81,7 +83,12 @@ VARIANTS: dict[str, Variant] = {
     "ikp-no-observed-poses": Variant(
         "IKP, no link poses in the observation", "ikp", {"ablation": {"observed_poses": False}}
     ),
-    "ikp-tip-only": Variant("IKP, the tip's pose alone", "ikp", {"ablation": {"links": "tip"}}),
+    "ikp-tip-only": Variant("IKP, the tip's pose alone", "ikp", TIP),
+    "explicit-fk-tip-only": Variant("ExplicitFK, the tip's pose alone", "explicit-fk", TIP),
+    "two-step-tip-only": Variant("Two-step regression (joints + the tip's pose)", "two-step", TIP),
+    "two-step-joint": Variant("Two-step regression (joints)", "two-step", JOINTS),
+    "flow-tip-only": Variant("Flow matching (joints + the tip's pose)", "flow", TIP),
+    "flow-joint": Variant("Flow matching (joints)", "flow", JOINTS),
     "ikp-adamw": Variant("IKP, AdamW alone", "ikp", train={"optimizer": "adamw"}),
     "explicit-adamw": Variant("Explicit, AdamW alone", "explicit", train={"optimizer": "adamw"}),
     "ikp-uniform-negatives": Variant("IKP, uniform negatives alone", "ikp", {"proposal": "uniform"}),
