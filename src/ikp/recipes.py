@@ -80,6 +80,8 @@ class Recipe:
     ) -> TrainConfig:
         """The training for a task: scenes are moved only where the task allows it and the method knows the robot.
 
+        Measured joints get noise, unless the demonstrations of the task are disturbed and so show the way back already.
+
         Args:
             task: name or id of a simulated task; None for other data, whose scenes are not moved.
             method: key of `ikp.policies.METHODS`.
@@ -92,7 +94,9 @@ class Recipe:
         movable = task is not None and task_entry(task).movable and method != "raw"
         if moved_scenes is None:
             moved_scenes = self.train.moved_scenes and movable
-        return replace(self.train, moved_scenes=moved_scenes)
+        disturbed = task is not None and self.collection_for(task).perturbation > 0
+        state_noise = 0.0 if disturbed else self.train.state_noise
+        return replace(self.train, moved_scenes=moved_scenes, state_noise=state_noise)
 
     def collection_for(self, task: str, observation: str = "pixels") -> Collection:
         """The demonstrations of a task: disturbed only where the task's expert recovers, with the task's own options.
@@ -203,7 +207,12 @@ PAPER = Recipe(
         ablation=Ablations(prefix_noise=0.0),
     ),
     train=TrainConfig(
-        steps=100_000, batch_size=128, optimizer="adamw", learning_rate=1e-3, encoder_learning_rate=1e-3
+        steps=100_000,
+        batch_size=128,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        encoder_learning_rate=1e-3,
+        state_noise=0.0,
     ),
 )
 

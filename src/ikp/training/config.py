@@ -26,6 +26,8 @@ class TrainConfig:
         encoder_learning_rate: learning rate of AdamW for the image encoders.
         moved_scenes: rotate and shift whole scenes, joints and objects, as additional demonstrations
             (`ikp.training.scene_motion`); for tasks that are the same anywhere on a table.
+        state_noise: standard deviation of noise on the measured joints, as a share of that of the demonstrated steps
+            (`ikp.training.state_noise`); for demonstrations that were not disturbed while they were recorded.
         held_out: share of the demonstrations kept for validation.
         validate_every: steps between validations.
         checkpoint_every: steps between saved states, from which a run can resume.
@@ -45,6 +47,7 @@ class TrainConfig:
     learning_rate: float = 2e-3
     encoder_learning_rate: float = 1e-3
     moved_scenes: bool = False
+    state_noise: float = 0.3
     held_out: float = 0.05
     validate_every: int = 1000
     checkpoint_every: int = 500
@@ -62,6 +65,8 @@ class TrainConfig:
         for name in ("learning_rate", "encoder_learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be positive and finite")
+        if not 0 <= self.state_noise < math.inf:
+            raise ValueError(f"state_noise is {self.state_noise}: it must be 0 or more, and finite")
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out is {self.held_out}: it must be a share above 0 and below 1")
         if self.minutes is not None and not 0 < self.minutes < math.inf:

@@ -30,6 +30,7 @@ from ikp.training.probe import perception_probe
 from ikp.training.scene_motion import SceneMotion, working_height
 from ikp.training.settings import check_settings, run_settings, write_settings
 from ikp.training.state import Progress, has_state, load_state, save_state
+from ikp.training.state_noise import state_noise
 from ikp.training.validation import action_errors, evenly_spaced, frames_at_once
 
 VALIDATION_FRAMES = 512
@@ -138,6 +139,7 @@ class _Run:
         if has_state(out / "state"):
             check_settings(out, settings)
         self.motion = _scene_motion(policy, dataset) if config.moved_scenes else None
+        self.noise = state_noise(dataset, policy, config.state_noise)
         goals = dataset.goal_state if policy.plane is not None else None
         action = dataset.way_points(policy.due)
         policy.fit_scales(dataset.state, action, dataset.environment_state, goals)
@@ -210,6 +212,8 @@ class _Run:
         self._prefetch(step + 1)
         if self.motion is not None:
             batch = self.motion(batch)
+        if self.noise is not None:
+            batch = self.noise(batch)
         factor = schedule(self._fraction())
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)

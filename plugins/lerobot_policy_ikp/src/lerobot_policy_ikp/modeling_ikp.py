@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from ikp.spec import Batch, Observation
 from ikp.training.optimizer import MovingAverage
 from ikp.training.scene_motion import SceneMotion
+from ikp.training.state_noise import state_noise
 from lerobot_policy_ikp.configuration_ikp import IKPConfig
-from lerobot_policy_ikp.preparation import GoalStates, new_policy, trained_policy
+from lerobot_policy_ikp.preparation import GoalStates, new_policy, trained_policy, training_of
 
 
 class IKPPolicy(PreTrainedPolicy):
@@ -65,6 +66,10 @@ class IKPPolicy(PreTrainedPolicy):
         if config.frozen["working_height"] is not None:
             height = config.frozen["working_height"]
             self._motion = SceneMotion(self.policy.robot, self.policy.spec, height=height)
+        self._noise = None
+        if dataset_meta is not None and numbers is not None:
+            share = training_of(config, dataset_meta).state_noise
+            self._noise = state_noise(numbers, self.policy, share)
         self._goals = None
         if self.policy.plane is not None and dataset_meta is not None and numbers is not None:
             self._goals = GoalStates(numbers, dataset_meta)
@@ -107,6 +112,8 @@ class IKPPolicy(PreTrainedPolicy):
             torch.manual_seed(int(self.seed) + int(self.updates))
             if self.training and self._motion is not None:
                 demonstrated = self._motion(demonstrated)
+            if self.training and self._noise is not None:
+                demonstrated = self._noise(demonstrated)
             loss, parts = (self.policy if self.training else self.averaged).loss(demonstrated)
         values = torch.stack([part.float() for part in parts.values()]).tolist()
         return loss, dict(zip(parts, values, strict=True))

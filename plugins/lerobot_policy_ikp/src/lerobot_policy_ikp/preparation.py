@@ -22,6 +22,7 @@ from ikp.data.metadata import read_info
 from ikp.kinematics import Camera
 from ikp.policies import Policy, describe_policy, make_policy, policy_from_description
 from ikp.runs import load_matched, task_of_data
+from ikp.training.config import TrainConfig
 from ikp.training.scene_motion import working_height
 from lerobot_policy_ikp.configuration_ikp import IKPConfig
 
@@ -46,8 +47,7 @@ def new_policy(config: IKPConfig, metadata: LeRobotDatasetMetadata) -> tuple[Pol
     root = Path(metadata.root)
     options = config.data(root)
     models = named_options(options.camera, "--policy.camera", "front=camera.json")
-    task = task_of_data(root, options.task)
-    train = config.train_config(task.env_id if task else None)
+    train = training_of(config, metadata)
     robot, numbers, task = load_matched(
         root,
         config.policy_config,
@@ -67,6 +67,17 @@ def new_policy(config: IKPConfig, metadata: LeRobotDatasetMetadata) -> tuple[Pol
     described = describe_policy(policy, provenance=provenance)
     config.freeze(described, working_height=height, data=_fingerprint(numbers, root))
     return policy, numbers
+
+
+def training_of(config: IKPConfig, metadata: LeRobotDatasetMetadata) -> TrainConfig:
+    """What a configuration says of the training on a data set.
+
+    Raises:
+        ValueError: the task of the data is not registered.
+    """
+    root = Path(metadata.root)
+    task = task_of_data(root, config.data(root).task)
+    return config.train_config(task.env_id if task else None)
 
 
 def trained_policy(
