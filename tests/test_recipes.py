@@ -146,6 +146,8 @@ def test_demonstrations_are_disturbed_and_scenes_moved_only_where_the_task_allow
         "insertion": 0.7, "sweeping": 0.0, "flipping": 0.0, "sweeping-miscalibrated": 0.0, "two-elbows": 0.0,
     }  # fmt: skip
     assert [name for name in TASKS if standard.train_for(name).moved_scenes] == ["insertion"]
+    assert [name for name in TASKS if standard.train_for(name).state_noise] == ["flipping"]
+    assert standard.train_for(None).state_noise == 0.0
     assert not standard.train_for(None).moved_scenes
     assert not standard.train_for("insertion", "raw").moved_scenes, "without a robot nothing can be moved"
     assert standard.train_for(None, moved_scenes=True).moved_scenes, "what is said counts"

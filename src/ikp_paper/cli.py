@@ -32,7 +32,8 @@ class Reproduce:
     object poses at equal steps and at equal time), two-elbows (a goal with two answers), sweeping (after 20 minutes
     of training), recipe (its choices one at a time), rates (learning rates at three budgets), budget (three numbers
     of steps), image (with the image plane), moved (with and without moved scenes), decision (energies alone or pooled
-    with the regression), time (equal time), ablations (of the kinematics), demonstrations (25 to 1000 of them).
+    with the regression), noise (on the measured joints), heads (link poses for regression, denoising and energies),
+    time (equal time), ablations (of the kinematics), demonstrations (25 to 1000 of them).
 
     A run whose file is already in RESULTS, such as those of this repository, is not repeated: choose another folder
     with --results to train your own.

@@ -237,6 +237,19 @@ TABLES: dict[str, Table] = {
         (Setting("insertion", 100, steps=750), Setting("flipping", 300, steps=2500)),
         ("explicit", "implicit-joint-energies-alone", "implicit-joint", "ikp-energies-alone", "ikp"),
     ),
+    "noise": Table(
+        "Noise on the measured joints in training: flipping",
+        "",
+        (Setting("flipping", 300, steps=2500),),
+        (
+            "explicit-exact-state",
+            "explicit",
+            "implicit-joint-exact-state",
+            "implicit-joint",
+            "ikp-exact-state",
+            "ikp",
+        ),
+    ),
     "heads": Table(
         "What link poses are worth to each head: insertion after 750 steps",
         "",

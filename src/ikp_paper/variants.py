@@ -107,6 +107,7 @@ VARIANTS: dict[str, Variant] = {
         ", energies alone decide",
         policy={"search": {"regression": 0.0}},
     ),
+    **_each(TRIO, "exact-state", ", no noise on the measured joints", train={"state_noise": 0.0}),
     **_each(("explicit", "ikp"), "bang-bang", ", bang-bang demonstrations", expert={"profile": "bang-bang"}),
     **_each(("explicit",), "one-elbow", ", demonstrations of one elbow", expert={"elbow": "up"}),
     "ikp-image": Variant("IKP + image plane", "ikp", IMAGE),

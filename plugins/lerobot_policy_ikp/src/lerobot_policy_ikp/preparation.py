@@ -70,7 +70,7 @@ def new_policy(config: IKPConfig, metadata: LeRobotDatasetMetadata) -> tuple[Pol
 
 
 def training_of(config: IKPConfig, metadata: LeRobotDatasetMetadata) -> TrainConfig:
-    """What a configuration says of the training on a data set.
+    """The training of a configuration on a data set, by its recipe and the task of the data.
 
     Raises:
         ValueError: the task of the data is not registered.
