@@ -29,7 +29,18 @@ from perception_table import perception_table
 from sweeping_table import sweeping_table
 
 IMAGE_ROWS = ("explicit", "implicit-joint", "ikp", "explicit-image", "implicit-joint-image", "ikp-image")
-INSERTION = ("recipe", "rates", "budget", "time", "moved", "state", "image", "ablations", "demonstrations")
+INSERTION = (
+    "recipe",
+    "rates",
+    "budget",
+    "time",
+    "moved",
+    "state",
+    "image",
+    "heads",
+    "ablations",
+    "demonstrations",
+)
 """Tables of `ikp_paper.tables` that are about insertion alone."""
 
 
@@ -60,6 +71,7 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "table1": partial(reproduction_tables, results, "standard", ["table1"]),
         "table2": partial(reproduction_tables, results, "standard", ["table2"]),
         "decision": partial(reproduction_tables, results, "standard", ["decision"]),
+        "noise": partial(reproduction_tables, results, "standard", ["noise"]),
         "two-elbows": partial(reproduction_tables, results, "standard", ["two-elbows"]),
         "particle": partial(closed_loop_table, results, PARTICLE),
         "aloha": partial(aloha_table, results),
