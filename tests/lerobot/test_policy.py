@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ import ikp
 from ikp.training.config import TrainConfig
 from ikp.training.optimizer import make_optimizers, schedule
 from lerobot_env_ikp import IKPEnvConfig
-from lerobot_policy_ikp import IKPConfig, IKPPolicy, export_policy, import_policy
+from lerobot_policy_ikp import IKPConfig, IKPPolicy, export_policy, import_policy, modeling_ikp
 from lerobot_policy_ikp.configuration_ikp import FIXED
 from lerobot_policy_ikp.exchange import pretrained_folder
 
@@ -292,3 +292,16 @@ def test_moved_scenes_are_those_of_the_recipe(tiny, pixel_demonstrations):
         losses[moved] = policy.train()(batch)[0].item()
     assert losses[None] == losses[True], "insertion may be moved, and the recipe says so"
     assert losses[False] != losses[True]
+
+
+def test_noise_on_measured_joints_is_that_of_the_recipe(tiny, pixel_demonstrations, monkeypatch):
+    meta = dataset(pixel_demonstrations).meta
+    batch = next(iter(torch.utils.data.DataLoader(dataset(pixel_demonstrations), batch_size=16)))
+    losses = []
+    for share in (0.0, 0.3, 0.3):
+        config = IKPConfig(device="cpu", recipe="tiny")
+        trained = replace(config.train_config("insertion"), state_noise=share)
+        monkeypatch.setattr(modeling_ikp, "training_of", lambda config, meta, trained=trained: trained)
+        torch.manual_seed(0)
+        losses.append(make_policy(config, ds_meta=meta).train()(batch)[0].item())
+    assert losses[0] != losses[1] == losses[2]
