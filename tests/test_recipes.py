@@ -144,8 +144,9 @@ def test_demonstrations_are_disturbed_and_scenes_moved_only_where_the_task_allow
     standard = ikp.recipe("standard")
     assert {name: standard.collection_for(name).perturbation for name in TASKS} == {
         "insertion": 0.7, "sweeping": 0.0, "flipping": 0.0, "sweeping-miscalibrated": 0.0, "two-elbows": 0.0,
+        "alignment": 0.7, "sorting": 0.0,
     }  # fmt: skip
-    assert [name for name in TASKS if standard.train_for(name).moved_scenes] == ["insertion"]
+    assert [name for name in TASKS if standard.train_for(name).moved_scenes] == ["insertion", "alignment"]
     assert [name for name in TASKS if standard.train_for(name).state_noise] == ["flipping"]
     assert standard.train_for(None).state_noise == 0.0
     assert not standard.train_for(None).moved_scenes

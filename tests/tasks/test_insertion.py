@@ -11,9 +11,10 @@ from gymnasium.utils.env_checker import check_env
 
 from ikp.kinematics import forward_kinematics, project
 from ikp.tasks import InsertionEnv, InsertionExpert
-from ikp.tasks.insertion.environment import MIN_DISTANCE, PLACEMENT_RANGE, PLACEMENT_YAW, SUCTION_GAP
+from ikp.tasks.insertion.environment import MIN_DISTANCE, PLACEMENT_RANGE, PLACEMENT_YAW
 from ikp.tasks.insertion.scene import BLOCK_HEIGHT, WORKSPACE_CENTER, block_boxes, fixture_walls
 from ikp.tasks.scene import camera_matrices
+from ikp.tasks.suction import SUCTION_GAP
 
 
 @pytest.fixture(scope="module")

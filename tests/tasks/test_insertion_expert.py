@@ -8,7 +8,7 @@ import pytest
 
 import ikp.tasks  # noqa: F401  (registers the environment)
 from ikp.tasks import InsertionEnv, InsertionExpert
-from ikp.tasks.insertion.expert import GAIN, PROFILES
+from ikp.tasks.placing import GAIN, PROFILES
 
 
 def episode(

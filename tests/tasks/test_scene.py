@@ -14,11 +14,11 @@ import torch
 from ikp.kinematics import forward_kinematics, iiwa14
 from ikp.tasks import Miscalibration, rendering
 from ikp.tasks.arms import Drive, LinkBody, Shape, add_arm
-from ikp.tasks.insertion.environment import Q_HOME
-from ikp.tasks.insertion.scene import build_insertion_spec, insertion_robot
+from ikp.tasks.insertion.scene import build_insertion_spec
 from ikp.tasks.miscalibration import MAX_OFFSET
 from ikp.tasks.rendering import FAST, OffscreenRenderer, shared_renderer
 from ikp.tasks.scene import add_camera, add_surroundings, camera_matrices, make_spec, wrap_angle, yaw_to_quat
+from ikp.tasks.suction import Q_HOME, suction_robot
 from ikp.tasks.tip_ik import TipSolver
 from ikp.tasks.ur5e import UR5E_BODIES
 
@@ -46,7 +46,7 @@ def test_any_robot_becomes_an_arm():
 
 def test_moving_link_without_drive():
     with pytest.raises(ValueError, match="'shoulder' has a joint"):
-        add_arm(make_spec(0.005), insertion_robot(), {"base": UR5E_BODIES["base"]}, np.eye(4))
+        add_arm(make_spec(0.005), suction_robot(), {"base": UR5E_BODIES["base"]}, np.eye(4))
 
 
 def test_arm_hangs_still_without_control():
@@ -62,7 +62,7 @@ def test_arm_hangs_still_without_control():
 
 def test_inverse_kinematics_over_the_workspace():
     model = build_insertion_spec().compile()
-    solver = TipSolver(model, "tip", insertion_robot().joint_names)
+    solver = TipSolver(model, "tip", suction_robot().joint_names)
     rng = np.random.default_rng(0)
     for _ in range(50):
         q_true = Q_HOME + rng.uniform(-0.2, 0.2, 6)

@@ -17,12 +17,16 @@ from ikp.tasks.registry import (
 )
 
 if TYPE_CHECKING:
+    from ikp.tasks.alignment.environment import BlockAlignmentEnv
+    from ikp.tasks.alignment.expert import BlockAlignmentExpert
     from ikp.tasks.base import ArmTask
     from ikp.tasks.flipping.environment import FlippingEnv
     from ikp.tasks.flipping.expert import FlippingExpert
     from ikp.tasks.insertion.environment import InsertionEnv
     from ikp.tasks.insertion.expert import InsertionExpert
     from ikp.tasks.miscalibration import Miscalibration
+    from ikp.tasks.sorting.environment import SortAndSweepEnv
+    from ikp.tasks.sorting.expert import SortAndSweepExpert
     from ikp.tasks.sweeping.environment import SweepingEnv
     from ikp.tasks.sweeping.expert import SweepingExpert
     from ikp.tasks.two_elbows.environment import TwoElbowsEnv
@@ -30,11 +34,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArmTask",
+    "BlockAlignmentEnv",
+    "BlockAlignmentExpert",
     "FlippingEnv",
     "FlippingExpert",
     "InsertionEnv",
     "InsertionExpert",
     "Miscalibration",
+    "SortAndSweepEnv",
+    "SortAndSweepExpert",
     "SweepingEnv",
     "SweepingExpert",
     "TaskEntry",
@@ -49,11 +57,15 @@ __all__ = [
 
 _HOMES = {
     "ArmTask": "ikp.tasks.base",
+    "BlockAlignmentEnv": "ikp.tasks.alignment.environment",
+    "BlockAlignmentExpert": "ikp.tasks.alignment.expert",
     "FlippingEnv": "ikp.tasks.flipping.environment",
     "FlippingExpert": "ikp.tasks.flipping.expert",
     "InsertionEnv": "ikp.tasks.insertion.environment",
     "InsertionExpert": "ikp.tasks.insertion.expert",
     "Miscalibration": "ikp.tasks.miscalibration",
+    "SortAndSweepEnv": "ikp.tasks.sorting.environment",
+    "SortAndSweepExpert": "ikp.tasks.sorting.expert",
     "SweepingEnv": "ikp.tasks.sweeping.environment",
     "SweepingExpert": "ikp.tasks.sweeping.expert",
     "TwoElbowsEnv": "ikp.tasks.two_elbows.environment",

@@ -187,8 +187,35 @@ class ArmTask(gymnasium.Env, abc.ABC):
             mujoco.mj_step(self.model, data)
             self._after_substep()
         self._q_target = start + change
-        mujoco.mj_kinematics(self.model, data)
-        mujoco.mj_comPos(self.model, data)
+        self.update_poses()
+
+    def follow(self, q: Float[np.ndarray, "dof"], qd: Float[np.ndarray, "dof"]) -> None:
+        """Simulate one step of the model's time step with the drives at a moving target, as a loop faster than 10 Hz
+        does in place of `step`.
+
+        Args:
+            q: target of the joints in encoder coordinates (dof,) [rad].
+            qd: speed of the target (dof,) [rad/s], fed forward.
+        """
+        self._q_target = self.miscalibration.true(q)
+        self.data.ctrl[:] = self._q_target + self._lead * qd
+        mujoco.mj_step(self.model, self.data)
+        self._after_substep()
+
+    def switch(self, on: Float[np.ndarray, "discrete"]) -> None:
+        """Set the action's switches, on above 0.5, beside `follow`."""
+        self._switch(on)
+
+    def outcome(self) -> tuple[bool, dict[str, Any]]:
+        """Whether the episode has ended and its `info`, for a loop of `follow`; call it every `control_dt`."""
+        self.update_poses()
+        _, ended = self._progress()
+        return ended, self._info()
+
+    def update_poses(self) -> None:
+        """Bring the poses of all bodies up to date with the joints."""
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
 
     def _observe(self) -> dict[str, np.ndarray]:
         state = self._joint_state().astype(np.float32)

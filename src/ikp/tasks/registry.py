@@ -221,8 +221,9 @@ def _loaded(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-_INSERTION, _SWEEPING, _FLIPPING, _TWO_ELBOWS = (
-    f"ikp.tasks.{name}" for name in ("insertion", "sweeping", "flipping", "two_elbows")
+_INSERTION, _SWEEPING, _FLIPPING, _TWO_ELBOWS, _ALIGNMENT, _SORTING = (
+    f"ikp.tasks.{name}"
+    for name in ("insertion", "sweeping", "flipping", "two_elbows", "alignment", "sorting")
 )
 
 for _entry in (
@@ -279,6 +280,27 @@ for _entry in (
         frames=1,
         repeats=5,
         max_episode_steps=1,
+    ),
+    TaskEntry(
+        name="alignment",
+        env_id="ikp/BlockAlignment-v0",
+        title="Block alignment",
+        environment=f"{_ALIGNMENT}.environment:BlockAlignmentEnv",
+        expert=f"{_ALIGNMENT}.expert:BlockAlignmentExpert",
+        frames=45,
+        disturbed=True,
+        movable=True,
+        max_episode_steps=120,
+    ),
+    TaskEntry(
+        name="sorting",
+        env_id="ikp/SortAndSweep-v0",
+        title="Sort and sweep",
+        environment=f"{_SORTING}.environment:SortAndSweepEnv",
+        expert=f"{_SORTING}.expert:SortAndSweepExpert",
+        metric="score",
+        frames=160,
+        max_episode_steps=400,
     ),
 ):
     register_task(_entry)

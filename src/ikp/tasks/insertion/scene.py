@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-
 import mujoco
 import numpy as np
-import torch
 
-from ikp.kinematics import Robot, ur5e, with_tool
-from ikp.tasks.arms import LinkBody, Shape, add_arm
-from ikp.tasks.scene import (
-    OBJECT_CONAFFINITY,
-    OBJECT_CONTYPE,
-    add_camera,
-    add_surroundings,
-    make_spec,
-    yaw_to_quat,
-)
-from ikp.tasks.ur5e import UR5E_BODIES
-
-SIM_DT = 0.005
-TOOL_LENGTH = 0.10
-CUP_STROKE = 0.003  # compression of the cup's lip before the rigid tool touches [m]
+from ikp.tasks.scene import OBJECT_CONAFFINITY, OBJECT_CONTYPE, add_camera, yaw_to_quat
+from ikp.tasks.suction import add_weld, build_suction_spec
 
 # The frames of block and fixture are defined alike: the origin is the grasp point's projection on the block's underside
 # (or on the tray's floor), x points along the long leg, y along the short one, z up. The outline's corner is at -GRASP.
@@ -33,53 +17,18 @@ CLEARANCE, WALL_THICKNESS, WALL_HEIGHT, WALL_TILT = 0.003, 0.006, 0.008, np.radi
 FLOOR_THICKNESS = 0.002
 
 RED, BLUE, DARK_BLUE = (0.90, 0.07, 0.06, 1.0), (0.10, 0.32, 0.85, 1.0), (0.05, 0.16, 0.50, 1.0)
-STEEL, YELLOW, RUBBER = (0.70, 0.72, 0.75, 1.0), (0.98, 0.80, 0.05, 1.0), (0.05, 0.05, 0.05, 1.0)
-
-# The UR base frame is rotated by pi about z (ROS' base_link), so that the arm works towards +x.
-T_WORLD_BASE = np.diag((-1.0, -1.0, 1.0, 1.0))
 WORKSPACE_CENTER = (0.50, 0.0)
-
-
-@functools.cache
-def insertion_robot() -> Robot:
-    """UR5e in the UR base frame; its tip `tool` is the suction cup's lip, 100 mm beyond the flange."""
-    T_flange_tool = torch.eye(4, dtype=torch.float64)
-    T_flange_tool[2, 3] = TOOL_LENGTH
-    return with_tool(ur5e(), "flange", T_flange_tool, name="tool")
 
 
 def build_insertion_spec() -> mujoco.MjSpec:
     """Build the scene's specification: bodies `tool` (with site `tip`), `block` (free) and `fixture` (mocap)."""
-    spec = make_spec(SIM_DT)
-    add_surroundings(spec, table_size=(1.3, 1.4), table_center=(0.30, 0.0))
-    add_arm(spec, insertion_robot(), {**UR5E_BODIES, "tool": _suction_tool()}, T_WORLD_BASE)
-    spec.body("tool").add_site(name="tip", size=[0.001, 0, 0], rgba=(0, 0, 0, 0))
+    spec = build_suction_spec()
     _add_block(spec)
     _add_fixture(spec)
-    spec.add_equality(
-        name="suction", type=mujoco.mjtEq.mjEQ_WELD,
-        objtype=mujoco.mjtObj.mjOBJ_BODY, name1="tool", name2="block", active=False,
-        # The weld is slightly soft, so that the fixture's walls can guide a held block.
-        solref=(0.012, 1.0), solimp=(0.95, 0.98, 0.001, 0.5, 2.0),
-    )  # fmt: skip
+    add_weld(spec, "block")
     add_camera(spec, "front", position=(1.52, 0.0, 1.50), target=(0.485, 0.0, 0.03), fovy=12.0)
     add_camera(spec, "overview", position=(1.20, -0.80, 0.72), target=(0.29, 0.0, 0.22), fovy=40.0)
     return spec
-
-
-def _suction_tool() -> LinkBody:
-    """Adapter, tube and soft cup, in the frame of the tip (z points out of the flange)."""
-    lip = TOOL_LENGTH
-    return LinkBody(
-        (
-            Shape((0, 0, -lip), (0, 0, -lip + 0.016), 0.032, STEEL),
-            Shape((0, 0, -lip + 0.016), (0, 0, -0.022), 0.008, STEEL),
-            Shape((0, 0, -0.040), (0, 0, -0.012), 0.012, YELLOW),
-            Shape((0, 0, -0.012), (0, 0, -CUP_STROKE), 0.007, RUBBER),
-            Shape((0, 0, -0.007), (0, 0, 0), 0.0095, RUBBER, collides=False),
-        ),
-        mass=0.25,
-    )
 
 
 def block_boxes() -> tuple[tuple[np.ndarray, np.ndarray], ...]:
