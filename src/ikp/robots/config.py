@@ -1,0 +1,124 @@
+"""Settings of the controller: rate, servo, speeds and limits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ikp.checks import in_range, one_of, plain_types
+from ikp.files import read_json, write_json
+
+ON_LIMIT = ("refuse", "clip")
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """Settings of the controller; a JSON file can hold them (`load`, `save`).
+
+    Attributes:
+        rate: joint targets sent to the arm per second [Hz].
+        lookahead: time over which the arm smooths targets, servoJ's lookahead_time [s].
+        gain: servoJ's gain.
+        speed: largest speed of each joint, as a fraction of the robot's own limit.
+        acceleration: largest acceleration of each joint [rad/s^2 or m/s^2].
+        joint_margin: distance from the robot's joint limits that targets keep [rad or m].
+        workspace: least and largest x, y, z of the tool's tip in the base frame [m]; None for what the arm can reach
+            above the plane of its base.
+        on_limit: what happens to a way-point beyond a joint limit or outside the workspace: the robot stops (refuse),
+            or it goes as far as is allowed and this is counted (clip). Teleoperation is always clipped.
+        stale: age at which a teleoperation command no longer counts, and the arm comes to rest [s].
+        state_age: age of the arm's measurement at which the robot is stopped [s].
+        following_error: difference between commanded and measured joints at which the robot is stopped [rad].
+        tip_tolerance: largest distance between the tip by the model and by the arm's controller at the start [m].
+        linear_speed, angular_speed, joint_speed: speeds of teleoperation at full deflection [m/s, rad/s, rad/s].
+        lag: time between a command and its motion [s]; None to measure it at the start.
+        realtime: ask the system for real-time priority, which it may refuse.
+        dry_run: do everything but send targets to the arm.
+
+    Raises:
+        ValueError: a value is not allowed.
+    """
+
+    rate: float = 250.0
+    lookahead: float = 0.06
+    gain: float = 600.0
+    speed: float = 0.5
+    acceleration: float = 8.0
+    joint_margin: float = 0.02
+    workspace: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    on_limit: str = "refuse"
+    stale: float = 0.15
+    state_age: float = 0.1
+    following_error: float = 0.3
+    tip_tolerance: float = 0.001
+    linear_speed: float = 0.25
+    angular_speed: float = 1.0
+    joint_speed: float = 0.6
+    lag: float | None = None
+    realtime: bool = True
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        plain_types(self)
+        one_of("on_limit", self.on_limit, ON_LIMIT)
+        in_range(
+            self,
+            rate=(10.0, 500.0),
+            lookahead=(0.03, 0.2),
+            gain=(100.0, 2000.0),
+            speed=(0.01, 1.0),
+            acceleration=(0.1, 40.0),
+            joint_margin=(0.0, 1.0),
+            stale=(0.02, 1.0),
+            state_age=(0.02, 1.0),
+            following_error=(0.01, 1.0),
+            tip_tolerance=(1e-6, 0.05),
+            linear_speed=(0.001, 1.0),
+            angular_speed=(0.01, 3.0),
+            joint_speed=(0.01, 3.0),
+        )
+        if self.lag is not None:
+            in_range(self, lag=(0.0, 0.3))
+        if self.workspace is not None:
+            box = np.asarray(self.workspace, dtype=float)
+            if box.shape != (2, 3) or not np.isfinite(box).all() or not (box[0] < box[1]).all():
+                raise ValueError(
+                    f"workspace is {self.workspace}: give the least and the largest x, y, z of the tip [m]"
+                )
+            low, high = (tuple(map(float, row)) for row in box)
+            object.__setattr__(self, "workspace", (low, high))
+
+    @property
+    def period(self) -> float:
+        """Time between two targets [s]."""
+        return 1.0 / self.rate
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        return asdict(self)
+
+    def save(self, path: Path | str) -> None:
+        """Write a JSON file."""
+        write_json(Path(path), self.to_json())
+
+    @staticmethod
+    def load(path: Path | str) -> ControllerConfig:
+        """Read a JSON file with some or all of the settings.
+
+        Raises:
+            ValueError: a setting is unknown or not allowed.
+        """
+        values = read_json(Path(path))
+        known = [field.name for field in fields(ControllerConfig)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"{path} has the settings {', '.join(unknown)}: allowed are {', '.join(known)}")
+        if isinstance(values.get("workspace"), list):
+            values["workspace"] = tuple(tuple(row) for row in values["workspace"])
+        try:
+            return ControllerConfig(**values)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: {error}") from error

@@ -1,0 +1,216 @@
+"""The control loop: commands to joint targets within the limits, one period after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ikp.kinematics import forward_kinematics
+from ikp.robots.commands import (
+    Command,
+    Confirm,
+    JointVelocity,
+    SetLag,
+    Status,
+    Stop,
+    TipVelocity,
+    Waypoints,
+)
+from ikp.robots.config import ControllerConfig
+from ikp.robots.differential import joint_speeds
+from ikp.robots.interfaces import Arm, ArmState, Mode, RobotStopped
+from ikp.robots.lag import LagEstimate
+from ikp.robots.limits import SLACK, MotionLimits
+from ikp.robots.trajectory import Trajectory
+
+KINEMATICS_RATE = 100.0
+"""Rate of differential inverse kinematics and of the check of the workspace [Hz]."""
+AT_REST = 1e-4
+"""Speed below which the arm rests [rad/s]."""
+FIX = {
+    Mode.PROTECTIVE_STOP: "look what the arm ran into, clear the stop on the pendant, and start again",
+    Mode.EMERGENCY_STOP: "release the emergency stop, start the arm on the pendant, and start again",
+    Mode.NOT_READY: "start the arm on the pendant, with remote control, and start again",
+}
+
+
+class ControlLoop:
+    """The controller without its process and its clock. `tick` raises what has to end in a stop.
+
+    Args:
+        arm: an open arm.
+        config: settings.
+        now: time [s].
+
+    Raises:
+        RobotStopped: the arm is not ready, or its controller sees the tip elsewhere than the model.
+        OSError: the arm cannot be reached.
+    """
+
+    def __init__(self, arm: Arm, config: ControllerConfig, now: float) -> None:
+        self._arm, self._config = arm, config
+        self.limits = MotionLimits(arm.robot, config)
+        self.status = Status.WAITING
+        self.state = arm.state()
+        self._check(now)
+        check_tip(arm, self.state, config.tip_tolerance)
+        self.q, self.qd = self.state.q.copy(), np.zeros(arm.robot.dof)
+        self.late = self.clipped = self.stale = self.ticks = 0
+        self._trajectory = Trajectory(now, self.q)
+        self._teleoperation: TipVelocity | JointVelocity | None = None
+        self._speeds, self._kinematics_at = np.zeros(arm.robot.dof), -np.inf
+        self._lag = 0.0 if config.lag is None else config.lag
+        self.lag = LagEstimate()
+
+    def tick(self, now: float, commands: Iterable[Command] = ()) -> None:
+        """One period: measure, take commands, send the next target.
+
+        Raises:
+            RobotStopped, OSError: the arm has to be stopped; the message says why.
+        """
+        self.state = self._arm.state()
+        self._check(now)
+        for command in commands:
+            self._take(command, now)
+        self.ticks += 1
+        if self.status is Status.WAITING:
+            self.q = self.state.q.copy()
+            self._trajectory = Trajectory(now, self.q)
+            return
+        wanted, speed = self._wanted(now)
+        self.q, self.qd, limited = self.limits.step(self.q, self.qd, wanted, speed, self._config.period)
+        self.clipped += limited
+        if not self._config.dry_run:
+            self._arm.servo(self.q, self._config.period, self._config.lookahead, self._config.gain)
+        self.lag.add(self.q, self.qd, self.state.q)
+
+    def _check(self, now: float) -> None:
+        """Raise RobotStopped where the arm says or shows that something is wrong."""
+        state, config = self.state, self._config
+        if state.mode is not Mode.RUNNING:
+            raise RobotStopped(f"the arm reports {state.mode.value}: {FIX[state.mode]}")
+        if not (np.isfinite(state.q).all() and np.isfinite(state.qd).all()):
+            raise RobotStopped(f"the arm reports joints that are not finite ({state.q.tolist()})")
+        if now - state.time > config.state_age:
+            raise RobotStopped(
+                f"the arm has sent no new state for {now - state.time:.2f} s: check the network, and start again"
+            )
+        if self.status is not Status.WAITING and not config.dry_run:
+            apart = np.abs(self.q - state.q)
+            if apart.max() > config.following_error:
+                worst = int(apart.argmax())
+                raise RobotStopped(
+                    f"joint {self._arm.robot.joint_names[worst]!r} is {apart[worst]:.2f} rad from its target: the arm "
+                    "does not follow; look for an obstacle, or raise gain or following_error"
+                )
+
+    def _take(self, command: Command, now: float) -> None:
+        if isinstance(command, Stop):
+            raise RobotStopped(command.reason)
+        if isinstance(command, Confirm):
+            if self.status is Status.WAITING:
+                self.status = Status.RESTING
+            return
+        if isinstance(command, SetLag):
+            self._lag = float(np.clip(command.lag, 0.0, 0.3))
+            return
+        if self.status is Status.WAITING:
+            return
+        if isinstance(command, Waypoints):
+            self._schedule(command, now + self._lag)
+            return
+        if not np.isfinite(command.velocity).all():
+            raise RobotStopped(f"a velocity is not finite ({command.velocity.tolist()}): check the device")
+        size = 6 if isinstance(command, TipVelocity) else len(self.q)
+        if command.velocity.shape != (size,):
+            raise RobotStopped(f"a velocity has the shape {command.velocity.shape}: it must be ({size},)")
+        if type(command) is not type(self._teleoperation):
+            self._kinematics_at = -np.inf  # a hand-over takes effect at once
+        self._teleoperation, self.status = command, Status.TELEOPERATED
+
+    def _schedule(self, command: Waypoints, at: float) -> None:
+        """Check way-points, clip them if that is allowed, and put them on the path."""
+        times, rows = command.times, command.q
+        if times.ndim != 1 or rows.ndim != 2 or len(times) != len(rows) or not len(times):
+            raise RobotStopped(f"{len(times)} times and {len(rows)} way-points: give as many of both")
+        if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+            raise RobotStopped(f"the times of way-points must increase, got {times.tolist()}")
+        start, checked = self.q, []
+        for row in rows:
+            target, changed = self.limits.checked(start, row)
+            self.clipped += changed
+            checked.append(target)
+            start = target
+        if self.status is not Status.FOLLOWING:
+            self._trajectory = Trajectory(at, self.q)
+        self.late += self._trajectory.schedule(times, np.stack(checked), at, self.q)
+        self._teleoperation, self.status = None, Status.FOLLOWING
+
+    def _wanted(self, now: float) -> tuple[Float[np.ndarray, "dof"], Float[np.ndarray, "dof"]]:
+        """Joints to be at and speeds to have there after this period."""
+        at = now + self._lag + self._config.period
+        if self.status is Status.TELEOPERATED and self._teleoperation is not None:
+            if now - self._teleoperation.time > self._config.stale:
+                self._rest(at)
+            else:
+                self._update_speeds(now)
+                return self.q + self._speeds * self._config.period, self._speeds
+        elif self.status is Status.FOLLOWING and at > self._trajectory.end + self._config.stale:
+            self.status = Status.RESTING
+            self.stale += 1
+        return self._trajectory.at(at)
+
+    def _rest(self, at: float) -> None:
+        """Rest where the arm comes to a stop at half the largest acceleration."""
+        self.stale += bool(np.abs(self.qd).max() > AT_REST)
+        distance = self.qd * np.abs(self.qd) / self.limits.acceleration
+        target = np.clip(self.q + distance, self.limits.lower, self.limits.upper)
+        self._trajectory = Trajectory(at, target)
+        self._teleoperation, self.status = None, Status.RESTING
+
+    def _update_speeds(self, now: float) -> None:
+        """Joint speeds of the teleoperation, at `KINEMATICS_RATE`."""
+        if now - self._kinematics_at < 0.999 / KINEMATICS_RATE or self._teleoperation is None:
+            return
+        self._kinematics_at = now
+        command = self._teleoperation
+        if isinstance(command, JointVelocity):
+            speeds = command.velocity
+        else:
+            speeds = joint_speeds(self._arm.robot, self.q, command.velocity)
+        # All joints slow down together, so that the tip keeps its direction.
+        excess = float((np.abs(speeds) / self.limits.speed).max())
+        speeds = speeds / max(excess, 1.0)
+        self.clipped += excess > 1.001
+        self._speeds = self._inside(speeds)
+
+    def _inside(self, speeds: Float[np.ndarray, "dof"]) -> Float[np.ndarray, "dof"]:
+        """The speeds, or rest where the tip would leave the workspace within the time of a stop."""
+        ahead = float((np.abs(speeds) / self.limits.acceleration).max()) + 2.0 / KINEMATICS_RATE
+        depth = self.limits.outside(np.stack([self.q, self.q + ahead * speeds]))
+        if depth[1] <= SLACK or depth[1] < depth[0]:
+            return speeds
+        self.clipped += 1
+        return np.zeros_like(speeds)
+
+
+def check_tip(arm: Arm, state: ArmState, tolerance: float) -> None:
+    """Compare the tip by the model with the one that the arm's own controller computes.
+
+    Raises:
+        RobotStopped: they are further apart than `tolerance` [m].
+    """
+    tip = arm.robot.tip_indices[0]
+    ours = forward_kinematics(arm.robot, torch.from_numpy(np.asarray(state.q)))[tip, :3, 3].numpy()
+    theirs = arm.tip_pose()[:3, 3]
+    apart = float(np.linalg.norm(ours - theirs))
+    if not apart <= tolerance:
+        raise RobotStopped(
+            f"the model's tip {arm.robot.tip_names[0]!r} is at {np.round(ours, 4).tolist()} m, the arm's controller "
+            f"has its TCP at {np.round(theirs, 4).tolist()} m, {1000 * apart:.1f} mm apart (allowed: "
+            f"{1000 * tolerance:.1f}): set the same tool frame on both, and load a URDF with the arm's calibration, "
+            "which ur_calibration reads from the controller"
+        )

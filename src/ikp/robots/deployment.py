@@ -1,0 +1,250 @@
+"""Deployment of a policy in the real-time loop, with everything measured and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ikp.data import DatasetWriter
+from ikp.robots.commands import Waypoints
+from ikp.robots.dataset import open_dataset
+from ikp.robots.recording import Recorded, Verdict
+from ikp.robots.session import Frame, Session
+from ikp.spec import DataSpec
+
+LATENCY_MEMORY = 0.9
+"""Weight of the past in the estimate of the time from a frame to its action."""
+
+
+@runtime_checkable
+class ActingPolicy(Protocol):
+    """What a deployment needs of a policy: `ikp.Policy`."""
+
+    @property
+    def spec(self) -> DataSpec:
+        """Names and roles of observation and action."""
+        ...
+
+    def reset(self) -> None:
+        """Start an episode."""
+        ...
+
+    def select_action(self, frame: Mapping[str, Any]) -> Any:
+        """The action (action,) for a frame."""
+        ...
+
+
+@dataclass
+class EpisodeTimes:
+    """Times of one deployed episode.
+
+    Attributes:
+        periods: between consecutive frames [s].
+        latencies: from a frame to its way-point [s].
+        late: frames whose action came after the next frame was due.
+    """
+
+    periods: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    late: int = 0
+
+
+@dataclass(frozen=True)
+class DeploymentReport:
+    """What a deployment did; `to_json` is what `ikp deploy` writes.
+
+    Attributes:
+        successes: for each episode that was kept.
+        seconds: duration of each episode [s].
+        frames: number of frames.
+        late_frames: frames whose action came too late.
+        rate: frames per second.
+        jitter: 99th percentile of the frames' period error [s].
+        latency: median and 99th percentile of the time from a frame to its way-point [s].
+        controller_periods: number of periods of the controller.
+        controller_jitter: 99th percentile of its period error [s].
+        late_waypoints, clipped, stale: as in `Telemetry`.
+        lag: time between command and motion [s].
+    """
+
+    successes: list[bool]
+    seconds: list[float]
+    frames: int
+    late_frames: int
+    rate: float
+    jitter: float
+    latency: tuple[float, float]
+    controller_periods: int
+    controller_jitter: float
+    late_waypoints: int
+    clipped: int
+    stale: int
+    lag: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def deploy(
+    session: Session,
+    policy: ActingPolicy,
+    root: Path | str,
+    episodes: int,
+    judge: Callable[[Recorded], Verdict],
+    *,
+    task: str = "",
+    seconds: float = 60.0,
+    seed: int = 0,
+    facts: Mapping[str, Any] | None = None,
+    show: Callable[[Frame], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> DeploymentReport:
+    """Let a policy act; each episode is recorded.
+
+    Args:
+        session: a started session, at the policy's rate.
+        policy: the policy; its dimensions have the names of the session's.
+        root: folder of a new data set, or of one to continue.
+        episodes: number of episodes.
+        judge: says whether an episode was a success.
+        task: description in words.
+        seconds: longest episode [s].
+        seed: of the first simulated scene.
+        facts: kept with the data set, such as the policy's provenance.
+        show: receives each frame.
+        report: receives a line after each episode.
+
+    Raises:
+        ValueError: the policy is for another robot, other cameras or another rate, or its action is not finite.
+        RobotStopped, OSError: the robot was stopped, or a device is lost; finished episodes are kept.
+    """
+    check_policy(session, policy.spec)
+    times, successes, durations = EpisodeTimes(), [], []
+    with open_dataset(session, root, task or session.station.task or "", dict(facts or {})) as writer:
+        for episode in range(episodes):
+            session.begin_episode(seed + episode)
+            done = _episode(session, policy, writer, seconds, times, show)
+            verdict = judge(done)
+            if verdict in (Verdict.SUCCESS, Verdict.FAILURE):
+                success = verdict is Verdict.SUCCESS
+                writer.save_episode(success=success, info={"seconds": done.seconds, "seed": seed + episode})
+                successes.append(success)
+                durations.append(done.seconds)
+            else:
+                writer.discard_episode()
+            if report is not None:
+                report(
+                    f"episode {episode + 1} of {episodes}: {verdict.value}, {done.seconds:.1f} s, {times.late} late"
+                )
+            if verdict is Verdict.QUIT:
+                break
+    return _report(session, times, successes, durations)
+
+
+def check_policy(session: Session, spec: DataSpec) -> None:
+    """Check that a policy fits the bench.
+
+    Raises:
+        ValueError: it does not; the message says in what.
+    """
+    ours = session.spec
+    for what, needed, given in (
+        ("actions", spec.recorded_action_names, ours.action_names),
+        ("state", spec.recorded_state_names, ours.state_names),
+        ("cameras", spec.camera_names, ours.camera_names),
+    ):
+        missing = [name for name in needed if name not in given] if what == "cameras" else []
+        if missing or (what != "cameras" and tuple(needed) != tuple(given)):
+            raise ValueError(
+                f"the policy's {what} are {', '.join(needed) or 'none'}, the bench has {', '.join(given) or 'none'}: "
+                "choose the robot, gripper and cameras with which its data were recorded"
+            )
+    for name, shape in spec.image_shapes.items():
+        if tuple(shape[:2]) != session.image_size:
+            raise ValueError(
+                f"the policy sees camera {name!r} at {shape[:2]}, the session makes {session.image_size}: "
+                "use the policy's"
+            )
+    if abs(spec.fps - session.fps) > 1e-6:
+        raise ValueError(
+            f"the policy acts at {spec.fps:g} Hz, the session runs at {session.fps:g}: use the policy's rate"
+        )
+
+
+def _episode(
+    session: Session,
+    policy: ActingPolicy,
+    writer: DatasetWriter,
+    seconds: float,
+    times: EpisodeTimes,
+    show: Callable[[Frame], None] | None,
+) -> Recorded:
+    link, period, dof = session.link, 1.0 / session.fps, session.station.robot.dof
+    policy.reset()
+    start = due = link.now()
+    frames, success, before, latency = 0, None, None, 0.0
+    while link.now() - start < seconds:
+        frame = session.frame()
+        action = np.asarray(policy.select_action(frame.observation), dtype=np.float64)
+        if not np.isfinite(action).all():
+            raise ValueError(f"the policy's action is not finite ({action.tolist()}): the robot is stopped")
+        now = link.now()
+        latency = (
+            LATENCY_MEMORY * latency + (1 - LATENCY_MEMORY) * (now - frame.time)
+            if frames
+            else now - frame.time
+        )
+        # The command is there a period after the frame, as it was in the recording, and later by the policy's own time:
+        # so each way-point is reached when the next one comes, and the arm does not pause between them.
+        at = frame.time + period + latency + session.lag
+        link.send(Waypoints(np.array([at]), action[:dof][None]))
+        if len(action) > dof:
+            session.grip(float(action[dof] > 0.5))
+        writer.add_frame(frame.observation, action)
+        if show is not None:
+            show(frame)
+        frames += 1
+        times.latencies.append(now - frame.time)
+        if before is not None:
+            times.periods.append(frame.time - before)
+        before = frame.time
+        outcome = session.station.outcome()
+        if outcome is not None and outcome[0]:
+            success = outcome[1]
+            break
+        due += period
+        if link.now() > due:
+            times.late += 1
+            due = link.now()
+        link.sleep_until(due)
+    if session.station.is_simulated and success is None:
+        success = False
+    return Recorded(frames, link.now() - start, success)
+
+
+def _report(
+    session: Session, times: EpisodeTimes, successes: list[bool], durations: list[float]
+) -> DeploymentReport:
+    telemetry = session.link.telemetry()
+    periods, latencies = np.array(times.periods or [np.nan]), np.array(times.latencies or [np.nan])
+    errors = np.abs(periods - 1.0 / session.fps)
+    return DeploymentReport(
+        successes=successes,
+        seconds=[round(seconds, 3) for seconds in durations],
+        frames=len(times.latencies),
+        late_frames=times.late,
+        rate=float(1.0 / periods.mean()),
+        jitter=float(np.quantile(errors, 0.99)),
+        latency=(float(np.median(latencies)), float(np.quantile(latencies, 0.99))),
+        controller_periods=telemetry.ticks,
+        controller_jitter=telemetry.period_error(),
+        late_waypoints=telemetry.late,
+        clipped=telemetry.clipped,
+        stale=telemetry.stale,
+        lag=session.lag,
+    )

@@ -1,0 +1,117 @@
+"""Limits of a robot's motion: targets that are refused or clipped, and steps within speed and acceleration."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ikp.kinematics import Robot, forward_kinematics
+from ikp.robots.config import ControllerConfig
+from ikp.robots.interfaces import RobotStopped
+
+FLOOR = -0.01
+"""Least height of the tip over the plane of the base, where the settings name no workspace [m]."""
+SAMPLES = 17
+"""Postures on the way to a way-point that are checked against the workspace."""
+SPEED, ACCELERATION = 2.0 * np.pi, 40.0
+"""Limits of joints whose model names none [rad/s or m/s]."""
+SLACK = 1e-4
+"""Depth beyond the workspace that rounding may cause [m]."""
+
+
+class MotionLimits:
+    """Joint, speed, acceleration and workspace limits of a robot.
+
+    Args:
+        robot: the kinematic model; its first tip is the tool.
+        config: settings.
+    """
+
+    def __init__(self, robot: Robot, config: ControllerConfig) -> None:
+        self.robot, self._refuses = robot, config.on_limit == "refuse"
+        self.lower = robot.lower.numpy() + config.joint_margin
+        self.upper = robot.upper.numpy() - config.joint_margin
+        speed = robot.velocity.numpy()
+        self.speed = config.speed * np.where(np.isfinite(speed), speed, SPEED)
+        self.acceleration = np.full(robot.dof, config.acceleration)
+        box = config.workspace
+        if box is None:
+            reach = robot.reach
+            box = ((-reach, -reach, FLOOR), (reach, reach, 2 * reach))
+        self.low, self.high = np.array(box[0]), np.array(box[1])
+        self._tip = robot.tip_indices[0]
+
+    def tips(self, q: Float[np.ndarray, "n dof"]) -> Float[np.ndarray, "n 3"]:
+        """Positions of the tip [m]."""
+        return forward_kinematics(self.robot, torch.from_numpy(q))[:, self._tip, :3, 3].numpy()
+
+    def outside(self, q: Float[np.ndarray, "n dof"]) -> Float[np.ndarray, " n"]:
+        """How far the tip is outside the workspace [m]; 0 inside."""
+        tips = self.tips(q)
+        return np.maximum(np.maximum(self.low - tips, tips - self.high), 0.0).max(axis=1)
+
+    def checked(
+        self, start: Float[np.ndarray, "dof"], target: Float[np.ndarray, " n"]
+    ) -> tuple[Float[np.ndarray, "dof"], bool]:
+        """A way-point that may be approached from `start` along a straight line in joint space, and whether it was
+        changed.
+
+        Raises:
+            RobotStopped: the target has the wrong size or is not finite; or it is beyond the limits and these are not
+                to be clipped.
+        """
+        if target.shape != start.shape:
+            raise RobotStopped(f"a way-point has the shape {target.shape}: the arm has {len(start)} joints")
+        if not np.isfinite(target).all():
+            raise RobotStopped(f"a way-point is not finite ({target.tolist()}): check the policy")
+        inside = np.clip(target, self.lower, self.upper)
+        if self._refuses and not np.array_equal(inside, target):
+            worst = int(np.abs(inside - target).argmax())
+            raise RobotStopped(
+                f"a way-point moves joint {self.robot.joint_names[worst]!r} to {target[worst]:.3f}: allowed are "
+                f"{self.lower[worst]:.3f} to {self.upper[worst]:.3f}; set on_limit to clip to go as far as is allowed"
+            )
+        way = start + np.linspace(0.0, 1.0, SAMPLES)[:, None] * (inside - start)
+        depth = self.outside(way)
+        # From outside, as after a change of the workspace, only the way back is open.
+        bad = np.flatnonzero(depth[1:] > np.maximum(depth[:-1], SLACK) - 1e-9)
+        bad = bad[depth[1:][bad] > SLACK]
+        if not len(bad):
+            return inside, not np.array_equal(inside, target)
+        if self._refuses:
+            tip = self.tips(target[None])[0]
+            raise RobotStopped(
+                f"a way-point leads the tip to {np.round(tip, 3).tolist()} m, outside the workspace "
+                f"{np.round(self.low, 3).tolist()} to {np.round(self.high, 3).tolist()}: set the workspace, or "
+                "on_limit to clip"
+            )
+        return way[bad[0]], True
+
+    def step(
+        self,
+        q: Float[np.ndarray, "dof"],
+        qd: Float[np.ndarray, "dof"],
+        q_wanted: Float[np.ndarray, "dof"],
+        qd_wanted: Float[np.ndarray, "dof"],
+        dt: float,
+    ) -> tuple[Float[np.ndarray, "dof"], Float[np.ndarray, "dof"], bool]:
+        """The joints and speeds after a period `dt` [s] on the way to a moving target, and whether a speed had to be
+        limited.
+
+        The target is where the arm should be, and how fast it should move, after the period.
+
+        The speed towards the target falls in time to stop on it at half the largest acceleration.
+        """
+        error = q_wanted - qd_wanted * dt - q  # of now; the target moves on by itself
+        closing = np.minimum(np.abs(error) / (2 * dt), np.sqrt(self.acceleration * np.abs(error)))
+        free = qd_wanted + np.sign(error) * closing
+        speed = np.clip(free, -self.speed, self.speed)
+        room = np.maximum(self.upper - q, 0.0), np.maximum(q - self.lower, 0.0)
+        toward_upper, toward_lower = (np.sqrt(self.acceleration * side) for side in room)
+        speed = np.clip(speed, -toward_lower, toward_upper)
+        change = self.acceleration * dt
+        speed = np.clip(speed, qd - change, qd + change)
+        # A joint that starts beyond its limit may only return.
+        kept = np.clip(q + speed * dt, np.minimum(self.lower, q), np.maximum(self.upper, q))
+        return kept, (kept - q) / dt, bool((np.abs(free) > self.speed * 1.001).any())

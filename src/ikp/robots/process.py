@@ -1,0 +1,180 @@
+"""The controller in a process of its own, so that neither a slow policy nor its death disturbs the arm."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from time import monotonic, sleep
+from typing import Any
+
+from ikp.robots.commands import Command, Stop, Telemetry
+from ikp.robots.config import ControllerConfig
+from ikp.robots.controller import ControlLoop
+from ikp.robots.interfaces import Arm, RobotStopped
+from ikp.robots.link import Blackboard, MotionHistory
+from ikp.robots.priority import keep_from_pausing
+
+START_LIMIT = 180.0
+"""Time that the controller may take to start [s]; it imports torch."""
+STOP_LIMIT = 3.0
+"""Time that the controller may take to stop the robot and end [s]."""
+GONE = "the session ended without a word, so the robot was stopped; start it again"
+
+
+class ControllerProcess:
+    """A `ControllerLink` to a controller in a process of its own.
+
+    The arm stops when this process sends `Stop`, ends or is killed, on Ctrl-C, SIGTERM and any error.
+
+    Args:
+        make_arm: makes the arm in the controller's process; it is sent there.
+        dof: number of joints.
+        config: settings.
+
+    Raises:
+        RobotStopped: the controller could not start; the message says why.
+    """
+
+    def __init__(self, make_arm: Callable[[], Arm], dof: int, config: ControllerConfig) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._board = Blackboard(dof, context)
+        receiver, self._sender = context.Pipe(duplex=False)
+        self._ready = context.Event()
+        arguments = (make_arm, config, receiver, self._board, self._ready)
+        self._process = context.Process(target=_run, args=arguments, daemon=True, name="ikp-controller")
+        with _one_thread():
+            self._process.start()
+        receiver.close()  # so that the controller's end is the only one, and its death is seen
+        limit = monotonic() + START_LIMIT
+        while not self._ready.wait(0.1):
+            if not self._process.is_alive():
+                raise RobotStopped(self._board.read()[1] or "the controller did not start")
+            if monotonic() > limit:
+                self.close()
+                raise RobotStopped(
+                    f"the controller did not start within {START_LIMIT:.0f} s: is the machine too busy?"
+                )
+        self.telemetry()
+
+    @property
+    def process_id(self) -> int | None:
+        """The controller's process."""
+        return self._process.pid
+
+    def now(self) -> float:
+        """The time of all processes of this machine."""
+        return monotonic()
+
+    def sleep_until(self, time: float) -> None:
+        """Wait."""
+        sleep(max(time - monotonic(), 0.0))
+
+    def send(self, command: Command) -> None:
+        """Send a command."""
+        try:
+            self._sender.send(command)
+        except (BrokenPipeError, ConnectionResetError):
+            self.telemetry()
+            raise RobotStopped("the controller has ended") from None
+
+    def telemetry(self) -> Telemetry:
+        """The newest state."""
+        telemetry, message = self._board.read()
+        if message:
+            raise RobotStopped(message)
+        if not self._process.is_alive():
+            raise RobotStopped("the controller's process has died: look at the arm, and start again")
+        return telemetry
+
+    def motion(self) -> MotionHistory:
+        """The last seconds."""
+        return self._board.motion()
+
+    def close(self) -> None:
+        """Stop the robot and end the controller."""
+        with contextlib.suppress(OSError):
+            self._sender.send(Stop("the session has ended"))
+        self._process.join(STOP_LIMIT)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join(STOP_LIMIT)
+
+
+def _run(
+    make_arm: Callable[[], Arm], config: ControllerConfig, receiver: Connection, board: Blackboard, ready: Any
+) -> None:
+    """Body of the process."""
+    reason = _Reason()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, reason.from_signal)
+    arm = None
+    try:
+        arm = make_arm()
+        arm.open()
+        loop = ControlLoop(arm, config, monotonic())
+        board.publish(loop, monotonic())
+        keep_from_pausing(config.realtime)
+        ready.set()
+        _loop(loop, config.period, receiver, board, reason)
+    except (RobotStopped, OSError, ValueError) as error:
+        reason.text = str(error)
+    except BaseException as error:  # whatever it is, the arm comes first
+        reason.text = f"the controller failed ({type(error).__name__}: {error}): start again"
+    finally:
+        try:
+            if arm is not None:
+                arm.stop()
+        finally:
+            board.stopped(reason.text)
+            if arm is not None:
+                with contextlib.suppress(OSError, RuntimeError):
+                    arm.close()
+
+
+def _loop(loop: ControlLoop, period: float, receiver: Connection, board: Blackboard, reason: _Reason) -> None:
+    before = monotonic()
+    due = before + period
+    while not reason.text:
+        sleep(max(due - monotonic(), 0.0))
+        now = monotonic()
+        loop.tick(now, _received(receiver))
+        board.publish(loop, now, now - before - period)
+        before = now
+        due = max(due + period, now)  # periods that were missed are not made up for
+
+
+def _received(receiver: Connection) -> Iterator[Command]:
+    """Commands that have arrived; the end of the session is one of them."""
+    try:
+        while receiver.poll(0):
+            yield receiver.recv()
+    except (EOFError, OSError):
+        yield Stop(GONE)
+
+
+class _Reason:
+    """Why the loop has to end; empty while it goes on."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def from_signal(self, number: int, _: object) -> None:
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        self.text = self.text or f"stopped by {name}"
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes started here use one thread for linear algebra."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -1,0 +1,185 @@
+"""A session on a bench: first motion, lag, slow moves, and the frames that a recording or a policy sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ikp.robots.commands import Confirm, JointVelocity, SetLag, Status, TipVelocity, Waypoints
+from ikp.robots.config import ControllerConfig
+from ikp.robots.images import reduced
+from ikp.robots.interfaces import Motion, RobotStopped
+from ikp.robots.station import Station
+from ikp.spec import DataSpec
+
+CAMERA_AGE = 0.3
+"""Age of an image at which a camera counts as frozen [s]."""
+WIGGLE, WIGGLE_TIME = 0.04, 0.4
+"""Amplitude [rad] and duration of each half [s] of the motion by which the lag is measured."""
+MOVE_SPEED = 0.5
+"""Speed of moves between episodes [rad/s]."""
+SETTLE = 0.3
+"""Time for the arm to come to rest after a move [s]."""
+LIMIT = 5.0
+"""Time that the controller may take to react [s]."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An observation of the bench at a time [s], as policies and recordings take it."""
+
+    time: float
+    observation: dict[str, Any]
+
+
+class Session:
+    """What record, replay and deploy have in common.
+
+    Args:
+        station: the bench.
+        config: settings of its controller.
+        fps: frames per second.
+        image_size: height and width of the images in frames [pixel].
+    """
+
+    def __init__(
+        self, station: Station, config: ControllerConfig, fps: float, image_size: tuple[int, int] = (96, 96)
+    ) -> None:
+        self.station, self.config, self.fps, self.image_size = station, config, fps, image_size
+        self.link = station.link
+        self.lag = config.lag or 0.0
+        self.home = self.link.telemetry().q
+        self._closed = 0.0
+
+    @property
+    def spec(self) -> DataSpec:
+        """Names, sizes and roles of the frames' values."""
+        robot = self.station.robot
+        joints = tuple(f"{name}.pos" for name in robot.joint_names)
+        command, measured = self.station.gripper_names
+        hand = self.station.gripper is not None
+        return DataSpec(
+            action_names=(*joints, command) if hand else joints,
+            state_names=(*joints, measured) if hand else joints,
+            image_shapes=dict.fromkeys(self.station.cameras, (*self.image_size, 3)),
+            fps=self.fps,
+            joint_dims=tuple(range(robot.dof)),
+            discrete_dims=(robot.dof,) if hand else (),
+        )
+
+    def start(self, confirm: Callable[[str], bool]) -> None:
+        """Ask for the first motion and, unless the settings give the lag, measure it by that motion.
+
+        Args:
+            confirm: shows a text to a person and returns whether they agree.
+
+        Raises:
+            RobotStopped: the person does not agree, or the robot was stopped.
+        """
+        last = self.station.robot.joint_names[-1]
+        text = (
+            f"The arm is about to make its first motion: {last!r} turns by {np.degrees(WIGGLE):.0f} degrees and back. "
+            "Keep the emergency stop within reach and everybody out of the arm's way."
+        )
+        if not confirm(text):
+            raise RobotStopped("the first motion was not confirmed, so the arm does not move")
+        self.link.send(Confirm())
+        self._wait_for(lambda: self.link.telemetry().status is not Status.WAITING)
+        if self.config.lag is None and not self.config.dry_run:
+            self.lag = self._measured_lag()
+        self.link.send(SetLag(self.lag))
+
+    def _measured_lag(self) -> float:
+        q = self.link.telemetry().q_command
+        turned = q.copy()
+        turned[-1] += WIGGLE if q[-1] < 0 else -WIGGLE  # away from the nearer limit
+        times = self.link.now() + 0.1 + WIGGLE_TIME * np.array([1.0, 2.0])
+        self.link.send(Waypoints(times, np.stack([turned, q])))
+        self.link.sleep_until(times[-1] + SETTLE)
+        return float(np.clip(self.link.telemetry().lag, 0.0, 0.3))
+
+    def _wait_for(self, condition: Callable[[], bool]) -> None:
+        limit = self.link.now() + LIMIT
+        while not condition():
+            if self.link.now() > limit:
+                raise RobotStopped(f"the controller did not react within {LIMIT:.0f} s: start again")
+            self.link.sleep_until(self.link.now() + 0.005)
+
+    def move_to(self, q: Float[np.ndarray, "dof"], speed: float = MOVE_SPEED) -> None:
+        """Move to joints along a straight line in joint space and wait until the arm is there.
+
+        Raises:
+            RobotStopped: the robot was stopped, or does not arrive.
+        """
+        if self.config.dry_run:
+            return
+        duration = float(np.abs(q - self.link.telemetry().q_command).max()) / speed + 0.1
+        end = self.link.now() + duration
+        self.link.send(Waypoints(np.array([end]), q[None]))
+        self.link.sleep_until(end + SETTLE)
+        apart = float(np.abs(self.link.telemetry().q - q).max())
+        if apart > self.config.following_error:
+            raise RobotStopped(f"the arm is {apart:.2f} rad from where it was sent: look for an obstacle")
+
+    def begin_episode(self, scene: int) -> None:
+        """Lay out a simulated scene, and move to where the episode starts; the gripper is opened."""
+        self.grip(0.0)
+        start = self.station.lay_out(scene)
+        self.move_to(self.home if start is None else start)
+
+    def grip(self, closed: float) -> None:
+        """Command the gripper, if there is one and the command is new."""
+        if self.station.gripper is not None and closed != self._closed and not self.config.dry_run:
+            self.station.gripper.set(closed)
+        self._closed = closed
+
+    def push(self, motion: Motion) -> None:
+        """Pass on what a person does with a device."""
+        now, config = self.link.now(), self.config
+        self.grip(motion.closed)
+        if motion.in_joint_space:
+            speeds = np.zeros(self.station.robot.dof)
+            count = min(len(speeds), len(motion.axes))
+            speeds[:count] = motion.axes[:count] * config.joint_speed
+            self.link.send(JointVelocity(speeds, now))
+        else:
+            scales = np.repeat([config.linear_speed, config.angular_speed], 3)
+            self.link.send(TipVelocity(motion.axes * scales, now))
+
+    def frame(self) -> Frame:
+        """The bench now.
+
+        Raises:
+            RobotStopped: the robot was stopped, or a camera is frozen.
+            OSError: a device is lost.
+        """
+        telemetry = self.link.telemetry()
+        images = {}
+        for name, camera in self.station.cameras.items():
+            picture = camera.read()
+            age = self.link.now() - picture.time
+            if age > CAMERA_AGE:
+                raise RobotStopped(
+                    f"camera {name!r} has sent no image for {age:.1f} s: check its cable, and start again"
+                )
+            images[name] = reduced(picture.image, self.image_size)
+        state = telemetry.q
+        if self.station.gripper is not None:
+            state = np.append(state, self.station.gripper.read())
+        return Frame(self.link.now(), {"state": state.astype(np.float32), "images": images})
+
+    def action_at(self, time: float) -> Float[np.ndarray, " action"]:
+        """What was commanded at a time [s]: joints, then the gripper as it is now. This is what a recording stores for
+        the frame before; the arm gets there a lag later.
+        """
+        q = self.link.motion().commanded(time)
+        return np.append(q, self._closed) if self.station.gripper is not None else q
+
+
+def always(_: str) -> bool:
+    """Agree to the first motion where nothing real moves."""
+    return True

@@ -1,0 +1,108 @@
+"""Numbers that one process writes and others read, where neither ever waits for the other.
+
+A lock would let a reader that is killed or delayed hold up the control loop, and a single copy would let a delayed
+writer do so: a loop with real-time priority would wait for a process that it keeps from running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from multiprocessing.context import BaseContext
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+SLOTS = 8
+"""Copies of the numbers. The writer takes them in turn, so that a finished one stays as it is for a while."""
+
+
+def _memory(context: BaseContext | None, size: int) -> Any:
+    return np.zeros(size) if context is None else context.RawArray("d", size)
+
+
+class SharedNumbers:
+    """Named vectors of float64 in shared memory, with one writer. It can be handed to a process that is being started.
+
+    Args:
+        context: of `multiprocessing`; None for numbers that only this process uses.
+        sizes: length of each vector by name.
+    """
+
+    def __init__(self, context: BaseContext | None, sizes: Mapping[str, int]) -> None:
+        self._sizes = dict(sizes)
+        self._memory = _memory(context, 1 + SLOTS * sum(sizes.values()))
+        self._view()
+
+    def _view(self) -> None:
+        numbers = np.frombuffer(self._memory, dtype=np.float64)
+        self._count, self._slots = numbers[:1], numbers[1:].reshape(SLOTS, -1)
+        self._newest = self._slots[int(self._count[0]) % SLOTS].copy()
+        ends = np.cumsum(list(self._sizes.values()))
+        self._slices = {
+            name: slice(end - size, end) for (name, size), end in zip(self._sizes.items(), ends, strict=True)
+        }
+
+    def __getstate__(self) -> tuple[Any, dict[str, int]]:
+        return self._memory, self._sizes
+
+    def __setstate__(self, state: tuple[Any, dict[str, int]]) -> None:
+        self._memory, self._sizes = state
+        self._view()
+
+    def write(self, **values: Any) -> None:
+        """Write some of the vectors; the others keep what this writer wrote last."""
+        for name, value in values.items():
+            self._newest[self._slices[name]] = value
+        count = int(self._count[0]) + 1
+        self._slots[count % SLOTS] = self._newest
+        self._count[0] = count
+
+    def read(self) -> dict[str, np.ndarray]:
+        """Copies of all vectors, of one moment."""
+        while True:
+            count = int(self._count[0])
+            copy = self._slots[count % SLOTS].copy()
+            if int(self._count[0]) - count < SLOTS - 1:  # the writer has not come round to this slot
+                return {name: copy[where] for name, where in self._slices.items()}
+
+
+class SharedTable:
+    """The last rows that one process has added to a table.
+
+    Args:
+        context: as above.
+        rows: number of rows that are kept.
+        columns: numbers in a row.
+    """
+
+    def __init__(self, context: BaseContext | None, rows: int, columns: int) -> None:
+        self._shape = (rows, columns)
+        self._memory = _memory(context, 1 + rows * columns)
+        self._view()
+
+    def _view(self) -> None:
+        numbers = np.frombuffer(self._memory, dtype=np.float64)
+        self._count, self._rows = numbers[:1], numbers[1:].reshape(self._shape)
+
+    def __getstate__(self) -> tuple[Any, tuple[int, int]]:
+        return self._memory, self._shape
+
+    def __setstate__(self, state: tuple[Any, tuple[int, int]]) -> None:
+        self._memory, self._shape = state
+        self._view()
+
+    def add(self, row: Float[np.ndarray, " columns"]) -> None:
+        """Add a row, in place of the oldest."""
+        count = int(self._count[0])
+        self._rows[count % len(self._rows)] = row
+        self._count[0] = count + 1
+
+    def read(self) -> Float[np.ndarray, "rows columns"]:
+        """Copies of the rows, oldest first."""
+        count = int(self._count[0])
+        copy = self._rows.copy()
+        oldest = max(
+            int(self._count[0]) + 1 - len(self._rows), 0
+        )  # older ones were overwritten meanwhile, or are now
+        return copy[np.arange(min(oldest, count), count) % len(self._rows)]

@@ -1,0 +1,237 @@
+"""A bench by name: the arm with its controller, the gripper and the cameras."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ikp.kinematics import Robot
+from ikp.robots.config import ControllerConfig
+from ikp.robots.interfaces import CameraStream, Gripper
+from ikp.robots.link import ControllerLink
+from ikp.robots.lockstep import LockstepController
+from ikp.robots.process import ControllerProcess
+from ikp.robots.twin.devices import TwinArm, TwinCamera, TwinGripper, TwinView
+from ikp.robots.twin.process import WorldProcess
+from ikp.robots.twin.world import World, WorldLink
+from ikp.tasks.registry import task_entry
+
+KINDS = {
+    "twin:TASK": "the simulated twin of a task, in real time",
+    "lockstep:TASK": "the same without waiting for the clock",
+    "imitation:TASK": "the same behind an imitated UR controller, with the real ur-rtde client",
+    "ur5e:ADDRESS": "a UR5e",
+}
+CAMERAS = "realsense or realsense:SERIAL"
+GRIPPERS = "robotiq, or output:NUMBER for a digital output"
+IMITATION_HOST = "127.0.0.1"
+
+
+@dataclass
+class Station:
+    """An open bench.
+
+    Attributes:
+        robot: kinematic model with its tool.
+        link: the running controller.
+        gripper: None without one.
+        cameras: by name.
+        gripper_names: names of the gripper's command and measurement in data.
+        task: name of the simulated task; None for real hardware.
+        options: arguments of its environment.
+        view: the simulated scene.
+        world: numbers of the simulated world.
+        closers: end what was opened, last first.
+    """
+
+    robot: Robot
+    link: ControllerLink
+    gripper: Gripper | None
+    cameras: dict[str, CameraStream]
+    gripper_names: tuple[str, str] = ("gripper.command", "gripper.position")
+    task: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    view: TwinView | None = None
+    world: WorldLink | None = None
+    closers: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether nothing real moves."""
+        return self.task is not None
+
+    def lay_out(self, scene: int) -> Float[np.ndarray, "dof"] | None:
+        """Lay out the simulated scene of a seed; returns the joints at which its episode starts. None on a real bench,
+        where a person does this.
+        """
+        if self.world is None:
+            return None
+        self.world.bench.write(closed=0.0, scene=float(scene))
+        for _ in range(200):
+            self.link.sleep_until(self.link.now() + 0.02)
+            state = self.world.state.read()
+            if int(state["scene"][0]) == scene:
+                return state["start"]
+        raise RuntimeError("the simulated world does not answer: start again")
+
+    def outcome(self) -> tuple[bool, bool] | None:
+        """Whether the simulated episode has ended, and with success; None on a real bench."""
+        if self.world is None:
+            return None
+        state = self.world.state.read()
+        return bool(state["ended"][0]), bool(state["success"][0])
+
+    def close(self) -> None:
+        """Stop the arm and close everything."""
+        while self.closers:
+            with contextlib.suppress(OSError, RuntimeError):
+                self.closers.pop()()
+
+    def __enter__(self) -> Station:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_station(
+    name: str,
+    config: ControllerConfig,
+    *,
+    robot: Robot | None = None,
+    cameras: Mapping[str, str] | None = None,
+    gripper: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    image_size: tuple[int, int] = (96, 96),
+    scene: int = 0,
+) -> Station:
+    """Open a bench; its arm does not move before a `Confirm`.
+
+    Args:
+        name: one of `KINDS`.
+        config: settings of the controller.
+        robot: kinematic model of a real arm with its tool; by default the built-in one without a tool.
+        cameras: name to kind (`CAMERAS`), for a real bench.
+        gripper: kind (`GRIPPERS`), for a real bench.
+        options: arguments of a simulated task's environment.
+        image_size: of a simulated camera [pixel].
+        scene: seed of the first simulated scene.
+
+    Raises:
+        ValueError: the name or a kind is unknown.
+        RobotStopped: the controller did not start.
+        OSError: a device or a package is missing.
+    """
+    kind, _, what = name.partition(":")
+    if kind not in {each.partition(":")[0] for each in KINDS} or not what:
+        raise ValueError(f"robot is {name!r}: choose one of {', '.join(KINDS)}")
+    if kind == "ur5e":
+        return _real(what, config, robot, cameras or {}, gripper)
+    if cameras or gripper or robot is not None:
+        raise ValueError(f"{name} brings its own robot, camera and gripper: leave those options out")
+    return _simulated(kind, what, config, dict(options or {}), image_size, scene)
+
+
+def _simulated(
+    kind: str, task: str, config: ControllerConfig, options: dict[str, Any], size: tuple[int, int], scene: int
+) -> Station:
+    closers: list[Callable[[], None]] = []
+    try:
+        if kind == "lockstep":
+            world = World(task, options, scene)
+            shared, env = world.link, world.env
+            view = TwinView(task, options, shared, env)
+            link: ControllerLink = LockstepController(
+                lambda clock: TwinArm(env.robot, shared, clock), world, config
+            )
+            clock = link.now
+        else:
+            process = WorldProcess(task, options, scene)
+            closers.append(process.close)
+            shared, clock = process.link, time.monotonic
+            view = TwinView(task, options, shared)
+            env = view.env
+            link = ControllerProcess(
+                _arm_maker(kind, env.robot, shared, config, closers), env.robot.dof, config
+            )
+        closers.append(link.close)
+        names = (env.action_names[-1], env.state_names[-1])
+        gripper = TwinGripper(shared) if env.discrete_dims else None
+        cameras: dict[str, CameraStream] = {"front": TwinCamera(view, "front", size, clock)}
+    except BaseException:
+        for close in reversed(closers):
+            close()
+        raise
+    entry = task_entry(task)
+    return Station(env.robot, link, gripper, cameras, names, entry.name, options, view, shared, closers)
+
+
+def _arm_maker(
+    kind: str, robot: Robot, shared: WorldLink, config: ControllerConfig, closers: list[Callable[[], None]]
+) -> Callable[[], Any]:
+    if kind == "twin":
+        return functools.partial(TwinArm, robot, shared)
+    from ikp.robots.ur.arm import URArm
+    from ikp.robots.ur.imitation import ImitationProcess
+
+    imitation = ImitationProcess(robot, shared, IMITATION_HOST)
+    closers.append(imitation.close)
+    return functools.partial(URArm, robot, IMITATION_HOST, config.rate)
+
+
+def _real(
+    address: str,
+    config: ControllerConfig,
+    robot: Robot | None,
+    cameras: Mapping[str, str],
+    gripper: str | None,
+) -> Station:
+    from ikp.kinematics import ur5e
+    from ikp.robots.ur.arm import URArm
+
+    robot = ur5e() if robot is None else robot
+    closers: list[Callable[[], None]] = []
+    try:
+        streams: dict[str, CameraStream] = {}
+        for name, kind in cameras.items():
+            streams[name] = _camera(kind)
+            closers.append(streams[name].close)
+        hand = _gripper(gripper, address)
+        if hand is not None:
+            closers.append(hand.close)
+        link = ControllerProcess(functools.partial(URArm, robot, address, config.rate), robot.dof, config)
+        closers.append(link.close)
+    except BaseException:
+        for close in reversed(closers):
+            close()
+        raise
+    return Station(robot, link, hand, streams, closers=closers)
+
+
+def _camera(kind: str) -> CameraStream:
+    name, _, serial = kind.partition(":")
+    if name != "realsense":
+        raise ValueError(f"camera is {kind!r}: choose {CAMERAS}")
+    from ikp.robots.realsense import RealSense
+
+    return RealSense(serial)
+
+
+def _gripper(kind: str | None, address: str) -> Gripper | None:
+    from ikp.robots.grippers import OutputGripper, RobotiqGripper
+
+    if kind is None:
+        return None
+    name, _, number = kind.partition(":")
+    if name == "robotiq" and not number:
+        return RobotiqGripper(address)
+    if name == "output" and number.isdigit():
+        return OutputGripper(address, int(number))
+    raise ValueError(f"gripper is {kind!r}: choose {GRIPPERS}")

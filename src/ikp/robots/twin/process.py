@@ -1,0 +1,78 @@
+"""The world in a process of its own, in real time."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ikp.robots.priority import keep_from_pausing
+from ikp.robots.twin.world import World, WorldLink, make_task
+
+START_LIMIT = 180.0
+"""Time that the process may take to start [s]; it imports MuJoCo."""
+BREATH = 2e-4
+"""Pause after each step that leaves the processor to others [s]."""
+BEHIND = 0.1
+"""Delay after which the world gives up catching up with the clock [s]."""
+
+
+class WorldProcess:
+    """Starts the world and ends it; `link` is the way to it.
+
+    Args:
+        task: name or id of a task with one arm.
+        options: arguments of its environment.
+        seed: of the first scene.
+
+    Raises:
+        ValueError: the task has no twin.
+        RuntimeError: the process did not start.
+    """
+
+    def __init__(self, task: str, options: Mapping[str, Any], seed: int = 0) -> None:
+        context = multiprocessing.get_context(
+            "spawn"
+        )  # a fork would share OpenGL and threads with its parent
+        self.link = WorldLink.of(make_task(task, options), context)
+        self._ended, ready = context.Event(), context.Event()
+        arguments = (task, dict(options), seed, self.link, ready, self._ended)
+        self._process = context.Process(target=_run, args=arguments, daemon=True, name="ikp-world")
+        self._process.start()
+        if not ready.wait(START_LIMIT):
+            self.close()
+            raise RuntimeError(f"the simulation of {task!r} did not start within {START_LIMIT:.0f} s")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the world runs."""
+        return self._process.is_alive()
+
+    def close(self) -> None:
+        """End the world."""
+        self._ended.set()
+        self._process.join(5.0)
+        if self._process.is_alive():
+            self._process.kill()
+
+
+def _run(task: str, options: dict, seed: int, link: WorldLink, ready: Any, ended: Any) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # the terminal sends Ctrl-C to all processes; the parent decides
+    world = World(task, options, seed, link=link)
+    parent = multiprocessing.parent_process()
+    keep_from_pausing()
+    ready.set()
+    next_step = time.monotonic()
+    with contextlib.suppress(KeyboardInterrupt):
+        while not ended.is_set() and (parent is None or parent.is_alive()):
+            world.step()
+            next_step += world.sim_dt
+            now = time.monotonic()
+            if next_step < now - BEHIND:
+                next_step = now
+            time.sleep(max(next_step - now, BREATH))

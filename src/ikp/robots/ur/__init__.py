@@ -1,0 +1,1 @@
+"""A Universal Robots arm through ur-rtde, and a controller that imitates it on this machine."""

@@ -1,0 +1,124 @@
+"""A UR arm through ur-rtde (package `ur-rtde`, extra `real`)."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ikp.kinematics import Robot
+from ikp.kinematics.rotations import exp_rotation
+from ikp.robots.extras import missing
+from ikp.robots.interfaces import ArmState, Mode, RobotStopped
+
+VARIABLES = [
+    "timestamp", "actual_q", "actual_qd", "actual_TCP_pose", "robot_mode", "robot_status_bits", "safety_status_bits",
+]  # fmt: skip
+WATCHDOG = 10.0
+"""The controller stops its program when commands come more rarely than this [Hz]."""
+DECELERATION = 10.0
+"""Of a stop, as URScript's stopj takes it [rad/s^2]."""
+POWER_ON = 1
+
+
+class URArm:
+    """A Universal Robots arm; `open` connects, in the controller's process.
+
+    Args:
+        robot: kinematic model with the same tool frame as on the pendant.
+        host: address of the robot's controller.
+        rate: joint targets per second [Hz].
+    """
+
+    def __init__(self, robot: Robot, host: str, rate: float) -> None:
+        self.robot, self._host, self._rate = robot, host, rate
+        self._control: Any = None
+        self._receive: Any = None
+        self._timestamp, self._time, self._watched = -1.0, -np.inf, False
+
+    def open(self) -> None:
+        """Connect and start ur-rtde's program on the controller.
+
+        Raises:
+            OSError: the package is missing, or the controller cannot be reached.
+            RobotStopped: the program does not start.
+        """
+        try:
+            import rtde_control  # pyright: ignore[reportMissingImports]
+            import rtde_receive  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise missing("ur-rtde", "a UR arm", error) from error
+        try:
+            self._receive = rtde_receive.RTDEReceiveInterface(self._host, self._rate, VARIABLES)
+            self._control = rtde_control.RTDEControlInterface(self._host, self._rate)
+        except (RuntimeError, ValueError) as error:
+            raise RobotStopped(
+                f"the UR controller at {self._host} did not answer as expected ({error}): check the address and the "
+                "cable, switch the arm on, and choose Remote Control on the pendant"
+            ) from error
+
+    def state(self) -> ArmState:
+        """The newest measurement; its time is when the controller's own clock last moved on."""
+        receive = self._receive
+        timestamp = receive.getTimestamp()
+        if timestamp != self._timestamp:
+            self._timestamp, self._time = timestamp, time.monotonic()
+        if not receive.isConnected():
+            raise ConnectionResetError(
+                f"the connection to the UR controller at {self._host} is lost: check the cable"
+            )
+        return ArmState(
+            self._time, np.array(receive.getActualQ()), np.array(receive.getActualQd()), self._mode()
+        )
+
+    def _mode(self) -> Mode:
+        if self._receive.isEmergencyStopped():
+            return Mode.EMERGENCY_STOP
+        if self._receive.isProtectiveStopped():
+            return Mode.PROTECTIVE_STOP
+        return Mode.RUNNING if self._receive.getRobotStatus() & POWER_ON else Mode.NOT_READY
+
+    def tip_pose(self) -> Float[np.ndarray, "4 4"]:
+        """T_base_tip (4, 4) of the TCP that is set on the pendant."""
+        pose = np.array(self._receive.getActualTCPPose())
+        T = np.eye(4)
+        T[:3, :3] = exp_rotation(torch.from_numpy(pose[3:])).numpy()
+        T[:3, 3] = pose[:3]
+        return T
+
+    def servo(self, q: Float[np.ndarray, "dof"], period: float, lookahead: float, gain: float) -> None:
+        """Send a joint target with servoJ; from the first one on the controller's watchdog wants more."""
+        if not self._watched:
+            if not self._control.setWatchdog(WATCHDOG):
+                raise RobotStopped(
+                    f"the UR controller at {self._host} did not take the watchdog: start again"
+                )
+            self._watched = True
+        if not self._control.servoJ(q.tolist(), 0.0, 0.0, period, lookahead, gain):
+            mode = self._mode()
+            if mode is not Mode.RUNNING:
+                raise RobotStopped(f"the arm reports {mode.value}")
+            raise ConnectionResetError(
+                f"the UR controller at {self._host} no longer takes targets: its program has ended; look at the pendant"
+            )
+
+    def stop(self) -> None:
+        """End servoJ; the controller decelerates."""
+        if self._control is not None and self._receive.isConnected():
+            with contextlib.suppress(RuntimeError):
+                self._control.servoStop(DECELERATION)
+
+    def close(self) -> None:
+        """Stop, end the program and disconnect."""
+        if self._control is None:
+            return
+        self.stop()
+        with contextlib.suppress(RuntimeError):
+            self._control.stopScript()
+            self._control.disconnect()
+            self._receive.disconnect()
+        self._control = None

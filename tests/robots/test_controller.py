@@ -1,0 +1,185 @@
+"""The control loop over the simulated twin, in lock-step: motion, hand-over, and every way to a stop."""
+
+import numpy as np
+import pytest
+
+from ikp.robots.commands import Confirm, JointVelocity, SetLag, Status, Stop, TipVelocity, Waypoints
+from ikp.robots.interfaces import Mode, RobotStopped
+
+from .bench import Bench
+
+TURN = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.3])
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def test_nothing_moves_before_a_person_agrees():
+    bench = Bench(confirm=False)
+    start = bench.telemetry.q
+    bench.go(start + TURN, 0.5)
+    assert bench.telemetry.status is Status.WAITING
+    assert bench.arm.sent == 0
+    np.testing.assert_allclose(bench.telemetry.q, start, atol=1e-3)
+    bench.controller.send(Confirm())
+    bench.go(start + TURN, 0.5, wait=1.0)
+    np.testing.assert_allclose(bench.telemetry.q, start + TURN, atol=2e-3)
+
+
+def test_the_arm_follows_waypoints_from_the_last_commanded_position(bench):
+    start = bench.telemetry.q
+    bench.go(start + TURN, 1.0, wait=0.5)
+    np.testing.assert_allclose(bench.telemetry.q_command, start + TURN / 2, atol=0.02)
+    bench.go(start, 1.0)  # turns back without a jump
+    rows = bench.controller.motion()
+    times = bench.controller.now() - np.arange(1.4, 0.0, -0.005)
+    commanded = np.stack([rows.commanded(time) for time in times])
+    speeds = np.diff(commanded, axis=0) / 0.005
+    assert np.abs(np.diff(speeds, axis=0)).max() / 0.005 <= bench.config.acceleration * 1.01
+    bench.wait(0.5)
+    np.testing.assert_allclose(bench.telemetry.q, start, atol=2e-3)
+    assert bench.telemetry.late == 0
+
+
+def test_the_lag_is_measured_and_waypoints_are_scheduled_ahead_by_it(bench):
+    start = bench.telemetry.q
+    bench.go(start + TURN, 1.0)
+    lag = bench.telemetry.lag
+    assert bench.config.lookahead - 0.02 < lag < bench.config.lookahead + 0.03
+    behind = np.abs(start + TURN - bench.telemetry.q).max()
+    assert behind > 0.8 * lag * TURN.max()
+    bench.wait(1.0)
+    bench.controller.send(SetLag(lag))
+    bench.go(start, 1.0)
+    assert np.abs(start - bench.telemetry.q).max() < 0.35 * behind
+
+
+def test_the_tip_follows_a_velocity_and_rests_when_commands_end(bench):
+    before = bench.arm.tip_pose()
+    for _ in range(100):
+        bench.controller.send(TipVelocity(np.array([0, 0.1, 0, 0, 0, 0]), bench.controller.now()))
+        bench.wait(0.01)
+    assert bench.telemetry.status is Status.TELEOPERATED
+    bench.wait(0.5)
+    after = bench.arm.tip_pose()
+    moved = after[:3, 3] - before[:3, 3]
+    np.testing.assert_allclose(moved[[0, 2]], 0, atol=2e-3)
+    assert 0.09 < moved[1] < 0.13
+    np.testing.assert_allclose(after[:3, :3], before[:3, :3], atol=0.02)
+    assert bench.telemetry.status is Status.RESTING
+    assert bench.telemetry.stale == 1
+    assert np.abs(bench.telemetry.qd).max() < 1e-3
+
+
+def test_hand_over_between_tip_joints_and_waypoints_is_smooth(bench):
+    def now():
+        return bench.controller.now()
+
+    for k in range(60):
+        if k < 20:
+            bench.controller.send(TipVelocity(np.array([0, 0.1, 0, 0, 0, 0]), now()))
+        elif k < 40:
+            bench.controller.send(JointVelocity(np.array([0.4, 0, 0, 0, 0, 0]), now()))
+        else:
+            q = bench.telemetry.q_command + 0.01 * TURN
+            bench.controller.send(Waypoints(np.array([now() + 0.1]), q[None]))
+        bench.wait(0.01)
+    motion = bench.controller.motion()
+    times = now() - np.arange(0.58, 0.0, -0.005)
+    speeds = np.diff(np.stack([motion.commanded(time) for time in times]), axis=0) / 0.005
+    assert np.abs(np.diff(speeds, axis=0)).max() / 0.005 <= bench.config.acceleration * 1.01
+    assert bench.telemetry.status is Status.FOLLOWING
+
+
+def test_a_late_or_dead_policy_ends_in_a_ramp_to_rest(bench):
+    start = bench.telemetry.q
+    bench.go(start + TURN, 0.3)
+    bench.controller.send(Waypoints(np.array([bench.controller.now() - 0.01]), (start + 2 * TURN)[None]))
+    bench.wait(1.0)
+    assert bench.telemetry.late == 1
+    assert bench.telemetry.stale == 1
+    assert bench.telemetry.status is Status.RESTING
+    np.testing.assert_allclose(bench.telemetry.q, start + TURN, atol=2e-3)
+
+
+def test_the_workspace_holds_in_teleoperation(bench):
+    for _ in range(300):
+        bench.controller.send(TipVelocity(np.array([0, 0, -0.25, 0, 0, 0]), bench.controller.now()))
+        bench.wait(0.01)
+    assert bench.telemetry.clipped > 0
+    assert bench.arm.tip_pose()[2, 3] > -0.012
+    for _ in range(100):  # and the way back is open
+        bench.controller.send(TipVelocity(np.array([0, 0, 0.25, 0, 0, 0]), bench.controller.now()))
+        bench.wait(0.01)
+    assert bench.arm.tip_pose()[2, 3] > 0.15
+
+
+def test_a_dry_run_sends_nothing():
+    bench = Bench(dry_run=True)
+    start = bench.telemetry.q
+    bench.go(start + TURN, 0.5)
+    np.testing.assert_allclose(bench.telemetry.q_command, start + TURN, atol=0.02)
+    np.testing.assert_allclose(bench.telemetry.q, start, atol=1e-3)
+    assert bench.arm.sent == 0
+
+
+def test_a_tip_that_disagrees_is_refused_at_the_start():
+    with pytest.raises(RobotStopped, match=r"1\.5 mm apart.*calibration"):
+        Bench(tip_shift=0.0015)
+    assert Bench(tip_shift=0.0009).telemetry.ticks > 0
+
+
+FAULTS = {
+    "protective": (lambda bench: setattr(bench.arm, "mode", Mode.PROTECTIVE_STOP), "reports protective stop"),
+    "emergency": (lambda bench: setattr(bench.arm, "mode", Mode.EMERGENCY_STOP), "reports emergency stop"),
+    "frozen": (lambda bench: setattr(bench.arm, "frozen", True), "no new state"),
+    "lost": (lambda bench: setattr(bench.arm, "lost", True), "connection to the arm is lost"),
+    "stop": (lambda bench: bench.controller.send(Stop("enough")), "enough"),
+    "nan waypoint": (
+        lambda bench: bench.controller.send(
+            Waypoints(np.array([bench.controller.now() + 0.1]), np.full((1, 6), np.nan))
+        ),
+        "not finite",
+    ),
+    "nan velocity": (
+        lambda bench: bench.controller.send(TipVelocity(np.full(6, np.nan), bench.controller.now())),
+        "velocity is not finite",
+    ),
+    "outside": (
+        lambda bench: bench.controller.send(
+            Waypoints(np.array([bench.controller.now() + 0.1]), np.full((1, 6), 7.0))
+        ),
+        "allowed are -6.263 to 6.263",
+    ),
+    "times": (
+        lambda bench: bench.controller.send(
+            Waypoints(np.array([2.0, 1.0]) + bench.controller.now(), np.zeros((2, 6)))
+        ),
+        "must increase",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_motion_ends_at_rest_within_a_fifth_of_a_second(bench, fault):
+    start = bench.telemetry.q
+    bench.go(start + 3 * TURN, 1.0, wait=0.5)
+    assert np.abs(bench.telemetry.qd).max() > 0.5
+    cause, message = FAULTS[fault]
+    cause(bench)
+    bench.wait(0.12 if fault == "frozen" else 0.01)  # the age at which a measurement counts as old
+    bench.wait(0.2)
+    assert np.abs(bench.world.env.data.qvel[:6]).max() < 0.02
+    assert bench.arm.stops == 1
+    with pytest.raises(RobotStopped, match=message):
+        bench.controller.telemetry()
+
+
+def test_an_arm_that_is_held_is_stopped(bench):
+    bench.world.env.model.dof_damping[5] = 1e4
+    bench.go(bench.telemetry.q + 3 * TURN, 1.0, wait=0.1)
+    bench.wait(1.5)
+    with pytest.raises(RobotStopped, match="'wrist_3_joint' is .* from its target: the arm does not follow"):
+        bench.controller.telemetry()

@@ -1,0 +1,222 @@
+"""Record, replay and deploy over the simulated twin, in lock-step, and what happens when something fails."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ikp.data import load_dataset
+from ikp.data.layout import DatasetError
+from ikp.robots import dataset
+from ikp.robots.config import ControllerConfig
+from ikp.robots.deployment import check_policy, deploy
+from ikp.robots.images import reduced
+from ikp.robots.interfaces import Motion, Picture, RobotStopped
+from ikp.robots.recording import Verdict, keep_all, keep_successes, record
+from ikp.robots.replay import replay
+from ikp.robots.scripted import SMOOTH, ScriptedMouse
+from ikp.robots.session import Session, always
+from ikp.robots.station import open_station
+from ikp.tasks.registry import task_entry
+
+SIZE = (32, 32)
+
+
+@pytest.fixture
+def session():
+    config = ControllerConfig(on_limit="clip")
+    with open_station("lockstep:insertion", config, image_size=SIZE) as station:
+        session = Session(station, config, 10.0, SIZE)
+        session.start(always)
+        yield session
+
+
+@pytest.fixture
+def mouse(session):
+    view = session.station.view
+    return ScriptedMouse(view.update, task_entry("insertion").expert_class(), session.config, SMOOTH)
+
+
+class Expert:
+    """A policy that knows the simulated scene."""
+
+    def __init__(self, session, spoil=lambda action, number: action):
+        self.spec, self._spoil, self._number = session.spec, spoil, 0
+        self._view = session.station.view
+        self.reset()
+
+    def reset(self):
+        self._expert = task_entry("insertion").expert_class()(self._view.update())
+
+    def select_action(self, frame):
+        self._view.update()
+        self._number += 1
+        return self._spoil(self._expert.action(), self._number)
+
+
+def test_a_recording_can_be_trained_on_and_replayed(session, mouse, tmp_path):
+    lines = []
+    first = record(session, mouse, tmp_path / "data", 1, keep_successes, task="insert", report=lines.append)
+    assert (first.episodes, first.kept) == (1, 1)
+    assert len(lines) == 1 + first.discarded
+    again = record(session, mouse, tmp_path / "data", 2, keep_successes, task="insert")
+    assert (again.episodes, again.kept) == (2, 1)
+    data = load_dataset(tmp_path / "data", robot=session.station.robot, progress=False)
+    assert data.episodes == 2
+    assert bool(data.success.all())
+    assert data.spec.joint_dims == tuple(range(6))
+    assert data.images["front"].shape[1:] == (*SIZE, 3)
+    for low, high in data.episode_bounds.tolist():
+        # an action is what was commanded a frame later, and the arm gets there a lag after that
+        state, action, share = data.state[low:high, :6], data.action[low:high, :6], 10.0 * session.lag
+        where = (1 - share) * action[1:-1] + share * action[:-2]
+        assert (state[2:] - where).abs().mean() < 0.15 * (state[1:] - state[:-1]).abs().mean()
+        assert data.action[low:high, 6].max() == 1.0  # the suction was on
+    replayed = replay(session, tmp_path / "data", 0, scene=0)
+    assert replayed.success
+    assert replayed.mean_error < 0.01
+
+
+def test_what_a_person_discards_is_not_kept_and_quitting_ends_the_session(session, mouse, tmp_path):
+    verdicts = iter([Verdict.DISCARD, Verdict.FAILURE, Verdict.QUIT])
+    result = record(session, mouse, tmp_path / "data", 5, lambda _: next(verdicts), seconds=0.5)
+    assert (result.episodes, result.kept, result.discarded) == (1, 1, 2)
+    assert not load_dataset(tmp_path / "data", images=False, progress=False).success.any()
+
+
+def test_a_deployment_solves_the_task_and_is_recorded(session, tmp_path):
+    report = deploy(session, Expert(session), tmp_path / "deployed", 2, keep_all, seconds=20.0, seed=50)
+    assert any(report.successes)
+    assert report.rate == pytest.approx(10.0, abs=0.1)
+    assert report.late_frames == 0
+    data = load_dataset(tmp_path / "deployed", robot=session.station.robot, images=False, progress=False)
+    assert data.episodes == 2
+    assert len(data) == report.frames
+    assert data.success.tolist() == report.successes
+    assert {"rate", "jitter", "latency", "lag"} <= set(report.to_json())
+
+
+def test_an_action_that_is_not_finite_stops_the_arm_and_keeps_what_was_recorded(session, tmp_path):
+    policy = Expert(session, lambda action, number: np.where(number == 12, np.nan, action))
+    deploy(session, Expert(session), tmp_path / "data", 1, keep_all, seconds=0.5)
+    with pytest.raises(ValueError, match="not finite"):
+        deploy(session, policy, tmp_path / "data", 1, keep_all, seed=51)
+    session.station.close()
+    assert load_dataset(tmp_path / "data", images=False, progress=False).episodes == 1
+
+
+def test_a_target_outside_the_limits_stops_the_arm(tmp_path):
+    config = ControllerConfig()
+    with open_station("lockstep:insertion", config, image_size=SIZE) as station:
+        session = Session(station, config, 10.0, SIZE)
+        session.start(always)
+        policy = Expert(session, lambda action, number: action + 9.0 * (number == 5))
+        with pytest.raises(RobotStopped, match="a way-point moves joint"):
+            deploy(session, policy, tmp_path / "data", 1, keep_all)
+
+
+def test_a_frozen_camera_stops_the_arm(session, tmp_path):
+    class Frozen:
+        picture = Picture(session.link.now(), np.zeros((*SIZE, 3), np.uint8))
+
+        def read(self):
+            return self.picture
+
+    session.station.cameras["front"] = Frozen()
+    with pytest.raises(RobotStopped, match="camera 'front' has sent no image for 0.3 s|no image"):
+        deploy(session, Expert(session), tmp_path / "data", 1, keep_all)
+
+
+def test_a_full_disk_ends_the_recording_and_keeps_finished_episodes(session, mouse, tmp_path, monkeypatch):
+    record(session, mouse, tmp_path / "data", 1, lambda _: Verdict.SUCCESS, seconds=0.5)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ikp.data.writer.write_table", full)
+    with pytest.raises(OSError, match="free some space.*1 finished episodes are kept"):
+        record(session, mouse, tmp_path / "data", 2, lambda _: Verdict.SUCCESS, seconds=0.5)
+    monkeypatch.undo()
+    assert load_dataset(tmp_path / "data", images=False, progress=False).episodes == 1
+    session.station.close()
+    with pytest.raises(RobotStopped, match="the session has ended"):
+        session.link.telemetry()
+
+
+def test_a_policy_for_another_bench_is_refused(session):
+    spec = session.spec
+    check_policy(session, spec)
+    other = replace(spec, action_names=("a", *spec.action_names[1:]))
+    with pytest.raises(ValueError, match="the policy's actions are a, "):
+        check_policy(session, other)
+    with pytest.raises(ValueError, match="acts at 5 Hz, the session runs at 10"):
+        check_policy(session, replace(spec, fps=5.0))
+    with pytest.raises(ValueError, match=r"at \(64, 64\)"):
+        check_policy(session, replace(spec, image_shapes={"front": (64, 64, 3)}))
+    with pytest.raises(ValueError, match="the policy's cameras are wrist"):
+        check_policy(session, replace(spec, image_shapes={"wrist": (32, 32, 3)}))
+
+
+def test_other_data_in_the_folder_are_refused(session, mouse, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "meta").mkdir()
+    (tmp_path / "data" / "meta" / "info.json").write_text("{}")
+    with pytest.raises(DatasetError):
+        dataset.open_dataset(session, tmp_path / "data", "", {})
+
+
+def test_the_first_motion_needs_an_agreement():
+    config = ControllerConfig()
+    with open_station("lockstep:insertion", config, image_size=SIZE) as station:
+        session = Session(station, config, 10.0, SIZE)
+        with pytest.raises(RobotStopped, match="not confirmed"):
+            session.start(lambda text: "emergency stop" not in text)
+
+
+def test_joint_space_pushes_move_joints(session):
+    start = session.link.telemetry().q
+    for _ in range(50):
+        session.push(Motion(np.array([0, 0, 0, 0, 0, 1.0]), in_joint_space=True))
+        session.link.sleep_until(session.link.now() + 0.01)
+    moved = session.link.telemetry().q - start
+    assert 0.2 < moved[5] < 0.35
+    assert np.abs(moved[:5]).max() < 0.01
+
+
+def test_images_are_cropped_in_the_middle_and_averaged():
+    image = np.zeros((480, 640, 3), np.uint8)
+    image[:, 80:560] = 200
+    image[:, 320:] //= 2
+    small = reduced(image, (96, 96))
+    assert small.shape == (96, 96, 3)
+    assert (small[:, :48] == 200).all()
+    assert (small[:, 48:] == 100).all()
+    assert reduced(small, (96, 96)) is small
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "match"),
+    [
+        ("ur5", {}, "choose one of twin:TASK"),
+        ("twin:", {}, "choose one of"),
+        ("twin:juggling", {}, "choose one of insertion"),
+        ("lockstep:insertion", {"gripper": "robotiq"}, "brings its own"),
+        ("ur5e:127.0.0.1", {"cameras": {"front": "webcam"}}, "choose realsense"),
+        ("ur5e:127.0.0.1", {"gripper": "tweezers"}, "choose robotiq"),
+    ],
+)
+def test_unknown_benches_and_devices_are_named(name, options, match):
+    with pytest.raises(ValueError, match=match):
+        open_station(name, ControllerConfig(), **options)
+
+
+def test_missing_devices_are_named_with_their_extra():
+    if importlib.util.find_spec("pyrealsense2") is None:
+        with pytest.raises(OSError, match=r"pyrealsense2.*'ikp\[real\]'"):
+            open_station("ur5e:127.0.0.1", ControllerConfig(), cameras={"front": "realsense"})
+    with pytest.raises(OSError, match="no Robotiq gripper answers at 127.0.0.43:63352"):
+        open_station("ur5e:127.0.0.43", ControllerConfig(), gripper="robotiq")

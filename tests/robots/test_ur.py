@@ -1,0 +1,228 @@
+"""The imitated UR controller: RTDE by our own small client, and the real ur-rtde client where it is installed."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import socket
+import struct
+import time
+
+import numpy as np
+import pytest
+
+from ikp.robots.commands import Confirm, Waypoints
+from ikp.robots.config import ControllerConfig
+from ikp.robots.interfaces import RobotStopped
+from ikp.robots.process import ControllerProcess
+from ikp.robots.shared import SharedNumbers
+from ikp.robots.twin.process import WorldProcess
+from ikp.robots.twin.world import World
+from ikp.robots.ur.arm import URArm
+from ikp.robots.ur.imitation import Fault, ImitatedController, ImitationProcess
+from ikp.robots.ur.packages import Kind, Recipe, package, received
+
+HOST, REAL_HOST = "127.0.0.41", "127.0.0.42"
+PATIENCE = 5.0
+HAS_CLIENT = importlib.util.find_spec("rtde_control") is not None
+
+
+def test_packages_are_packed_and_unpacked():
+    recipe = Recipe(3, ("timestamp", "actual_q", "output_int_register_0", "robot_status_bits"), inputs=False)
+    values = {
+        "timestamp": 1.5,
+        "actual_q": (1.0, 2, 3, 4, 5, 6),
+        "output_int_register_0": -7,
+        "robot_status_bits": 3,
+    }
+    body = recipe.pack(values)
+    assert body[0] == 3
+    assert struct.unpack(">d", body[1:9])[0] == 1.5
+    assert recipe.unpack(body) == values
+    with pytest.raises(ValueError, match="recipe 3 has 4 bytes"):
+        recipe.unpack(body[:4])
+
+
+class Client:
+    """The least of an RTDE client."""
+
+    def __init__(self, host):
+        self.socket = socket.create_connection((host, 30004), PATIENCE)
+
+    def ask(self, kind, body=b""):
+        self.socket.sendall(package(kind, body))
+        while True:
+            answered, answer = received(self.socket)
+            if answered == kind:
+                return answer
+
+    def set_up(self, outputs, inputs):
+        assert self.ask(Kind.PROTOCOL_VERSION, b"\0\2") == b"\1"
+        assert struct.unpack(">4I", self.ask(Kind.CONTROLLER_VERSION))[0] == 5
+        answer = self.ask(Kind.SETUP_OUTPUTS, struct.pack(">d", 125.0) + ",".join(outputs).encode())
+        self.outputs = Recipe(answer[0], outputs, inputs=False)
+        answer = self.ask(Kind.SETUP_INPUTS, ",".join(inputs).encode())
+        self.inputs = Recipe(answer[0], inputs, inputs=True)
+        assert self.ask(Kind.START) == b"\1"
+
+    def newest(self):
+        while True:
+            kind, body = received(self.socket)
+            if kind == Kind.DATA:
+                return self.outputs.unpack(body)
+
+    def everything(self):
+        while True:
+            self.newest()
+
+    def send(self, **values):
+        self.socket.sendall(package(Kind.DATA, self.inputs.pack(values)))
+
+
+INPUTS = ("input_int_register_0", *(f"input_double_register_{i}" for i in range(11)))
+OUTPUTS = (
+    "timestamp",
+    "actual_q",
+    "actual_TCP_pose",
+    "safety_status_bits",
+    "robot_status_bits",
+    "output_int_register_0",
+)
+
+
+@pytest.fixture
+def controller():
+    world = World("insertion", {}, seed=1)
+    faults = SharedNumbers(None, {"fault": 1, "delay": 1})
+    controller = ImitatedController(world.env.robot, world.link, HOST, faults)
+    client = Client(HOST)
+    client.set_up(OUTPUTS, INPUTS)
+    yield world, controller, faults, client
+    controller.close()
+
+
+def upload_program():
+    with socket.create_connection((HOST, 30002), PATIENCE) as connection:
+        connection.sendall(b"def program():\n  sync()\nend\n")
+        time.sleep(0.2)
+
+
+def until(condition):
+    limit = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < limit:
+        time.sleep(0.005)
+    assert condition()
+
+
+def servo(client, q):
+    client.send(
+        input_int_register_0=11,
+        **{f"input_double_register_{i}": v for i, v in enumerate([*q, 0, 0, 0.008, 0.05, 300])},
+    )
+
+
+def test_servo_commands_move_the_arm_once_the_program_runs(controller):
+    world, imitated, _, client = controller
+    state = client.newest()
+    np.testing.assert_allclose(state["actual_q"], world.measured())
+    pose = world.env.data.site("tip").xpos * (-1, -1, 1)  # in the UR base frame
+    np.testing.assert_allclose(state["actual_TCP_pose"][:3], pose, atol=1e-3)
+    target = world.measured() + 0.1
+    servo(client, target)
+    time.sleep(0.1)
+    assert imitated.program.servo_commands == 0
+    upload_program()
+    until(lambda: client.newest()["robot_status_bits"] & 2)
+    servo(client, target)
+    until(lambda: imitated.program.servo_commands == 1)
+    for _ in range(100):
+        world.step()
+    np.testing.assert_allclose(client.newest()["actual_q"], target, atol=5e-3)
+
+
+def test_a_silent_client_is_stopped_by_the_watchdog(controller):
+    world, imitated, _, client = controller
+    upload_program()
+    servo(client, world.measured() + 0.5)
+    client.send(input_int_register_0=35, input_double_register_0=20.0)
+    until(lambda: world.link.motion.read()["servo"][0] == 1.0)
+    imitated.tick()
+    until(lambda: imitated.tick() or not imitated.program.running)
+    assert world.link.motion.read()["servo"][0] == 0.0
+
+
+def test_faults_are_seen_by_the_client(controller):
+    _, imitated, faults, client = controller
+    upload_program()
+    faults.write(fault=int(Fault.PROTECTIVE_STOP))
+    imitated.tick()
+    until(lambda: client.newest()["safety_status_bits"] == 4)
+    assert not imitated.program.running
+    faults.write(fault=int(Fault.FROZEN))
+    time.sleep(0.1)
+    for _ in range(100):  # what was sent before
+        first = client.newest()["timestamp"]
+        if first == client.newest()["timestamp"]:
+            break
+    assert all(client.newest()["timestamp"] == first for _ in range(5))
+    faults.write(fault=int(Fault.LOST))
+    imitated.tick()
+    with pytest.raises(ConnectionError):
+        client.everything()
+
+
+def test_the_dashboard_answers(controller):
+    with socket.create_connection((HOST, 29999), PATIENCE) as connection:
+        assert connection.recv(100).startswith(b"Connected")
+        connection.sendall(b"PolyscopeVersion\n")
+        assert b"5.11" in connection.recv(100)
+
+
+def test_only_this_machine_is_served():
+    world = World("insertion", {})
+    with pytest.raises(ValueError, match="for this machine"):
+        ImitatedController(
+            world.env.robot, world.link, "0.0.0.0", SharedNumbers(None, {"fault": 1, "delay": 1})
+        )
+
+
+@pytest.mark.skipif(not HAS_CLIENT, reason="ur-rtde is not installed (extra real)")
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (Fault.PROTECTIVE_STOP, "protective stop"),
+        (Fault.LOST, "connection|no new state|no longer takes"),
+        (Fault.FROZEN, "no new state"),
+    ],
+)
+def test_the_real_client_follows_waypoints_and_stops_at_a_fault(fault, message):
+    world = WorldProcess("insertion", {}, seed=1)
+    robot = World("insertion", {}).env.robot
+    imitation = ImitationProcess(robot, world.link, REAL_HOST)
+    config = ControllerConfig(rate=125.0)
+    controller = None
+    try:
+        controller = ControllerProcess(functools.partial(URArm, robot, REAL_HOST, config.rate), 6, config)
+        controller.send(Confirm())
+        q = controller.telemetry().q
+        turned = q + np.array([0, 0, 0, 0, 0, 0.2])
+        until(lambda: controller.telemetry().status != 0)
+        controller.send(Waypoints(controller.now() + np.array([0.5]), turned[None]))
+        until(lambda: np.allclose(world.link.state.read()["q"], turned, atol=5e-3))
+        controller.send(Waypoints(controller.now() + np.array([20.0]), (turned + 20 * (turned - q))[None]))
+        imitation.inject(fault)
+        with pytest.raises(RobotStopped, match=message):
+            until(lambda: controller.telemetry() is None)
+        until(lambda: np.abs(world.link.state.read()["qd"]).max() < 0.02)
+    finally:
+        if controller is not None:
+            controller.close()
+        imitation.close()
+        world.close()
+
+
+@pytest.mark.skipif(HAS_CLIENT, reason="ur-rtde is installed")
+def test_a_missing_client_is_named_with_its_extra():
+    arm = URArm(World("insertion", {}).env.robot, HOST, 125.0)
+    with pytest.raises(OSError, match=r"needs the package ur-rtde.*pip install 'ikp\[real\]'"):
+        arm.open()
