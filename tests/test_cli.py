@@ -35,6 +35,13 @@ OPTIONS = {
     "evaluate": "policy episodes seed task env video video-episodes out",
     "demo": "out recipe minutes demonstrations episodes curve-episodes compare offset-seed seed workers",
     "data": "save store out cameras robot tips lock units joints gripper ignore joint-map",
+    "record": (
+        "out device episodes words fps image-size seconds seed view "
+        "bench robot tips camera gripper env config dry-run"
+    ),
+    "replay": "data episode seed bench robot tips camera gripper env config dry-run",
+    "deploy": "policy out episodes seconds seed view bench robot tips camera gripper env config dry-run",
+    "view": "policy data out episode step",
 }
 """Every option of every command: a new one is a decision, and everything else is reached from Python."""
 

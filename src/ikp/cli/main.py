@@ -20,7 +20,9 @@ from ikp.cli.collect import Collect
 from ikp.cli.data import Data
 from ikp.cli.demo import Demo
 from ikp.cli.evaluate import Evaluate
+from ikp.cli.robot import Deploy, Record, Replay
 from ikp.cli.train import Train
+from ikp.cli.view import View
 from ikp.interrupts import sigterm_interrupts
 
 DEBUG = "IKP_DEBUG"
@@ -32,9 +34,14 @@ Start with `ikp demo`, or step by step:
   ikp train --data data/insertion --out runs/insertion
   ikp evaluate --policy runs/insertion --video runs/insertion/rollouts.mp4
 
-After Ctrl-C or a kill, run collect and demo again, and train with --resume: they continue.
+On a robot or its simulated twin: ikp record, train, deploy; replay and view show what was recorded and decided.
+
+After Ctrl-C or a kill, run collect, record and demo again, and train with --resume: they continue.
 `ikp COMMAND --help` shows all options and examples, `ikp --version` the version; IKP_DEBUG=1 shows tracebacks."""
-COMMANDS = {"collect": Collect, "train": Train, "evaluate": Evaluate, "demo": Demo, "data": Data}
+COMMANDS = {
+    "collect": Collect, "train": Train, "evaluate": Evaluate, "demo": Demo, "data": Data,
+    "record": Record, "replay": Replay, "deploy": Deploy, "view": View,
+}  # fmt: skip
 """Commands by name; the attribute `HINT` of each says what to do after Ctrl-C."""
 
 
@@ -95,7 +102,9 @@ def _warnings_as_lines(program: str) -> Iterator[None]:
         warnings.formatwarning = before
 
 
-def parsed(arguments: Sequence[str]) -> Collect | Train | Evaluate | Demo | Data:
+def parsed(
+    arguments: Sequence[str],
+) -> Collect | Train | Evaluate | Demo | Data | Record | Replay | Deploy | View:
     """The command with its options; ends the process with help or an error where there is nothing to run."""
     chosen = arguments[0] if arguments else ""
     described: Any = tuple(

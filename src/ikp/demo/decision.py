@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ikp.demo.stages import LEDGER
 from ikp.files import replaced_atomically
-from ikp.kinematics import forward_kinematics
 from ikp.policies import ImplicitPolicy
 from ikp.policies.frames import observation_from_frames
+from ikp.policies.landscape import energies_and_poses
 from ikp.rollouts.evaluate import FIRST_SEED
 from ikp.runs import Task
 from ikp.spec import Observation
@@ -182,44 +181,8 @@ def _take_apart(
         pixels_now=pixels[0],
         pixels_chosen=pixels[1],
         pixels_expert=pixels[2],
-        **_energies_and_poses(policy, observation),
+        **energies_and_poses(policy, observation, POINTS),
     )
-
-
-@torch.no_grad()
-def _energies_and_poses(policy: ImplicitPolicy, observation: Observation) -> dict[str, np.ndarray]:
-    """Pooled energies along each joint, and the poses of the candidates by the policy's own (corrected) kinematics."""
-    assert policy.poses is not None
-    assert policy.robot is not None
-    values, energies, chosen = policy.decision_slices(observation, POINTS)
-    measured = policy.measured_joints(observation)
-    target = policy.actions.decode(observation["state"][:, -1], chosen)
-    shift = target - chosen
-    candidates = values + shift[..., None]
-    corrected = policy.poses.residual.candidates(target, candidates, slice(None))
-    q, q_target = policy.poses.residual(measured), policy.poses.residual(target)
-    arcs = policy.poses.arcs(q_target)
-    joint_frames = forward_kinematics(
-        policy.robot, q_target, link_residual=policy.poses.residual.link_residual
-    )[0]
-    axes, anchors = [], []
-    for link, joint in zip(policy.robot.joint_links, policy.robot.joints, strict=True):
-        T = joint_frames[link]
-        axes.append(T[:3, :3] @ T.new_tensor(joint.axis))
-        anchors.append(T[:3, :3] @ T.new_tensor(joint.anchor) + T[:3, 3])
-    arrays = {
-        "q_measured": measured[0],
-        "q_chosen": target[0],
-        "targets": candidates[0],
-        "energies": energies[0],
-        "far_ends": arcs.at(corrected)[0],
-        "far_end_measured": arcs.at(q)[0],
-        "far_end_chosen": arcs.at(q_target)[0],
-        "axes": torch.stack(axes),
-        "anchors": torch.stack(anchors),
-        "links": joint_frames[:, :3, 3],
-    }
-    return {name: value.numpy() for name, value in arrays.items()}
 
 
 def _pixels(env: Any, point: np.ndarray) -> np.ndarray:

@@ -1,0 +1,238 @@
+"""`ikp record`, `ikp replay` and `ikp deploy`: the loop on a robot or its simulated twin."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from tyro.conf import arg
+
+from ikp.cli.bench import NONE, BenchOptions, confirmation, image_size, judgement, live_view
+
+if TYPE_CHECKING:
+    from ikp.robots.config import ControllerConfig
+    from ikp.robots.interfaces import Teleoperator
+    from ikp.robots.station import Station
+
+DEVICES = ("spacemouse", "keyboard", "scripted")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record teleoperated episodes as a LeRobotDataset v3.0 folder.
+
+    After each episode you keep it as a success or a failure, or discard it; a simulated task decides by itself. A crash
+    costs at most the open episode, and the same command continues.
+
+    For example:
+      ikp record --out data/align --bench lockstep:alignment --device scripted --episodes 100
+      ikp record --out data/align --bench twin:alignment --device keyboard
+      ikp record --out data/mine --bench ur5e:192.168.1.10 --robot arm.urdf --camera front=realsense --gripper robotiq
+
+    Attributes:
+        bench: the bench.
+        out: folder of the data set.
+        device: spacemouse, keyboard, or scripted: a simulated hand at a simulated bench.
+        episodes: number of episodes in the data set when the command ends.
+        words: the task in words.
+        fps: frames per second.
+        image_size: images are cropped and averaged to HEIGHTxWIDTH.
+        seconds: longest episode.
+        seed: of simulated scenes and of the simulated hand.
+        view: show the frames live in Rerun.
+    """
+
+    HINT: ClassVar[str] = "finished episodes are kept; run the same again to continue"
+
+    bench: BenchOptions
+    out: Path
+    device: Annotated[str, arg(metavar="{spacemouse,keyboard,scripted}")] = "spacemouse"
+    episodes: int = 100
+    words: Annotated[str, arg(metavar="TEXT", help_behavior_hint=NONE)] = ""
+    fps: float = 10.0
+    image_size: Annotated[str, arg(metavar="HxW")] = "96x96"
+    seconds: float = 60.0
+    seed: int = 0
+    view: bool = False
+
+    def run(self) -> None:
+        from ikp.robots.recording import record
+        from ikp.robots.session import Session
+
+        config, size = self.bench.settings(clips=True), image_size(self.image_size)
+        show = live_view(self.view)
+        with self.bench.open(config, size, self.seed) as station:
+            device = make_device(self.device, station, config, self.seed)
+            station.closers.append(device.close)
+            session = Session(station, config, self.fps, size)
+            session.start(confirmation(station.is_simulated))
+            print(f"the arm moves {1000 * session.lag:.0f} ms after a command")
+            result = record(
+                session,
+                device,
+                self.out,
+                self.episodes,
+                judgement(station.is_simulated, only_successes=True),
+                task=self.words,
+                seconds=self.seconds,
+                seed=self.seed,
+                show=show,
+                report=print,
+            )
+        print(
+            f"{result.episodes} episodes, {result.frames} frames in {result.root}; {result.discarded} discarded"
+        )
+        robot = ["--robot", self.bench.robot or "ur5e"] if self.bench.bench.startswith("ur5e:") else []
+        print(
+            f"next: {shlex.join(['ikp', 'train', '--data', str(self.out), '--out', f'runs/{self.out.name}', *robot])}"
+        )
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Move the arm as in a recorded episode, and compare the motion with the recording.
+
+    For example:
+      ikp replay --data data/align --bench lockstep:alignment
+      ikp replay --data data/align --episode 3 --bench twin:alignment --seed 3
+      ikp replay --data data/mine --bench ur5e:192.168.1.10 --robot arm.urdf --gripper robotiq --dry-run
+
+    Attributes:
+        bench: the bench.
+        data: folder of the data set.
+        episode: index of the episode.
+        seed: of the simulated scene.
+    """
+
+    HINT: ClassVar[str] = "the arm was stopped"
+
+    bench: BenchOptions
+    data: Path
+    episode: int = 0
+    seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the episode's index)")] = (
+        None
+    )
+
+    def run(self) -> None:
+        from ikp.data.metadata import read_info
+        from ikp.robots.replay import replay
+        from ikp.robots.session import Session
+
+        fps = float(read_info(self.data)["fps"])
+        config = self.bench.settings(clips=False)
+        with self.bench.open(config, (96, 96)) as station:
+            session = Session(station, config, fps)
+            session.start(confirmation(station.is_simulated))
+            result = replay(
+                session, self.data, self.episode, self.episode if self.seed is None else self.seed
+            )
+        ended = "" if result.success is None else f", success: {result.success}"
+        print(
+            f"{result.frames} frames; joints against the recording: mean {result.mean_error:.4f}, largest "
+            f"{result.largest_error:.4f} rad{ended}"
+        )
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """Let a policy act in the real-time loop; rates, late frames and every episode are recorded.
+
+    For example:
+      ikp deploy --policy runs/align --bench twin:alignment --out runs/deployed --episodes 10
+      ikp deploy --policy runs/align --bench imitation:alignment --out runs/imitated --episodes 1
+      ikp deploy --policy runs/mine --bench ur5e:192.168.1.10 --robot arm.urdf --camera front=realsense --out first
+
+    Attributes:
+        bench: the bench.
+        policy: folder of a run or of a policy.
+        out: folder of the data set of the episodes; OUT.json holds the measurements.
+        episodes: number of episodes.
+        seconds: longest episode.
+        seed: of the first simulated scene.
+        view: show the frames live in Rerun.
+    """
+
+    HINT: ClassVar[str] = "the arm was stopped; finished episodes are kept"
+
+    bench: BenchOptions
+    policy: Path
+    out: Path
+    episodes: int = 10
+    seconds: float = 60.0
+    seed: int = 1_000_000
+    view: bool = False
+
+    def run(self) -> None:
+        from ikp.files import writable_file, write_json
+        from ikp.policies import load_policy
+        from ikp.policies.checkpoint import policy_folder
+        from ikp.provenance import provenance
+        from ikp.robots.deployment import deploy
+        from ikp.robots.session import Session
+        from ikp.rollouts.intervals import wilson_interval
+        from ikp.runs import policy_provenance
+
+        policy = load_policy(policy_folder(self.policy))
+        spec = policy.spec
+        size = next(((h, w) for h, w, _ in spec.image_shapes.values()), (96, 96))
+        file = writable_file(self.out.with_name(f"{self.out.name}.json"))
+        config, show = self.bench.settings(clips=False), live_view(self.view)
+        facts = {"deployment": {"policy": policy_provenance(self.policy), "seed": self.seed}}
+        with self.bench.open(config, size, self.seed) as station:
+            session = Session(station, config, spec.fps, size)
+            session.start(confirmation(station.is_simulated))
+            result = deploy(
+                session,
+                policy,
+                self.out,
+                self.episodes,
+                judgement(station.is_simulated, only_successes=False),
+                seconds=self.seconds,
+                seed=self.seed,
+                facts=facts,
+                show=show,
+                report=print,
+            )
+        write_json(file, {**result.to_json(), "bench": self.bench.bench, "provenance": provenance()})
+        count, good = len(result.successes), sum(result.successes)
+        if count:
+            low, high = wilson_interval(good, count)
+            print(
+                f"success {100 * good / count:.0f} % ({100 * low:.0f} to {100 * high:.0f}) of {count} episodes"
+            )
+        print(
+            f"{result.frames} frames at {result.rate:.2f} Hz, period error {1000 * result.jitter:.1f} ms (99 %), "
+            f"{result.late_frames} late; controller {1000 * result.controller_jitter:.2f} ms (99 %) over "
+            f"{result.controller_periods} periods; {result.clipped} clipped"
+        )
+        print(f"wrote {self.out} and {file}")
+
+
+def make_device(name: str, station: Station, config: ControllerConfig, seed: int) -> Teleoperator:
+    """The device of a name.
+
+    Raises:
+        ValueError: there is no such device, or it does not fit the bench.
+        OSError: it is not connected, or its package is missing.
+    """
+    if name == "scripted":
+        if station.view is None or station.task is None:
+            raise ValueError(
+                "the scripted device is a hand at a simulated bench: choose spacemouse or keyboard"
+            )
+        from ikp.robots.scripted import ScriptedMouse
+        from ikp.tasks.registry import task_entry
+
+        return ScriptedMouse(station.view.update, task_entry(station.task).expert_class(), config, seed=seed)
+    if name == "keyboard":
+        from ikp.robots.keyboard import KEYS, Keyboard
+
+        print(KEYS)
+        return Keyboard()
+    if name == "spacemouse":
+        from ikp.robots.spacemouse import SpaceMouse
+
+        return SpaceMouse()
+    raise ValueError(f"--device is {name!r}: choose one of {', '.join(DEVICES)}")

@@ -1,0 +1,192 @@
+"""What a policy sees and decides at a recorded step: the image, the arm, and the energy of each joint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ikp.data import Demonstrations, load_dataset
+from ikp.files import replaced_atomically
+from ikp.policies import ImplicitPolicy, Policy
+from ikp.policies.landscape import energies_and_poses
+from ikp.rollouts.video import write_grid
+
+POINTS = 120
+DPI = 100
+KINDS = (".png", ".mp4", ".rrd")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision at a recorded step.
+
+    Attributes:
+        images: of the step, by camera, (height, width, 3) uint8.
+        arrays: see `ikp.policies.landscape.energies_and_poses`.
+        recorded: the recorded action's joints (dof,) [rad].
+        names: of the joints.
+        title: which step it is.
+    """
+
+    images: dict[str, np.ndarray]
+    arrays: dict[str, np.ndarray]
+    recorded: np.ndarray
+    names: tuple[str, ...]
+    title: str
+
+
+def load_episode(policy: Policy, root: Path | str, episode: int) -> Demonstrations:
+    """A recorded episode in the policy's units.
+
+    Raises:
+        DatasetError: there is no such episode, or it does not fit the policy.
+        ValueError: the policy has no energies over link poses.
+    """
+    if not isinstance(policy, ImplicitPolicy) or policy.poses is None:
+        raise ValueError(
+            "energies over poses are shown for implicit policies with link poses, such as the method ikp"
+        )
+    return load_dataset(
+        root, episodes=[episode], robot=policy.robot, joint_map=policy.spec.joint_map, progress=False
+    )
+
+
+def decide(policy: Policy, data: Demonstrations, step: int) -> Decision:
+    """What the policy decides at a step of an episode.
+
+    Raises:
+        ValueError: there is no such step.
+    """
+    if not 0 <= step < len(data):
+        raise ValueError(f"step is {step}: the episode has the steps 0 to {len(data) - 1}")
+    assert isinstance(policy, ImplicitPolicy)
+    batch = data.batch(torch.tensor([step]), history=policy.config.history)
+    arrays = energies_and_poses(policy, {key: batch[key] for key in batch if key != "action"}, POINTS)
+    joints = list(policy.spec.joint_dims)
+    return Decision(
+        images={name: image[0, -1].numpy() for name, image in batch["images"].items()},
+        arrays=arrays,
+        recorded=data.action[step, joints].numpy(),
+        names=tuple(policy.spec.action_names[i].removesuffix(".pos") for i in joints),
+        title=f"step {step} of {len(data)}",
+    )
+
+
+def draw(decision: Decision, size: tuple[float, float] = (12.8, 7.2)) -> np.ndarray:
+    """A picture (height, width, 3) uint8 of a decision."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    arrays, dof = decision.arrays, len(decision.names)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    parts: Any = figure.subfigures(1, 3, width_ratios=[1, 1.4, 1.3])
+    left, middle, right = parts
+    figure.suptitle(decision.title)
+    for axes, (name, image) in zip(
+        np.atleast_1d(left.subplots(max(len(decision.images), 1), 1)), decision.images.items(), strict=False
+    ):
+        axes.imshow(image)
+        axes.set_title(name)
+        axes.axis("off")
+    _draw_arm(middle.add_subplot(projection="3d"), arrays)
+    curves = np.atleast_1d(right.subplots(dof, 1))
+    for joint, axes in enumerate(curves):
+        axes.plot(np.degrees(arrays["targets"][joint]), arrays["energies"][joint], color="0.3", linewidth=1)
+        for value, color, label in (
+            (arrays["q_measured"], "tab:blue", "measured"),
+            (arrays["q_chosen"], "tab:green", "chosen"),
+            (decision.recorded, "tab:orange", "recorded"),
+        ):
+            axes.axvline(np.degrees(value[joint]), color=color, linewidth=1.2, label=label)
+        axes.set_ylabel(decision.names[joint].removesuffix("_joint"), fontsize=7)
+        axes.tick_params(labelsize=6)
+    curves[0].legend(fontsize=6, ncols=3, loc="upper right")
+    curves[-1].set_xlabel("target [deg]; energies, low is good", fontsize=7)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _draw_arm(axes: Any, arrays: dict[str, np.ndarray]) -> None:
+    """The arm at the chosen target, and where each link's far end would be at the candidates, coloured by energy."""
+    links = arrays["links"]
+    axes.plot(*links.T, color="0.2", linewidth=3, marker="o", markersize=4)
+    for joint, energies in enumerate(arrays["energies"]):
+        points = arrays["far_ends"][joint][:, :, 3]
+        spread = np.ptp(energies) or 1.0
+        axes.scatter(*points.T, c=(energies - energies.min()) / spread, cmap="viridis", s=4)
+        chosen = arrays["far_end_chosen"][joint][:, 3]
+        axes.scatter(*chosen[:, None], color="tab:green", s=30)
+    middle, reach = links.mean(axis=0), max(float(np.ptp(links, axis=0).max()) / 2, 0.1)
+    for set_limits, center in zip((axes.set_xlim, axes.set_ylim, axes.set_zlim), middle, strict=True):
+        set_limits(center - reach, center + reach)
+    axes.set_box_aspect((1, 1, 1))
+    axes.tick_params(labelsize=6)
+    axes.set_title("candidates of each link, dark is good", fontsize=8)
+
+
+def write_view(policy: Policy, root: Path | str, episode: int, step: int | None, out: Path | str) -> Path:
+    """Write a view: png for one step, mp4 for an episode, rrd for Rerun.
+
+    Args:
+        policy: an implicit policy with link poses.
+        root: folder of a data set.
+        episode: its index.
+        step: a frame; None for all, in a png the middle one.
+        out: the file.
+
+    Raises:
+        ValueError: the file has another ending, or policy, episode and step do not fit.
+        OSError: the file cannot be written, or Rerun is missing.
+    """
+    out = Path(out)
+    if out.suffix not in KINDS:
+        raise ValueError(f"the view {out} must end in {', '.join(KINDS)}")
+    data = load_episode(policy, root, episode)
+    if out.suffix == ".png":
+        picture = draw(decide(policy, data, len(data) // 2 if step is None else step))
+        from PIL import Image
+
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_atomically(out) as fresh:
+            Image.fromarray(picture).save(fresh, "PNG")
+        return out
+    steps = range(len(data)) if step is None else [step]
+    decisions = (decide(policy, data, each) for each in steps)
+    if out.suffix == ".mp4":
+        frames = [draw(decision) for decision in decisions]
+        return write_grid([frames], out, data.spec.fps, [bool(data.success[0])], max_width=1280)
+    return _write_rerun(out, list(decisions), data.spec.fps)
+
+
+def _write_rerun(out: Path, decisions: list[Decision], fps: float) -> Path:
+    from ikp.robots.live import load_rerun
+
+    rerun = load_rerun()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    rerun.init("ikp view")
+    with replaced_atomically(out) as fresh:
+        rerun.save(fresh)
+        for number, decision in enumerate(decisions):
+            rerun.set_time("step", sequence=number)
+            rerun.set_time("time", duration=number / fps)
+            arrays = decision.arrays
+            for name, image in decision.images.items():
+                rerun.log(f"camera/{name}", rerun.Image(image))
+            rerun.log("arm/chosen", rerun.LineStrips3D([arrays["links"]], radii=0.01))
+            for joint, name in enumerate(decision.names):
+                energies = arrays["energies"][joint]
+                level = (energies - energies.min()) / (np.ptp(energies) or 1.0)
+                colors = np.stack([255 * level, 200 * (1 - level), 80 + 0 * level], axis=1).astype(np.uint8)
+                rerun.log(
+                    f"arm/{name}",
+                    rerun.Points3D(arrays["far_ends"][joint][:, :, 3], colors=colors, radii=0.004),
+                )
+                rerun.log(f"energy/{name}", rerun.Tensor(energies[None], dim_names=("row", "target")))
+                rerun.log(f"chosen/{name}", rerun.Scalars(float(arrays["q_chosen"][joint])))
+        rerun.disconnect()
+    return out
