@@ -10,7 +10,6 @@ set that was being recorded loads with the episodes that were finished.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import importlib.util
 import itertools
@@ -19,7 +18,7 @@ import re
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ from ikp.robots.commands import Confirm, Status, TipVelocity, Waypoints
 from ikp.robots.config import ControllerConfig
 from ikp.robots.dataset import open_dataset
 from ikp.robots.interfaces import RobotStopped
-from ikp.robots.priority import PRIORITY
 from ikp.robots.process import ControllerProcess
 from ikp.robots.session import Session
 from ikp.robots.station import Station
@@ -59,9 +57,8 @@ class Bench:
         if imitation is not None:
             make = functools.partial(URArm, robot, HOST, config.rate)
         self.link = ControllerProcess(make, robot.dof, config)
-        self.station = Station(
-            robot, self.link, TwinGripper(world.link), {}, task="insertion", closers=[self.link.close]
-        )
+        self.station = Station(robot, self.link, TwinGripper(world.link), {}, task="insertion")
+        self.station.opened.callback(self.link.close)
         self.session = Session(self.station, config, 10.0)
         self.root = folder
         self.writer = open_dataset(self.session, folder, "faults", {})
@@ -197,20 +194,6 @@ def main() -> None:
     write_json(arguments.out, {"passed": passed, "faults": results, "provenance": provenance()})
 
 
-@contextlib.contextmanager
-def _attentive() -> Iterator[None]:
-    """Let this process see the arm come to rest also on a busy machine, where the system allows it."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY - 1))
-    except OSError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
 def _one(world: WorldProcess, name: str, number: int) -> dict[str, Any]:
     imitation = None
     if name in UR_FAULTS:
@@ -219,10 +202,9 @@ def _one(world: WorldProcess, name: str, number: int) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(world, imitation, Path(folder) / "data")
-            with _attentive():
-                before = bench.speed
-                cause(bench)
-                seconds = bench.seconds_to_rest()
+            before = bench.speed
+            cause(bench)
+            seconds = bench.seconds_to_rest()
             message = bench.message()
             intact = bench.close()
     finally:

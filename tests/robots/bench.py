@@ -88,6 +88,6 @@ class RealBench:
         make = functools.partial(TwinArm, self.robot, self.world.link)
         self.controller = ControllerProcess(make, self.robot.dof, ControllerConfig(**settings))
         self.controller.send(Confirm())
-        limit = time.monotonic() + 5
+        limit = time.monotonic() + 60
         while self.controller.telemetry().status == 0 and time.monotonic() < limit:
             time.sleep(0.005)

@@ -116,6 +116,34 @@ def test_the_workspace_holds_in_teleoperation(bench):
     assert bench.arm.tip_pose()[2, 3] > 0.15
 
 
+def test_a_velocity_of_another_clock_counts_as_stale(bench):
+    start = bench.telemetry.q
+    bench.controller.send(JointVelocity(np.array([0, 0, 0, 0, 0, 0.5]), bench.controller.now() + 100.0))
+    bench.wait(0.5)
+    assert bench.telemetry.status is Status.RESTING
+    np.testing.assert_allclose(bench.telemetry.q, start, atol=0.02)
+
+
+def test_the_corners_between_waypoints_stay_in_the_workspace():
+    """The shoulder is faster than the elbow, so the arm leaves the straight line of the check."""
+    low = (-2.0, -2.0, 0.1)
+    for on_limit in ("refuse", "clip"):
+        bench = Bench(on_limit=on_limit, workspace=(low, (2.0, 2.0, 2.0)), speed=1.0)
+        down = bench.telemetry.q + np.array([0, 0.35, 0, 0, 0, 0])
+        bench.controller.send(Waypoints(bench.controller.now() + np.array([0.4]), down[None]))
+        lowest = np.inf
+        stopped = False
+        for _ in range(100):
+            bench.wait(0.01)
+            lowest = min(lowest, bench.arm.tip_pose()[2, 3])
+            try:
+                bench.telemetry  # noqa: B018 - raises once the arm was stopped
+            except RobotStopped:
+                stopped = True
+        assert lowest > low[2] - 2e-3
+        assert stopped == (on_limit == "refuse")
+
+
 def test_a_dry_run_sends_nothing():
     bench = Bench(dry_run=True)
     start = bench.telemetry.q
@@ -153,6 +181,16 @@ FAULTS = {
         ),
         "allowed are -6.263 to 6.263",
     ),
+    "lag": (lambda bench: bench.controller.send(SetLag(np.nan)), "the lag is not finite"),
+    "time": (
+        lambda bench: bench.controller.send(TipVelocity(np.zeros(6), np.nan)),
+        "velocity is not finite",
+    ),
+    "clock": (
+        lambda bench: bench.controller.send(Waypoints(np.array([1e6]), bench.telemetry.q[None])),
+        "s ahead, allowed are 60",
+    ),
+    "safeguard": (lambda bench: setattr(bench.arm, "mode", Mode.SAFEGUARD_STOP), "reports safeguard stop"),
     "times": (
         lambda bench: bench.controller.send(
             Waypoints(np.array([2.0, 1.0]) + bench.controller.now(), np.zeros((2, 6)))

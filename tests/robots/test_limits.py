@@ -2,19 +2,25 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ikp.kinematics import Joint, Link, Mimic, Robot, forward_kinematics, iiwa14, jacobian, panda, so101
+from ikp.kinematics.rotations import exp_rotation
 from ikp.robots.config import ControllerConfig
 from ikp.robots.differential import joint_speeds
 from ikp.robots.interfaces import RobotStopped
 from ikp.robots.limits import MotionLimits
+from ikp.robots.tip import TipKinematics
 from ikp.tasks.suction import Q_HOME, suction_robot
 
 ROBOT = suction_robot()
+TIP = TipKinematics(ROBOT)
 DT = 0.004
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_steps_stay_within_speed_acceleration_and_joint_limits(seed):
     rng = np.random.default_rng(seed)
@@ -73,20 +79,63 @@ def test_the_tip_stays_in_the_workspace():
     kept, changed = limits.checked(Q_HOME, down)
     assert changed
     assert limits.outside(kept[None])[0] <= 1e-4
-    assert limits.tips(kept[None])[0, 2] < limits.tips(Q_HOME[None])[0, 2] - 0.03
+    assert limits.tip.positions(kept[None])[0, 2] < limits.tip.positions(Q_HOME[None])[0, 2] - 0.03
     back, changed = limits.checked(down, Q_HOME)  # from outside the way back is open
     assert not changed
     np.testing.assert_array_equal(back, Q_HOME)
 
 
+@pytest.mark.parametrize("robot", [ROBOT, iiwa14(), panda(), so101()], ids=lambda robot: robot.name)
+def test_the_tip_in_numpy_is_that_of_the_kinematics(robot):
+    tip, q = TipKinematics(robot), robot.random_q((5,))
+    expected = forward_kinematics(robot, q)[:, robot.tip_indices[0], :3, 3]
+    np.testing.assert_allclose(tip.positions(q.numpy()), expected, atol=1e-12)
+    np.testing.assert_allclose(tip.jacobian(q[0].numpy()), jacobian(robot, q[0])[0], atol=1e-12)
+
+
+def test_the_tip_of_sliding_and_mimic_joints_and_of_axes_beside_their_origin():
+    def link(name, parent, joint):
+        T = torch.eye(4, dtype=torch.float64)
+        T[:3, :3] = exp_rotation(torch.tensor([0.3, -0.5, 0.2], dtype=torch.float64))
+        T[:3, 3] = torch.tensor([0.1, 0.2, 0.3])
+        return Link(name, parent, T, joint)
+
+    joints = [
+        Joint("slide", "prismatic", (1.0, 0.0, 1.0)),
+        Joint("turn", "revolute", (0.0, 1.0, 0.0), anchor=(0.1, 0.0, -0.2)),
+        Joint("follow", "revolute", (0.0, 0.0, 1.0), mimic=Mimic("turn", -2.0, 0.3)),
+    ]
+    links = [Link("base", -1), *(link(joint.name, i, joint) for i, joint in enumerate(joints))]
+    robot = Robot("odd", (*links, link("tip", 3, None)), ("tip",))
+    tip, q = TipKinematics(robot), robot.random_q((5,))
+    expected = forward_kinematics(robot, q)[:, robot.tip_indices[0], :3, 3]
+    np.testing.assert_allclose(tip.positions(q.numpy()), expected, atol=1e-12)
+    np.testing.assert_allclose(tip.jacobian(q[0].numpy()), jacobian(robot, q[0])[0], atol=1e-12)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000))
+def test_braking_ends_at_rest_within_the_acceleration_and_in_the_posture_that_was_checked(seed):
+    rng = np.random.default_rng(seed)
+    limits = MotionLimits(ROBOT, ControllerConfig())
+    q, qd = Q_HOME, rng.uniform(-1, 1, 6) * limits.speed
+    end = q + 0.5 * qd * (np.abs(qd) / limits.acceleration).max()
+    for _ in range(200):
+        following, after = limits.braked(q, qd, DT)
+        assert (np.abs(after - qd) <= limits.acceleration * DT + 1e-9).all()
+        q, qd = following, after
+    np.testing.assert_array_equal(qd, 0)
+    np.testing.assert_allclose(q, end, atol=2 * DT * limits.speed.max())
+
+
 def test_joint_speeds_move_the_tip_as_asked_and_stay_small_at_a_singular_posture():
     velocity = np.array([0.1, -0.05, 0.02, 0.2, 0.0, -0.3])
     step = 1e-4
-    speeds = joint_speeds(ROBOT, Q_HOME, velocity)
-    tips = MotionLimits(ROBOT, ControllerConfig()).tips(np.stack([Q_HOME, Q_HOME + step * speeds]))
+    speeds = joint_speeds(TIP, Q_HOME, velocity)
+    tips = TIP.positions(np.stack([Q_HOME, Q_HOME + step * speeds]))
     np.testing.assert_allclose((tips[1] - tips[0]) / step, velocity[:3], atol=1e-3)
     stretched = np.array([0.0, -1.2, 0.0, 0.1, 0.1, 0.0])
-    assert np.abs(joint_speeds(ROBOT, stretched, np.array([-1.0, 0, 1.0, 0, 0, 0]))).max() < 30
+    assert np.abs(joint_speeds(TIP, stretched, np.array([-1.0, 0, 1.0, 0, 0, 0]))).max() < 30
 
 
 @pytest.mark.parametrize(

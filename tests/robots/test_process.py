@@ -1,39 +1,164 @@
 """The controller in its own process: it ends in a stop whatever happens to it or to the session."""
 
+import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
+from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ikp.robots.commands import Waypoints
+from ikp.robots import process
+from ikp.robots.commands import Confirm, Stop, TipVelocity, Waypoints
+from ikp.robots.config import ControllerConfig
 from ikp.robots.interfaces import RobotStopped
+from ikp.robots.link import Blackboard
+from ikp.robots.priority import keep_from_pausing
 from ikp.robots.shared import SharedNumbers, SharedTable
 from ikp.robots.twin.process import WorldProcess
+from ikp.robots.twin.world import World
 
-from .bench import RealBench
+from .bench import FaultyArm, RealBench
 
 TURN = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.5])
-PATIENCE = 5.0
+PATIENCE = 60.0
 """Time that a loaded machine may take for what an idle one does in milliseconds [s]."""
 
 
 @pytest.fixture(scope="module")
-def world():
-    world = WorldProcess("insertion", {}, seed=1)
-    yield world
-    world.close()
+def still_world():
+    """A world that no process steps: the arm has a state, and follows nothing."""
+    return World("insertion", {}, seed=1)
 
 
 @pytest.fixture
-def bench(world):
-    bench = RealBench(world)
-    yield bench
-    bench.controller.close()
+def handlers():
+    """The body of the process takes signals and garbage collection of this one; they are given back."""
+    before = {number: signal.getsignal(number) for number in process.STOPPING}
+    yield
+    gc.enable()
+    gc.unfreeze()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def run_body(world, happens, *, commands=(), arm_class=FaultyArm, **settings):
+    """The body of the controller's process in this one; `happens` is called with the arm in the fifth period."""
+
+    class Arm(arm_class):
+        periods = 0
+
+        def state(self):
+            self.periods += 1
+            if self.periods == 5:
+                happens(self)
+            assert self.periods < 1000
+            return super().state()
+
+        def close(self):
+            self.closed = True
+
+    arm = Arm(world.env.robot, world.link)
+    receiver, sender = Pipe(duplex=False)
+    for command in (Confirm(), *commands):
+        sender.send_bytes(pickle.dumps(command))
+    board = Blackboard(world.env.robot.dof, None)
+    arm.sender = sender
+    process._run(lambda: arm, ControllerConfig(rate=500.0, **settings), receiver, board, threading.Event())
+    assert arm.stops == 1
+    assert arm.closed
+    return board.read()[1], arm
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (signal.SIGINT, "stopped by Ctrl-C"),
+        (signal.SIGTERM, "stopped by SIGTERM"),
+        (signal.SIGHUP, "stopped by SIGHUP"),
+        (signal.SIGQUIT, "stopped by SIGQUIT"),
+    ],
+)
+def test_signals_stop_the_arm(still_world, handlers, number, message):
+    assert run_body(still_world, lambda _: os.kill(os.getpid(), number))[0] == message
+
+
+def raise_error(error):
+    def happens(_):
+        raise error
+
+    return happens
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError("the cable is out"), "the cable is out"),
+        (RuntimeError("what"), "the controller failed (RuntimeError: what)"),
+        (SystemExit(3), "the controller failed (SystemExit"),
+        (MemoryError(), "the controller failed (MemoryError"),
+    ],
+)
+def test_every_error_stops_the_arm(still_world, handlers, error, message):
+    said, _ = run_body(still_world, raise_error(error))
+    assert said.startswith(message)
+
+
+def test_what_is_no_command_stops_the_arm(still_world, handlers):
+    said, _ = run_body(still_world, lambda arm: None, commands=["nonsense"])
+    assert said.startswith("the controller failed (")
+
+
+def test_a_session_that_ends_without_a_word_stops_the_arm(still_world, handlers):
+    said, _ = run_body(still_world, lambda arm: arm.sender.close())
+    assert said == process.GONE
+
+
+def test_a_stop_that_fails_is_said(still_world, handlers):
+    class Stuck(FaultyArm):
+        def stop(self):
+            super().stop()
+            raise RuntimeError("no answer")
+
+    said, _ = run_body(still_world, lambda arm: None, commands=[Stop("enough")], arm_class=Stuck)
+    assert said == "enough; the arm could not be told to stop (no answer): press the emergency stop"
+
+
+def test_a_flood_of_commands_does_not_hold_up_the_loop(still_world, handlers):
+    """As many commands as the pipe holds are taken over several periods."""
+    flood = [TipVelocity(np.zeros(6), 0.0)] * 150
+    _, arm = run_body(still_world, lambda arm: arm.sender.close(), commands=flood)
+    assert arm.periods >= 1 + 150 // process.COMMANDS
+
+
+def test_the_loop_sleeps_in_every_period_however_late_it_is(still_world, handlers, monkeypatch):
+    slept = []
+    monkeypatch.setattr(process, "sleep", slept.append)
+    clock = iter(np.arange(1e6) * 0.01)  # every look at the clock is several periods after the one before
+    monkeypatch.setattr(process, "monotonic", lambda: float(next(clock)))
+    run_body(still_world, lambda arm: arm.sender.close(), state_age=1.0)
+    assert min(slept) >= process.BREATH / 500.0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="the system has no real-time priority")
+def test_real_time_priority_is_asked_for_only_by_the_settings_and_may_be_refused(handlers, monkeypatch):
+    asked = []
+
+    def refuse(*arguments):
+        asked.append(arguments)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    keep_from_pausing()
+    assert not asked
+    keep_from_pausing(realtime=True)
+    assert len(asked) == 1
 
 
 def wait_for(condition):
@@ -54,39 +179,31 @@ def set_in_motion(bench):
     wait_for(lambda: not rests(bench.world))
 
 
-def test_waypoints_are_followed_in_real_time(bench):
-    q = bench.controller.telemetry().q
-    bench.controller.send(
-        Waypoints(bench.controller.now() + np.array([0.2, 0.4]), np.stack([q, q + TURN / 5]))
-    )
-    wait_for(lambda: np.allclose(bench.controller.telemetry().q, q + TURN / 5, atol=5e-3))
-    telemetry = bench.controller.telemetry()
-    assert telemetry.ticks > 10
-    assert telemetry.period_errors.sum() >= telemetry.ticks - 1
-    history = bench.controller.motion()
-    np.testing.assert_allclose(history.measured(telemetry.time), telemetry.q, atol=0.05)
-
-
-@pytest.mark.parametrize(
-    ("number", "message"), [(signal.SIGINT, "stopped by Ctrl-C"), (signal.SIGTERM, "stopped by SIGTERM")]
-)
-def test_signals_stop_the_arm(bench, number, message):
-    set_in_motion(bench)
-    os.kill(bench.controller.process_id, number)
-    wait_for(lambda: rests(bench.world))
-    with pytest.raises(RobotStopped, match=message):
-        bench.controller.telemetry()
-    bench.controller._process.join(PATIENCE)
-    with pytest.raises(RobotStopped, match=message):
-        bench.controller.send(Waypoints(np.array([1.0]), np.zeros((1, 6))))
-
-
-def test_an_error_in_the_controller_stops_the_arm(bench):
-    set_in_motion(bench)
-    bench.controller._sender.send("not a command")
-    wait_for(lambda: rests(bench.world))
-    with pytest.raises(RobotStopped, match="the controller failed .AttributeError"):
-        bench.controller.telemetry()
+def test_the_processes_follow_waypoints_in_real_time_and_stop_at_a_signal():
+    world = WorldProcess("insertion", {}, seed=1)
+    try:
+        bench = RealBench(world)
+        controller = bench.controller
+        q = controller.telemetry().q
+        times = controller.now() + np.array([0.2, 0.4])
+        controller.send(Waypoints(times, np.stack([q, q + TURN / 5])))
+        wait_for(lambda: np.allclose(controller.telemetry().q, q + TURN / 5, atol=5e-3))
+        telemetry = controller.telemetry()
+        assert telemetry.period_errors.sum() >= telemetry.ticks - 1 > 1
+        history = controller.motion()
+        np.testing.assert_allclose(history.measured(telemetry.time), telemetry.q, atol=0.05)
+        with pytest.raises(ValueError, match="send fewer way-points"):
+            controller.send(Waypoints(controller.now() + np.arange(1.0, 200.0), np.tile(q, (199, 1))))
+        set_in_motion(bench)
+        os.kill(controller.process_id, signal.SIGTERM)
+        wait_for(lambda: rests(world))
+        controller._process.join(PATIENCE)
+        for speak in (controller.telemetry, lambda: controller.send(Confirm())):
+            with pytest.raises(RobotStopped, match="stopped by SIGTERM"):
+                speak()
+        controller.close()
+    finally:
+        world.close()
 
 
 def test_a_killed_session_leaves_no_moving_arm_and_no_process(tmp_path):
@@ -100,7 +217,7 @@ def test_a_killed_session_leaves_no_moving_arm_and_no_process(tmp_path):
         "    bench = RealBench(WorldProcess('insertion', {}))\n"
         "    set_in_motion(bench)\n"
         "    print(bench.controller.process_id, flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(600)\n"
     )
     script = tmp_path / "session.py"
     script.write_text(code)

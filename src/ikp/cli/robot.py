@@ -65,7 +65,7 @@ class Record:
         show = live_view(self.view)
         with self.bench.open(config, size, self.seed) as station:
             device = make_device(self.device, station, config, self.seed)
-            station.closers.append(device.close)
+            station.opened.callback(device.close)
             session = Session(station, config, self.fps, size)
             session.start(confirmation(station.is_simulated))
             print(f"the arm moves {1000 * session.lag:.0f} ms after a command")

@@ -63,11 +63,27 @@ class Execution:
     def next(self) -> Command:
         """The command of the next frame."""
         self._frame += 1
-        after = bisect_left(self.times, self._frame)
-        begin, end = self.times[after - 1], self.times[after]
-        self._command = self._points[after]
-        if self._frame < end:
-            before = self._points[after - 1]
-            self._command = torch.lerp(before, self._command, (self._frame - begin) / (end - begin))
-            self._command[self.held] = before[self.held]
+        self._command = self._at(self._frame)
         return self._command
+
+    @property
+    def upcoming(self) -> Float[Tensor, "frames action"]:
+        """The commands of the frames until the next decision, for a robot that is told of them ahead.
+
+        Raises:
+            ValueError: the next decision is due.
+        """
+        if self.is_due:
+            raise ValueError("the next decision is due: call follow first")
+        return torch.stack([self._at(frame) for frame in range(self._frame + 1, self.length + 1)])
+
+    def _at(self, frame: int) -> Command:
+        """The command of a frame after the decision."""
+        after = bisect_left(self.times, frame)
+        begin, end = self.times[after - 1], self.times[after]
+        command = self._points[after]
+        if frame < end:
+            before = self._points[after - 1]
+            command = torch.lerp(before, command, (frame - begin) / (end - begin))
+            command[self.held] = before[self.held]
+        return command

@@ -35,7 +35,7 @@ class ControllerConfig:
         tip_tolerance: largest distance between the tip by the model and by the arm's controller at the start [m].
         linear_speed, angular_speed, joint_speed: speeds of teleoperation at full deflection [m/s, rad/s, rad/s].
         lag: time between a command and its motion [s]; None to measure it at the start.
-        realtime: ask the system for real-time priority, which it may refuse.
+        realtime: ask the system for real-time priority, which it may refuse; for a machine that does nothing else.
         dry_run: do everything but send targets to the arm.
 
     Raises:
@@ -58,7 +58,7 @@ class ControllerConfig:
     angular_speed: float = 1.0
     joint_speed: float = 0.6
     lag: float | None = None
-    realtime: bool = True
+    realtime: bool = False
     dry_run: bool = False
 
     def __post_init__(self) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
-from ikp.kinematics import forward_kinematics
 from ikp.robots.commands import (
     Command,
     Confirm,
@@ -24,15 +22,19 @@ from ikp.robots.differential import joint_speeds
 from ikp.robots.interfaces import Arm, ArmState, Mode, RobotStopped
 from ikp.robots.lag import LagEstimate
 from ikp.robots.limits import SLACK, MotionLimits
+from ikp.robots.tip import TipKinematics
 from ikp.robots.trajectory import Trajectory
 
 KINEMATICS_RATE = 100.0
 """Rate of differential inverse kinematics and of the check of the workspace [Hz]."""
+HORIZON = 60.0
+"""Way-points that are further ahead are refused: their clock is another one [s]."""
 AT_REST = 1e-4
 """Speed below which the arm rests [rad/s]."""
 FIX = {
     Mode.PROTECTIVE_STOP: "look what the arm ran into, clear the stop on the pendant, and start again",
     Mode.EMERGENCY_STOP: "release the emergency stop, start the arm on the pendant, and start again",
+    Mode.SAFEGUARD_STOP: "clear what guards the cell, reset it, and start again",
     Mode.NOT_READY: "start the arm on the pendant, with remote control, and start again",
 }
 
@@ -56,7 +58,7 @@ class ControlLoop:
         self.status = Status.WAITING
         self.state = arm.state()
         self._check(now)
-        check_tip(arm, self.state, config.tip_tolerance)
+        check_tip(arm, self.limits.tip, self.state, config.tip_tolerance)
         self.q, self.qd = self.state.q.copy(), np.zeros(arm.robot.dof)
         self.late = self.clipped = self.stale = self.ticks = 0
         self._trajectory = Trajectory(now, self.q)
@@ -80,12 +82,30 @@ class ControlLoop:
             self.q = self.state.q.copy()
             self._trajectory = Trajectory(now, self.q)
             return
-        wanted, speed = self._wanted(now)
-        self.q, self.qd, limited = self.limits.step(self.q, self.qd, wanted, speed, self._config.period)
-        self.clipped += limited
+        self._advance(*self._wanted(now))
         if not self._config.dry_run:
             self._arm.servo(self.q, self._config.period, self._config.lookahead, self._config.gain)
         self.lag.add(self.q, self.qd, self.state.q)
+
+    def _advance(self, wanted: Float[np.ndarray, "dof"], speed: Float[np.ndarray, "dof"]) -> None:
+        """The next target on the way to `wanted`: the limits come last, whatever was asked for."""
+        period, limits = self._config.period, self.limits
+        q, qd, limited = limits.step(self.q, self.qd, wanted, speed, period)
+        if not (np.isfinite(q).all() and np.isfinite(qd).all()):
+            raise RobotStopped(
+                f"the next target is not finite ({q.tolist()}): check the policy or the device"
+            )
+        if limits.leaves_workspace(self.q, q, qd):
+            # The corners between way-points are not on the lines that `checked` has looked at.
+            if limits.refuses and self.status is Status.FOLLOWING:
+                tip = np.round(limits.tip.positions(q[None])[0], 3).tolist()
+                raise RobotStopped(
+                    f"the way between two way-points leads the tip from {tip} m out of the workspace: set the "
+                    "workspace, or on_limit to clip"
+                )
+            (q, qd), limited = limits.braked(self.q, self.qd, period), True
+        self.q, self.qd = q, qd
+        self.clipped += limited
 
     def _check(self, now: float) -> None:
         """Raise RobotStopped where the arm says or shows that something is wrong."""
@@ -94,7 +114,7 @@ class ControlLoop:
             raise RobotStopped(f"the arm reports {state.mode.value}: {FIX[state.mode]}")
         if not (np.isfinite(state.q).all() and np.isfinite(state.qd).all()):
             raise RobotStopped(f"the arm reports joints that are not finite ({state.q.tolist()})")
-        if now - state.time > config.state_age:
+        if not now - state.time <= config.state_age:
             raise RobotStopped(
                 f"the arm has sent no new state for {now - state.time:.2f} s: check the network, and start again"
             )
@@ -115,6 +135,8 @@ class ControlLoop:
                 self.status = Status.RESTING
             return
         if isinstance(command, SetLag):
+            if not np.isfinite(command.lag):
+                raise RobotStopped(f"the lag is not finite ({command.lag}): measure it again")
             self._lag = float(np.clip(command.lag, 0.0, 0.3))
             return
         if self.status is Status.WAITING:
@@ -122,14 +144,20 @@ class ControlLoop:
         if isinstance(command, Waypoints):
             self._schedule(command, now + self._lag)
             return
-        if not np.isfinite(command.velocity).all():
-            raise RobotStopped(f"a velocity is not finite ({command.velocity.tolist()}): check the device")
-        size = 6 if isinstance(command, TipVelocity) else len(self.q)
-        if command.velocity.shape != (size,):
-            raise RobotStopped(f"a velocity has the shape {command.velocity.shape}: it must be ({size},)")
+        self._check_velocity(command)
         if type(command) is not type(self._teleoperation):
             self._kinematics_at = -np.inf  # a hand-over takes effect at once
         self._teleoperation, self.status = command, Status.TELEOPERATED
+
+    def _check_velocity(self, command: TipVelocity | JointVelocity) -> None:
+        """Raise RobotStopped for a velocity of another arm, or one that is not finite."""
+        size = 6 if isinstance(command, TipVelocity) else len(self.q)
+        if command.velocity.shape != (size,):
+            raise RobotStopped(f"a velocity has the shape {command.velocity.shape}: it must be ({size},)")
+        if not (np.isfinite(command.velocity).all() and np.isfinite(command.time)):
+            raise RobotStopped(
+                f"a velocity is not finite ({command.velocity.tolist()} at {command.time}): check the device"
+            )
 
     def _schedule(self, command: Waypoints, at: float) -> None:
         """Check way-points, clip them if that is allowed, and put them on the path."""
@@ -138,6 +166,11 @@ class ControlLoop:
             raise RobotStopped(f"{len(times)} times and {len(rows)} way-points: give as many of both")
         if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
             raise RobotStopped(f"the times of way-points must increase, got {times.tolist()}")
+        if times[-1] > at + HORIZON:
+            raise RobotStopped(
+                f"a way-point is {times[-1] - at:.0f} s ahead, allowed are {HORIZON:.0f}: give times of this machine's "
+                "monotonic clock"
+            )
         start, checked = self.q, []
         for row in rows:
             target, changed = self.limits.checked(start, row)
@@ -153,7 +186,7 @@ class ControlLoop:
         """Joints to be at and speeds to have there after this period."""
         at = now + self._lag + self._config.period
         if self.status is Status.TELEOPERATED and self._teleoperation is not None:
-            if now - self._teleoperation.time > self._config.stale:
+            if abs(now - self._teleoperation.time) > self._config.stale:  # a time to come is another clock's
                 self._rest(at)
             else:
                 self._update_speeds(now)
@@ -180,7 +213,7 @@ class ControlLoop:
         if isinstance(command, JointVelocity):
             speeds = command.velocity
         else:
-            speeds = joint_speeds(self._arm.robot, self.q, command.velocity)
+            speeds = joint_speeds(self.limits.tip, self.q, command.velocity)
         # All joints slow down together, so that the tip keeps its direction.
         excess = float((np.abs(speeds) / self.limits.speed).max())
         speeds = speeds / max(excess, 1.0)
@@ -197,14 +230,13 @@ class ControlLoop:
         return np.zeros_like(speeds)
 
 
-def check_tip(arm: Arm, state: ArmState, tolerance: float) -> None:
+def check_tip(arm: Arm, tip: TipKinematics, state: ArmState, tolerance: float) -> None:
     """Compare the tip by the model with the one that the arm's own controller computes.
 
     Raises:
         RobotStopped: they are further apart than `tolerance` [m].
     """
-    tip = arm.robot.tip_indices[0]
-    ours = forward_kinematics(arm.robot, torch.from_numpy(np.asarray(state.q)))[tip, :3, 3].numpy()
+    ours = tip.positions(state.q[None])[0]
     theirs = arm.tip_pose()[:3, 3]
     apart = float(np.linalg.norm(ours - theirs))
     if not apart <= tolerance:

@@ -10,31 +10,36 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ikp.data import DatasetWriter
-from ikp.robots.commands import Waypoints
+from ikp.policies.execution import Execution
+from ikp.policies.frames import FrameHistory
 from ikp.robots.dataset import open_dataset
 from ikp.robots.recording import Recorded, Verdict
 from ikp.robots.session import Frame, Session
-from ikp.spec import DataSpec
+from ikp.spec import DataSpec, Observation
 
 LATENCY_MEMORY = 0.9
-"""Weight of the past in the estimate of the time from a frame to its action."""
+"""Weight of the past in the estimate of the time that a decision takes."""
 
 
 @runtime_checkable
 class ActingPolicy(Protocol):
-    """What a deployment needs of a policy: `ikp.Policy`."""
+    """What a deployment needs of a policy: `ikp.Policy` has it."""
 
     @property
     def spec(self) -> DataSpec:
         """Names and roles of observation and action."""
         ...
 
-    def reset(self) -> None:
-        """Start an episode."""
+    def new_history(self) -> FrameHistory:
+        """The frames that the policy sees in one episode."""
         ...
 
-    def select_action(self, frame: Mapping[str, Any]) -> Any:
-        """The action (action,) for a frame."""
+    def new_execution(self) -> Execution:
+        """The execution of its decisions in one episode."""
+        ...
+
+    def plan(self, observation: Observation) -> tuple[Any, Any]:
+        """The action or the way-points (1, ..., action), and the command (1, action) that keeps the robot in place."""
         ...
 
 
@@ -44,12 +49,13 @@ class EpisodeTimes:
 
     Attributes:
         periods: between consecutive frames [s].
-        latencies: from a frame to its way-point [s].
-        late: frames whose action came after the next frame was due.
+        latencies: from a frame to the way-points that were decided on it [s], of the frames with a decision.
+        late: frames that were not finished when the next one was due.
     """
 
     periods: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
+    frames: int = 0
     late: int = 0
 
 
@@ -61,10 +67,11 @@ class DeploymentReport:
         successes: for each episode that was kept.
         seconds: duration of each episode [s].
         frames: number of frames.
-        late_frames: frames whose action came too late.
+        decisions: number of decisions, one per frame unless the policy has way-points that are further apart.
+        late_frames: frames that were not finished when the next one was due.
         rate: frames per second.
         jitter: 99th percentile of the frames' period error [s].
-        latency: median and 99th percentile of the time from a frame to its way-point [s].
+        latency: median and 99th percentile of the time from a frame to its decision [s].
         controller_periods: number of periods of the controller.
         controller_jitter: 99th percentile of its period error [s].
         late_waypoints, clipped, stale: as in `Telemetry`.
@@ -74,6 +81,7 @@ class DeploymentReport:
     successes: list[bool]
     seconds: list[float]
     frames: int
+    decisions: int
     late_frames: int
     rate: float
     jitter: float
@@ -108,7 +116,7 @@ def deploy(
 
     Args:
         session: a started session, at the policy's rate.
-        policy: the policy; its dimensions have the names of the session's.
+        policy: the policy; its dimensions have the names and units of the session's.
         root: folder of a new data set, or of one to continue.
         episodes: number of episodes.
         judge: says whether an episode was a success.
@@ -120,7 +128,7 @@ def deploy(
         report: receives a line after each episode.
 
     Raises:
-        ValueError: the policy is for another robot, other cameras or another rate, or its action is not finite.
+        ValueError: the policy is for another robot, other cameras, units or rate, or its action is not finite.
         RobotStopped, OSError: the robot was stopped, or a device is lost; finished episodes are kept.
     """
     check_policy(session, policy.spec)
@@ -170,6 +178,11 @@ def check_policy(session: Session, spec: DataSpec) -> None:
                 f"the policy sees camera {name!r} at {shape[:2]}, the session makes {session.image_size}: "
                 "use the policy's"
             )
+    if spec.changes_numbers:
+        raise ValueError(
+            "the policy's data are in other units than the bench, which has rad, m and 0 or 1 for a gripper: record "
+            "with ikp record, or convert the data"
+        )
     if abs(spec.fps - session.fps) > 1e-6:
         raise ValueError(
             f"the policy acts at {spec.fps:g} Hz, the session runs at {session.fps:g}: use the policy's rate"
@@ -185,31 +198,30 @@ def _episode(
     show: Callable[[Frame], None] | None,
 ) -> Recorded:
     link, period, dof = session.link, 1.0 / session.fps, session.station.robot.dof
-    policy.reset()
+    history, execution = policy.new_history(), policy.new_execution()
     start = due = link.now()
-    frames, success, before, latency = 0, None, None, 0.0
+    frames, success, before, latency = 0, None, None, None
     while link.now() - start < seconds:
         frame = session.frame()
-        action = np.asarray(policy.select_action(frame.observation), dtype=np.float64)
-        if not np.isfinite(action).all():
-            raise ValueError(f"the policy's action is not finite ({action.tolist()}): the robot is stopped")
-        now = link.now()
-        latency = (
-            LATENCY_MEMORY * latency + (1 - LATENCY_MEMORY) * (now - frame.time)
-            if frames
-            else now - frame.time
-        )
-        # The command is there a period after the frame, as it was in the recording, and later by the policy's own time:
-        # so each way-point is reached when the next one comes, and the arm does not pause between them.
-        at = frame.time + period + latency + session.lag
-        link.send(Waypoints(np.array([at]), action[:dof][None]))
-        if len(action) > dof:
-            session.grip(float(action[dof] > 0.5))
-        writer.add_frame(frame.observation, action)
+        history.add(frame.observation)
+        if execution.is_due:
+            action, rest = policy.plan(history.observation)
+            execution.follow(action[0].cpu(), rest[0].cpu())
+            commands = execution.upcoming.double().numpy()
+            took = link.now() - frame.time
+            latency = took if latency is None else LATENCY_MEMORY * latency + (1 - LATENCY_MEMORY) * took
+            # A command is there a period after its frame, as in the recording, and later by the time of a decision: so
+            # the last way-point is reached when the next ones come, and the arm does not pause between them.
+            first = frame.time + period + latency + session.lag
+            session.follow(first + period * np.arange(len(commands)), commands[:, :dof])
+            times.latencies.append(took)
+        command = execution.next().double().numpy()
+        if len(command) > dof:
+            session.grip(float(command[dof] > 0.5))
+        writer.add_frame(frame.observation, command)
         if show is not None:
             show(frame)
         frames += 1
-        times.latencies.append(now - frame.time)
         if before is not None:
             times.periods.append(frame.time - before)
         before = frame.time
@@ -222,6 +234,7 @@ def _episode(
             times.late += 1
             due = link.now()
         link.sleep_until(due)
+    times.frames += frames
     if session.station.is_simulated and success is None:
         success = False
     return Recorded(frames, link.now() - start, success)
@@ -236,7 +249,8 @@ def _report(
     return DeploymentReport(
         successes=successes,
         seconds=[round(seconds, 3) for seconds in durations],
-        frames=len(times.latencies),
+        frames=times.frames,
+        decisions=len(times.latencies),
         late_frames=times.late,
         rate=float(1.0 / periods.mean()),
         jitter=float(np.quantile(errors, 0.99)),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
-from ikp.kinematics import Robot, jacobian
+from ikp.robots.tip import TipKinematics
 
 DAMPING = 0.02
 """Damping where the arm is nearly singular, in units of the Jacobian's singular values [m]."""
@@ -17,19 +16,19 @@ ROTATION_LENGTH = 0.25
 
 
 def joint_speeds(
-    robot: Robot, q: Float[np.ndarray, "dof"], velocity: Float[np.ndarray, "6"]
+    tip: TipKinematics, q: Float[np.ndarray, "dof"], velocity: Float[np.ndarray, "6"]
 ) -> Float[np.ndarray, "dof"]:
-    """Joint speeds (dof,) [rad/s] that move the first tip as wanted, damped near singular postures.
+    """Joint speeds (dof,) [rad/s] that move the tip as wanted, damped near singular postures.
 
     Args:
-        robot: the robot.
+        tip: the arm's tip.
         q: joints (dof,) [rad].
         velocity: (6,) linear [m/s] and angular velocity [rad/s] in the base frame.
     """
     weights = np.repeat([1.0, ROTATION_LENGTH], 3)
-    J = weights[:, None] * jacobian(robot, torch.from_numpy(q))[0].numpy()
+    J = weights[:, None] * tip.jacobian(q)
     U, values, Vt = np.linalg.svd(J, full_matrices=False)
-    smallest = values[min(6, robot.dof) - 1]
+    smallest = values[min(6, len(q)) - 1]
     nearness = max(1.0 - float(smallest) / NEAR_SINGULAR, 0.0)
     damped = values / (values**2 + nearness * DAMPING**2 + 1e-12)
     return Vt.T @ (damped * (U.T @ (weights * velocity)))

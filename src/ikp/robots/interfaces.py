@@ -26,6 +26,7 @@ class Mode(StrEnum):
     RUNNING = "running"
     PROTECTIVE_STOP = "protective stop"
     EMERGENCY_STOP = "emergency stop"
+    SAFEGUARD_STOP = "safeguard stop"
     NOT_READY = "not ready"
 
 

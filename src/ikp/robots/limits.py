@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
-from ikp.kinematics import Robot, forward_kinematics
+from ikp.kinematics import Robot
 from ikp.robots.config import ControllerConfig
 from ikp.robots.interfaces import RobotStopped
+from ikp.robots.tip import TipKinematics
 
 FLOOR = -0.01
 """Least height of the tip over the plane of the base, where the settings name no workspace [m]."""
@@ -29,7 +29,8 @@ class MotionLimits:
     """
 
     def __init__(self, robot: Robot, config: ControllerConfig) -> None:
-        self.robot, self._refuses = robot, config.on_limit == "refuse"
+        self.robot, self.refuses = robot, config.on_limit == "refuse"
+        self.tip = TipKinematics(robot)
         self.lower = robot.lower.numpy() + config.joint_margin
         self.upper = robot.upper.numpy() - config.joint_margin
         speed = robot.velocity.numpy()
@@ -40,15 +41,10 @@ class MotionLimits:
             reach = robot.reach
             box = ((-reach, -reach, FLOOR), (reach, reach, 2 * reach))
         self.low, self.high = np.array(box[0]), np.array(box[1])
-        self._tip = robot.tip_indices[0]
-
-    def tips(self, q: Float[np.ndarray, "n dof"]) -> Float[np.ndarray, "n 3"]:
-        """Positions of the tip [m]."""
-        return forward_kinematics(self.robot, torch.from_numpy(q))[:, self._tip, :3, 3].numpy()
 
     def outside(self, q: Float[np.ndarray, "n dof"]) -> Float[np.ndarray, " n"]:
         """How far the tip is outside the workspace [m]; 0 inside."""
-        tips = self.tips(q)
+        tips = self.tip.positions(q)
         return np.maximum(np.maximum(self.low - tips, tips - self.high), 0.0).max(axis=1)
 
     def checked(
@@ -66,7 +62,7 @@ class MotionLimits:
         if not np.isfinite(target).all():
             raise RobotStopped(f"a way-point is not finite ({target.tolist()}): check the policy")
         inside = np.clip(target, self.lower, self.upper)
-        if self._refuses and not np.array_equal(inside, target):
+        if self.refuses and not np.array_equal(inside, target):
             worst = int(np.abs(inside - target).argmax())
             raise RobotStopped(
                 f"a way-point moves joint {self.robot.joint_names[worst]!r} to {target[worst]:.3f}: allowed are "
@@ -79,8 +75,8 @@ class MotionLimits:
         bad = bad[depth[1:][bad] > SLACK]
         if not len(bad):
             return inside, not np.array_equal(inside, target)
-        if self._refuses:
-            tip = self.tips(target[None])[0]
+        if self.refuses:
+            tip = self.tip.positions(target[None])[0]
             raise RobotStopped(
                 f"a way-point leads the tip to {np.round(tip, 3).tolist()} m, outside the workspace "
                 f"{np.round(self.low, 3).tolist()} to {np.round(self.high, 3).tolist()}: set the workspace, or "
@@ -115,3 +111,25 @@ class MotionLimits:
         # A joint that starts beyond its limit may only return.
         kept = np.clip(q + speed * dt, np.minimum(self.lower, q), np.maximum(self.upper, q))
         return kept, (kept - q) / dt, bool((np.abs(free) > self.speed * 1.001).any())
+
+    def braked(
+        self, q: Float[np.ndarray, "dof"], qd: Float[np.ndarray, "dof"], dt: float
+    ) -> tuple[Float[np.ndarray, "dof"], Float[np.ndarray, "dof"]]:
+        """Joints and speeds after a period `dt` [s] of braking as hard as is allowed, along a line in joint space."""
+        seconds = float((np.abs(qd) / self.acceleration).max())
+        speed = qd * max(1.0 - dt / seconds, 0.0) if seconds > 0 else qd
+        kept = np.clip(q + speed * dt, np.minimum(self.lower, q), np.maximum(self.upper, q))
+        return kept, (kept - q) / dt
+
+    def leaves_workspace(
+        self, before: Float[np.ndarray, "dof"], q: Float[np.ndarray, "dof"], qd: Float[np.ndarray, "dof"]
+    ) -> bool:
+        """Whether the tip leaves the workspace, or goes further out, even if the arm brakes at `q`.
+
+        Args:
+            before: joints of the period before.
+            q, qd: joints and speeds that are to be commanded.
+        """
+        way = 0.5 * qd * float((np.abs(qd) / self.acceleration).max())
+        depth = self.outside(np.stack([before, q, q + 0.75 * way, q + way]))
+        return bool((depth[1:] > np.maximum(depth[0], SLACK)).any())

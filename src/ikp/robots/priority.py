@@ -1,4 +1,4 @@
-"""Processes that must not pause."""
+"""Processes that should not pause."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import os
 import sys
 
 PRIORITY = 20
-"""Real-time priority, where the system grants one."""
+"""Real-time priority, where it is asked for and the system grants it."""
 
 
-def keep_from_pausing(realtime: bool = True) -> None:
+def keep_from_pausing(realtime: bool = False) -> None:
     """No garbage collection in this process, and real-time priority if it is wanted and the system grants it.
 
-    The controller needs this, and the simulated world and the imitated controller, which stand for hardware that has a
-    processor of its own.
+    A process with this priority is never interrupted by ordinary ones: it has to sleep in every period.
     """
     gc.collect()
     gc.freeze()

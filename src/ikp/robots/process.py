@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
+import select
 import signal
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -22,7 +24,21 @@ START_LIMIT = 180.0
 """Time that the controller may take to start [s]; it imports torch."""
 STOP_LIMIT = 3.0
 """Time that the controller may take to stop the robot and end [s]."""
+HUNG = 2.0
+"""Age of the telemetry at which the controller counts as hung [s]; a busy machine can hold it up for a while."""
+BREATH = 0.1
+"""Least share of a period that the loop sleeps: at real-time priority it must not take all of a processor."""
+COMMANDS = 32
+"""Most commands that are taken in a period."""
+LARGEST = getattr(select, "PIPE_BUF", 512) - 4
+"""Bytes of a command: the system writes so many at once, so the controller never waits for the rest of one."""
 GONE = "the session ended without a word, so the robot was stopped; start it again"
+
+
+STOPPING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+]
+"""Signals that stop the arm: Ctrl-C, kill, a closed terminal, Ctrl-\\."""
 
 
 class ControllerProcess:
@@ -49,12 +65,18 @@ class ControllerProcess:
         with _one_thread():
             self._process.start()
         receiver.close()  # so that the controller's end is the only one, and its death is seen
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait_until_ready(self) -> None:
         limit = monotonic() + START_LIMIT
         while not self._ready.wait(0.1):
             if not self._process.is_alive():
                 raise RobotStopped(self._board.read()[1] or "the controller did not start")
             if monotonic() > limit:
-                self.close()
                 raise RobotStopped(
                     f"the controller did not start within {START_LIMIT:.0f} s: is the machine too busy?"
                 )
@@ -74,9 +96,19 @@ class ControllerProcess:
         sleep(max(time - monotonic(), 0.0))
 
     def send(self, command: Command) -> None:
-        """Send a command."""
+        """Send a command.
+
+        Raises:
+            ValueError: it has too many way-points.
+            RobotStopped: the controller has ended.
+        """
+        data = pickle.dumps(command)
+        if len(data) > LARGEST:
+            raise ValueError(
+                f"a command has {len(data)} bytes, allowed are {LARGEST}: send fewer way-points at once"
+            )
         try:
-            self._sender.send(command)
+            self._sender.send_bytes(data)
         except (BrokenPipeError, ConnectionResetError):
             self.telemetry()
             raise RobotStopped("the controller has ended") from None
@@ -88,6 +120,12 @@ class ControllerProcess:
             raise RobotStopped(message)
         if not self._process.is_alive():
             raise RobotStopped("the controller's process has died: look at the arm, and start again")
+        age = monotonic() - telemetry.time
+        if age > HUNG:
+            raise RobotStopped(
+                f"the controller has done nothing for {age:.1f} s: look at the arm, and start again on a machine that "
+                "is less busy"
+            )
         return telemetry
 
     def motion(self) -> MotionHistory:
@@ -97,11 +135,12 @@ class ControllerProcess:
     def close(self) -> None:
         """Stop the robot and end the controller."""
         with contextlib.suppress(OSError):
-            self._sender.send(Stop("the session has ended"))
+            self._sender.send_bytes(pickle.dumps(Stop("the session has ended")))
         self._process.join(STOP_LIMIT)
-        if self._process.is_alive():
-            self._process.terminate()
-            self._process.join(STOP_LIMIT)
+        for end in (self._process.terminate, self._process.kill):
+            if self._process.is_alive():
+                end()
+                self._process.join(STOP_LIMIT)
 
 
 def _run(
@@ -109,15 +148,15 @@ def _run(
 ) -> None:
     """Body of the process."""
     reason = _Reason()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, reason.from_signal)
     arm = None
     try:
         arm = make_arm()
         arm.open()
+        keep_from_pausing(config.realtime)
         loop = ControlLoop(arm, config, monotonic())
         board.publish(loop, monotonic())
-        keep_from_pausing(config.realtime)
         ready.set()
         _loop(loop, config.period, receiver, board, reason)
     except (RobotStopped, OSError, ValueError) as error:
@@ -125,21 +164,24 @@ def _run(
     except BaseException as error:  # whatever it is, the arm comes first
         reason.text = f"the controller failed ({type(error).__name__}: {error}): start again"
     finally:
-        try:
-            if arm is not None:
+        board.stopped(reason.text)  # at once, and first: a driver may wait for its arm's answer to a stop
+        if arm is not None:
+            try:
                 arm.stop()
-        finally:
-            board.stopped(reason.text)
-            if arm is not None:
-                with contextlib.suppress(OSError, RuntimeError):
-                    arm.close()
+            except Exception as error:
+                board.stopped(
+                    f"{reason.text}; the arm could not be told to stop ({error}): press the emergency stop"
+                )
+        if arm is not None:
+            with contextlib.suppress(Exception):
+                arm.close()
 
 
 def _loop(loop: ControlLoop, period: float, receiver: Connection, board: Blackboard, reason: _Reason) -> None:
     before = monotonic()
     due = before + period
     while not reason.text:
-        sleep(max(due - monotonic(), 0.0))
+        sleep(max(due - monotonic(), BREATH * period))
         now = monotonic()
         loop.tick(now, _received(receiver))
         board.publish(loop, now, now - before - period)
@@ -150,8 +192,10 @@ def _loop(loop: ControlLoop, period: float, receiver: Connection, board: Blackbo
 def _received(receiver: Connection) -> Iterator[Command]:
     """Commands that have arrived; the end of the session is one of them."""
     try:
-        while receiver.poll(0):
-            yield receiver.recv()
+        for _ in range(COMMANDS):
+            if not receiver.poll(0):
+                return
+            yield pickle.loads(receiver.recv_bytes())  # from the process that started this one
     except (EOFError, OSError):
         yield Stop(GONE)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from ikp.data import load_dataset
-from ikp.robots.commands import Waypoints
 from ikp.robots.session import Session
 
 
@@ -61,7 +60,7 @@ def replay(session: Session, root: Path | str, episode: int, scene: int | None =
         errors.append(np.abs(link.telemetry().q - states[k, :dof]))
         # as in a deployment: the command is there a period after its frame
         at = start + (k + 1) * period + session.lag
-        link.send(Waypoints(np.array([at]), action[:dof][None]))
+        session.follow(np.array([at]), action[None, :dof])
         if len(action) > dof:
             session.grip(float(action[dof] > 0.5))
         link.sleep_until(start + (k + 1) * period)

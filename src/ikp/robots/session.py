@@ -24,7 +24,9 @@ MOVE_SPEED = 0.5
 """Speed of moves between episodes [rad/s]."""
 SETTLE = 0.3
 """Time for the arm to come to rest after a move [s]."""
-LIMIT = 5.0
+AT_ONCE = 16
+"""Way-points of one message to the controller, which reads it without waiting."""
+LIMIT = 10.0
 """Time that the controller may take to react [s]."""
 
 
@@ -98,7 +100,7 @@ class Session:
         turned = q.copy()
         turned[-1] += WIGGLE if q[-1] < 0 else -WIGGLE  # away from the nearer limit
         times = self.link.now() + 0.1 + WIGGLE_TIME * np.array([1.0, 2.0])
-        self.link.send(Waypoints(times, np.stack([turned, q])))
+        self.follow(times, np.stack([turned, q]))
         self.link.sleep_until(times[-1] + SETTLE)
         return float(np.clip(self.link.telemetry().lag, 0.0, 0.3))
 
@@ -119,11 +121,21 @@ class Session:
             return
         duration = float(np.abs(q - self.link.telemetry().q_command).max()) / speed + 0.1
         end = self.link.now() + duration
-        self.link.send(Waypoints(np.array([end]), q[None]))
+        self.follow(np.array([end]), q[None])
         self.link.sleep_until(end + SETTLE)
         apart = float(np.abs(self.link.telemetry().q - q).max())
         if apart > self.config.following_error:
             raise RobotStopped(f"the arm is {apart:.2f} rad from where it was sent: look for an obstacle")
+
+    def follow(self, times: Float[np.ndarray, " n"], q: Float[np.ndarray, "n dof"]) -> None:
+        """Send way-points: joints (n, dof) [rad] and increasing times (n,) [s], in place of all from the first one on.
+
+        Raises:
+            RobotStopped: the controller has ended.
+        """
+        for first in range(0, len(times), AT_ONCE):
+            part = slice(first, first + AT_ONCE)
+            self.link.send(Waypoints(times[part], q[part]))
 
     def begin_episode(self, scene: int) -> None:
         """Lay out a simulated scene, and move to where the episode starts; the gripper is opened."""

@@ -6,6 +6,7 @@ writer do so: a loop with real-time priority would wait for a process that it ke
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -15,6 +16,20 @@ from jaxtyping import Float
 
 SLOTS = 8
 """Copies of the numbers. The writer takes them in turn, so that a finished one stays as it is for a while."""
+
+
+_order = threading.Lock()
+
+
+def _fence() -> None:
+    """Let no memory access pass this point: processors other than x86 reorder writes, and reads.
+
+    Releasing a lock keeps what is before it before it, acquiring keeps what follows behind; nobody contends for it.
+    """
+    with _order:
+        pass
+    with _order:
+        pass
 
 
 def _memory(context: BaseContext | None, size: int) -> Any:
@@ -56,13 +71,17 @@ class SharedNumbers:
             self._newest[self._slices[name]] = value
         count = int(self._count[0]) + 1
         self._slots[count % SLOTS] = self._newest
+        _fence()  # the numbers are there before the count says so
         self._count[0] = count
+        _fence()  # and it does before the next slot is touched
 
     def read(self) -> dict[str, np.ndarray]:
         """Copies of all vectors, of one moment."""
         while True:
             count = int(self._count[0])
+            _fence()
             copy = self._slots[count % SLOTS].copy()
+            _fence()
             if int(self._count[0]) - count < SLOTS - 1:  # the writer has not come round to this slot
                 return {name: copy[where] for name, where in self._slices.items()}
 
@@ -96,13 +115,16 @@ class SharedTable:
         """Add a row, in place of the oldest."""
         count = int(self._count[0])
         self._rows[count % len(self._rows)] = row
+        _fence()
         self._count[0] = count + 1
+        _fence()
 
     def read(self) -> Float[np.ndarray, "rows columns"]:
         """Copies of the rows, oldest first."""
         count = int(self._count[0])
+        _fence()
         copy = self._rows.copy()
-        oldest = max(
-            int(self._count[0]) + 1 - len(self._rows), 0
-        )  # older ones were overwritten meanwhile, or are now
+        _fence()
+        # Older rows were overwritten meanwhile, or are now.
+        oldest = max(int(self._count[0]) + 1 - len(self._rows), 0)
         return copy[np.arange(min(oldest, count), count) % len(self._rows)]

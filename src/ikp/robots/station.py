@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ KINDS = {
 }
 CAMERAS = "realsense or realsense:SERIAL"
 GRIPPERS = "robotiq, or output:NUMBER for a digital output"
+LAY_OUT = 30.0
+"""Time that the simulated world may take to lay out a scene [s]."""
 IMITATION_HOST = "127.0.0.1"
 
 
@@ -48,7 +50,7 @@ class Station:
         options: arguments of its environment.
         view: the simulated scene.
         world: numbers of the simulated world.
-        closers: end what was opened, last first.
+        opened: closes what was opened, last first.
     """
 
     robot: Robot
@@ -60,7 +62,7 @@ class Station:
     options: dict[str, Any] = field(default_factory=dict)
     view: TwinView | None = None
     world: WorldLink | None = None
-    closers: list[Callable[[], None]] = field(default_factory=list)
+    opened: ExitStack = field(default_factory=ExitStack)
 
     @property
     def is_simulated(self) -> bool:
@@ -74,7 +76,8 @@ class Station:
         if self.world is None:
             return None
         self.world.bench.write(closed=0.0, scene=float(scene))
-        for _ in range(200):
+        limit = self.link.now() + LAY_OUT
+        while self.link.now() < limit:
             self.link.sleep_until(self.link.now() + 0.02)
             state = self.world.state.read()
             if int(state["scene"][0]) == scene:
@@ -90,9 +93,7 @@ class Station:
 
     def close(self) -> None:
         """Stop the arm and close everything."""
-        while self.closers:
-            with contextlib.suppress(OSError, RuntimeError):
-                self.closers.pop()()
+        self.opened.close()
 
     def __enter__(self) -> Station:
         return self
@@ -142,8 +143,7 @@ def open_station(
 def _simulated(
     kind: str, task: str, config: ControllerConfig, options: dict[str, Any], size: tuple[int, int], scene: int
 ) -> Station:
-    closers: list[Callable[[], None]] = []
-    try:
+    with ExitStack() as opened:
         if kind == "lockstep":
             world = World(task, options, scene)
             shared, env = world.link, world.env
@@ -154,27 +154,22 @@ def _simulated(
             clock = link.now
         else:
             process = WorldProcess(task, options, scene)
-            closers.append(process.close)
+            opened.callback(process.close)
             shared, clock = process.link, time.monotonic
             view = TwinView(task, options, shared)
             env = view.env
-            link = ControllerProcess(
-                _arm_maker(kind, env.robot, shared, config, closers), env.robot.dof, config
-            )
-        closers.append(link.close)
+            make_arm = _arm_maker(kind, env.robot, shared, config, opened)
+            link = ControllerProcess(make_arm, env.robot.dof, config)
+        opened.callback(link.close)
         names = (env.action_names[-1], env.state_names[-1])
         gripper = TwinGripper(shared) if env.discrete_dims else None
         cameras: dict[str, CameraStream] = {"front": TwinCamera(view, "front", size, clock)}
-    except BaseException:
-        for close in reversed(closers):
-            close()
-        raise
-    entry = task_entry(task)
-    return Station(env.robot, link, gripper, cameras, names, entry.name, options, view, shared, closers)
+        entry, kept = task_entry(task), opened.pop_all()
+    return Station(env.robot, link, gripper, cameras, names, entry.name, options, view, shared, kept)
 
 
 def _arm_maker(
-    kind: str, robot: Robot, shared: WorldLink, config: ControllerConfig, closers: list[Callable[[], None]]
+    kind: str, robot: Robot, shared: WorldLink, config: ControllerConfig, opened: ExitStack
 ) -> Callable[[], Any]:
     if kind == "twin":
         return functools.partial(TwinArm, robot, shared)
@@ -182,7 +177,7 @@ def _arm_maker(
     from ikp.robots.ur.imitation import ImitationProcess
 
     imitation = ImitationProcess(robot, shared, IMITATION_HOST)
-    closers.append(imitation.close)
+    opened.callback(imitation.close)
     return functools.partial(URArm, robot, IMITATION_HOST, config.rate)
 
 
@@ -197,22 +192,17 @@ def _real(
     from ikp.robots.ur.arm import URArm
 
     robot = ur5e() if robot is None else robot
-    closers: list[Callable[[], None]] = []
-    try:
+    with ExitStack() as opened:
         streams: dict[str, CameraStream] = {}
         for name, kind in cameras.items():
             streams[name] = _camera(kind)
-            closers.append(streams[name].close)
+            opened.callback(streams[name].close)
         hand = _gripper(gripper, address)
         if hand is not None:
-            closers.append(hand.close)
+            opened.callback(hand.close)
         link = ControllerProcess(functools.partial(URArm, robot, address, config.rate), robot.dof, config)
-        closers.append(link.close)
-    except BaseException:
-        for close in reversed(closers):
-            close()
-        raise
-    return Station(robot, link, hand, streams, closers=closers)
+        opened.callback(link.close)
+        return Station(robot, link, hand, streams, opened=opened.pop_all())
 
 
 def _camera(kind: str) -> CameraStream:

@@ -44,11 +44,16 @@ def load_episode(policy: Policy, root: Path | str, episode: int) -> Demonstratio
 
     Raises:
         DatasetError: there is no such episode, or it does not fit the policy.
-        ValueError: the policy has no energies over link poses.
+        ValueError: the policy has no energies over link poses, or several way-points.
     """
     if not isinstance(policy, ImplicitPolicy) or policy.poses is None:
         raise ValueError(
             "energies over poses are shown for implicit policies with link poses, such as the method ikp"
+        )
+    if policy.config.timing.way_points > 1:
+        raise ValueError(
+            f"the policy decides {policy.config.timing.way_points} way-points at once: energies are shown of policies "
+            "with one way-point"
         )
     return load_dataset(
         root, episodes=[episode], robot=policy.robot, joint_map=policy.spec.joint_map, progress=False
@@ -64,13 +69,13 @@ def decide(policy: Policy, data: Demonstrations, step: int) -> Decision:
     if not 0 <= step < len(data):
         raise ValueError(f"step is {step}: the episode has the steps 0 to {len(data) - 1}")
     assert isinstance(policy, ImplicitPolicy)
-    batch = data.batch(torch.tensor([step]), history=policy.config.history)
+    batch = data.batch(torch.tensor([step]), **policy.batch_options)
     arrays = energies_and_poses(policy, {key: batch[key] for key in batch if key != "action"}, POINTS)
     joints = list(policy.spec.joint_dims)
     return Decision(
         images={name: image[0, -1].numpy() for name, image in batch["images"].items()},
         arrays=arrays,
-        recorded=data.action[step, joints].numpy(),
+        recorded=batch["action"][0, joints].numpy(),
         names=tuple(policy.spec.action_names[i].removesuffix(".pos") for i in joints),
         title=f"step {step} of {len(data)}",
     )

@@ -34,9 +34,7 @@ class WorldProcess:
     """
 
     def __init__(self, task: str, options: Mapping[str, Any], seed: int = 0) -> None:
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # a fork would share OpenGL and threads with its parent
+        context = multiprocessing.get_context("spawn")  # a fork would share OpenGL and threads
         self.link = WorldLink.of(make_task(task, options), context)
         self._ended, ready = context.Event(), context.Event()
         arguments = (task, dict(options), seed, self.link, ready, self._ended)

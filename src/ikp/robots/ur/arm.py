@@ -19,10 +19,16 @@ VARIABLES = [
     "timestamp", "actual_q", "actual_qd", "actual_TCP_pose", "robot_mode", "robot_status_bits", "safety_status_bits",
 ]  # fmt: skip
 WATCHDOG = 10.0
-"""The controller stops its program when commands come more rarely than this [Hz]."""
+"""Least rate of commands, below which the controller stops its program [Hz]."""
 DECELERATION = 10.0
 """Of a stop, as URScript's stopj takes it [rad/s^2]."""
 POWER_ON = 1
+SAFETY = {
+    Mode.EMERGENCY_STOP: 1 << 5 | 1 << 6 | 1 << 7,
+    Mode.PROTECTIVE_STOP: 1 << 2,
+    Mode.SAFEGUARD_STOP: 1 << 3 | 1 << 4 | 1 << 8 | 1 << 9 | 1 << 10,  # also recovery, violation, fault
+}
+"""Bits of RTDE's safety_status_bits; the arm may move in normal and reduced mode only."""
 
 
 class URArm:
@@ -32,13 +38,14 @@ class URArm:
         robot: kinematic model with the same tool frame as on the pendant.
         host: address of the robot's controller.
         rate: joint targets per second [Hz].
+        watchdog: the controller stops its program when commands come more rarely [Hz].
     """
 
-    def __init__(self, robot: Robot, host: str, rate: float) -> None:
-        self.robot, self._host, self._rate = robot, host, rate
+    def __init__(self, robot: Robot, host: str, rate: float, watchdog: float = WATCHDOG) -> None:
+        self.robot, self._host, self._rate, self._watchdog = robot, host, rate, watchdog
         self._control: Any = None
         self._receive: Any = None
-        self._timestamp, self._time, self._watched = -1.0, -np.inf, False
+        self._timestamp, self._time, self._watched = -np.inf, -np.inf, False
 
     def open(self) -> None:
         """Connect and start ur-rtde's program on the controller.
@@ -65,21 +72,23 @@ class URArm:
         """The newest measurement; its time is when the controller's own clock last moved on."""
         receive = self._receive
         timestamp = receive.getTimestamp()
+        if timestamp < self._timestamp:
+            raise ConnectionResetError(
+                f"the clock of the UR controller at {self._host} went back: it was started anew, so start again"
+            )
         if timestamp != self._timestamp:
             self._timestamp, self._time = timestamp, time.monotonic()
         if not receive.isConnected():
-            raise ConnectionResetError(
-                f"the connection to the UR controller at {self._host} is lost: check the cable"
-            )
+            raise self._lost()
         return ArmState(
             self._time, np.array(receive.getActualQ()), np.array(receive.getActualQd()), self._mode()
         )
 
     def _mode(self) -> Mode:
-        if self._receive.isEmergencyStopped():
-            return Mode.EMERGENCY_STOP
-        if self._receive.isProtectiveStopped():
-            return Mode.PROTECTIVE_STOP
+        safety = self._receive.getSafetyStatusBits()
+        for mode, bits in SAFETY.items():
+            if safety & bits:
+                return mode
         return Mode.RUNNING if self._receive.getRobotStatus() & POWER_ON else Mode.NOT_READY
 
     def tip_pose(self) -> Float[np.ndarray, "4 4"]:
@@ -93,12 +102,21 @@ class URArm:
     def servo(self, q: Float[np.ndarray, "dof"], period: float, lookahead: float, gain: float) -> None:
         """Send a joint target with servoJ; from the first one on the controller's watchdog wants more."""
         if not self._watched:
-            if not self._control.setWatchdog(WATCHDOG):
+            if not self._control.setWatchdog(self._watchdog):
                 raise RobotStopped(
                     f"the UR controller at {self._host} did not take the watchdog: start again"
                 )
             self._watched = True
-        if not self._control.servoJ(q.tolist(), 0.0, 0.0, period, lookahead, gain):
+        if not self._control.isConnected():
+            raise self._lost()
+        begun = time.monotonic()
+        try:
+            taken = self._control.servoJ(q.tolist(), 0.0, 0.0, period, lookahead, gain)
+        except RuntimeError as error:
+            raise self._lost() from error
+        if time.monotonic() - begun > 1.0 / self._watchdog:
+            raise self._lost()  # ur-rtde has connected again by itself and would go on
+        if not taken:
             mode = self._mode()
             if mode is not Mode.RUNNING:
                 raise RobotStopped(f"the arm reports {mode.value}")
@@ -106,9 +124,14 @@ class URArm:
                 f"the UR controller at {self._host} no longer takes targets: its program has ended; look at the pendant"
             )
 
+    def _lost(self) -> ConnectionResetError:
+        return ConnectionResetError(
+            f"the connection to the UR controller at {self._host} is lost: check the cable"
+        )
+
     def stop(self) -> None:
-        """End servoJ; the controller decelerates."""
-        if self._control is not None and self._receive.isConnected():
+        """End servoJ; the controller decelerates. Without a connection its watchdog does so."""
+        if self._control is not None and self._control.isConnected():
             with contextlib.suppress(RuntimeError):
                 self._control.servoStop(DECELERATION)
 
@@ -118,7 +141,8 @@ class URArm:
             return
         self.stop()
         with contextlib.suppress(RuntimeError):
-            self._control.stopScript()
+            if self._control.isConnected():  # ur-rtde would connect again
+                self._control.stopScript()
             self._control.disconnect()
             self._receive.disconnect()
         self._control = None

@@ -100,6 +100,8 @@ class ImitatedController:
     def close(self) -> None:
         """Close all ports."""
         for each in (*self._listeners, *self._connections):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in it and would keep the port
             each.close()
 
     @property
@@ -285,7 +287,7 @@ class ImitationProcess:
 
 def _run(robot: Robot, link: WorldLink, host: str, faults: SharedNumbers, ready: Any, ended: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep_from_pausing()  # before its threads start, which inherit it
+    keep_from_pausing()
     controller = ImitatedController(robot, link, host, faults)
     ready.set()
     parent = multiprocessing.parent_process()

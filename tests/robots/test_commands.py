@@ -1,0 +1,108 @@
+"""`ikp record`, `deploy`, `replay` and `view` from the command line, over the simulated twin in lock-step."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from tests.policies.conftest import small_config
+
+from ikp.cli import main
+from ikp.data import load_dataset
+from ikp.policies import load_policy, make_policy, method_config
+from ikp.policies.checkpoint import save_policy
+from ikp.policies.timing import TimingConfig
+from ikp.robots.config import ControllerConfig
+from ikp.robots.recording import keep_all, record
+from ikp.robots.scripted import ScriptedMouse
+from ikp.robots.session import Session, always
+from ikp.robots.station import open_station
+from ikp.tasks.registry import task_entry
+from ikp.tasks.suction import suction_robot
+
+BENCH = ["--bench", "lockstep:alignment"]
+SIZE = (32, 32)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A data set of one episode that ends before it succeeds."""
+    root = tmp_path_factory.mktemp("commands") / "data"
+    config = ControllerConfig(on_limit="clip", rate=100.0)
+    with open_station("lockstep:alignment", config, image_size=SIZE) as station:
+        session = Session(station, config, 10.0, SIZE)
+        session.start(always)
+        mouse = ScriptedMouse(station.view.update, task_entry("alignment").expert_class(), config)
+        record(session, mouse, root, 1, keep_all, seconds=1.5)
+    return root
+
+
+def saved_policy(root, **changes):
+    """An untrained policy that fits the data."""
+    torch.manual_seed(0)
+    data = load_dataset(root, robot=suction_robot(), progress=False)
+    policy = make_policy(suction_robot(), data.spec, method_config("ikp", small_config(**changes)))
+    policy.fit_scales(data.state, data.way_points(policy.due))
+    return save_policy(policy, root.parent / f"policy{len(changes)}")
+
+
+def test_a_policy_is_deployed_viewed_and_its_episode_replayed(root, tmp_path, capsys):
+    policy = str(saved_policy(root))
+    (tmp_path / "bench.json").write_text('{"rate": 100, "on_limit": "clip"}')
+    bench = [*BENCH, "--config", "bench.json"]
+    deploy = [
+        "deploy",
+        "--policy",
+        policy,
+        *bench,
+        "--out",
+        "deployed",
+        "--episodes",
+        "1",
+        "--seconds",
+        "0.5",
+    ]
+    assert main(deploy) == 0
+    said = capsys.readouterr().out
+    assert "success 0 % (0 to 79) of 1 episodes" in said
+    report = json.loads((tmp_path / "deployed.json").read_text())
+    assert (report["frames"], report["decisions"], report["late_frames"]) == (5, 5, 0)
+    data = load_dataset("deployed", progress=False)
+    assert len(data) == 5
+    assert main(["replay", "--data", "deployed", *bench, "--seed", "1000000"]) == 0
+    assert "5 frames" in capsys.readouterr().out
+    assert main(["view", "--policy", policy, "--data", "deployed", "--out", "view.png", "--step", "2"]) == 0
+    assert Image.open("view.png").size == (1280, 720)
+    assert main(["view", "--policy", policy, "--data", "deployed", "--out", "view.gif"]) != 0
+    assert "must end in .png, .mp4, .rrd" in capsys.readouterr().err
+
+
+def test_a_policy_with_way_points_is_asked_when_its_decision_is_due(root, tmp_path, capsys):
+    policy = saved_policy(root, timing=TimingConfig(rate=5.0, way_points=2, executed=0.5))
+    assert load_policy(policy).due == (2, 4)
+    deploy = [
+        "deploy",
+        "--policy",
+        str(policy),
+        *BENCH,
+        "--out",
+        "ahead",
+        "--episodes",
+        "1",
+        "--seconds",
+        "0.6",
+    ]
+    (tmp_path / "clip.json").write_text('{"on_limit": "clip"}')
+    assert main([*deploy, "--config", "clip.json"]) == 0
+    report = json.loads((tmp_path / "ahead.json").read_text())
+    assert (report["frames"], report["decisions"]) == (6, 3)
+    capsys.readouterr()
+    assert main(["view", "--policy", str(policy), "--data", "ahead", "--out", "view.png"]) != 0
+    assert "decides 2 way-points at once" in capsys.readouterr().err
+
+
+def test_the_scripted_device_needs_a_simulated_bench_and_a_real_one_its_packages(capsys):
+    assert main(["record", "--out", "data", *BENCH, "--device", "joystick", "--episodes", "1"]) != 0
+    assert "choose one of spacemouse, keyboard, scripted" in capsys.readouterr().err
+    assert main(["record", "--out", "data", "--bench", "ur5e:127.0.0.44", "--gripper", "robotiq"]) != 0
+    assert "no Robotiq gripper answers at 127.0.0.44:63352" in capsys.readouterr().err
