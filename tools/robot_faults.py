@@ -103,7 +103,7 @@ class Bench:
         return moving - start
 
     def message(self) -> str:
-        """What the session is told."""
+        """The reason of the stop, as the session is told it."""
         limit = time.monotonic() + PATIENCE
         while time.monotonic() < limit:
             try:

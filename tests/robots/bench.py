@@ -18,6 +18,9 @@ from ikp.robots.twin.process import WorldProcess
 from ikp.robots.twin.world import World
 from ikp.tasks.suction import suction_robot
 
+PATIENCE = 120.0
+"""Time that a loaded machine may take for what an idle one does in milliseconds [s]."""
+
 
 class FaultyArm(TwinArm):
     """A twin whose measurements a test can spoil."""
@@ -88,6 +91,12 @@ class RealBench:
         make = functools.partial(TwinArm, self.robot, self.world.link)
         self.controller = ControllerProcess(make, self.robot.dof, ControllerConfig(**settings))
         self.controller.send(Confirm())
-        limit = time.monotonic() + 60
-        while self.controller.telemetry().status == 0 and time.monotonic() < limit:
-            time.sleep(0.005)
+        wait_for(lambda: self.controller.telemetry().status != 0)
+
+
+def wait_for(condition):
+    """Wait until a condition holds, which it must within `PATIENCE`."""
+    limit = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < limit:
+        time.sleep(0.005)
+    assert condition()

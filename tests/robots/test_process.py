@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from multiprocessing import Pipe
 from pathlib import Path
 
@@ -24,11 +23,9 @@ from ikp.robots.shared import SharedNumbers, SharedTable
 from ikp.robots.twin.process import WorldProcess
 from ikp.robots.twin.world import World
 
-from .bench import FaultyArm, RealBench
+from .bench import PATIENCE, FaultyArm, RealBench, wait_for
 
 TURN = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.5])
-PATIENCE = 60.0
-"""Time that a loaded machine may take for what an idle one does in milliseconds [s]."""
 
 
 @pytest.fixture(scope="module")
@@ -159,13 +156,6 @@ def test_real_time_priority_is_asked_for_only_by_the_settings_and_may_be_refused
     assert not asked
     keep_from_pausing(realtime=True)
     assert len(asked) == 1
-
-
-def wait_for(condition):
-    limit = time.monotonic() + PATIENCE
-    while not condition() and time.monotonic() < limit:
-        time.sleep(0.01)
-    assert condition()
 
 
 def rests(world):

@@ -22,9 +22,9 @@ from ikp.robots.ur.imitation import Fault, ImitatedController, ImitationProcess
 from ikp.robots.ur.packages import Kind, Recipe, package, received
 from ikp.tasks.suction import suction_robot
 
+from .bench import PATIENCE, wait_for
+
 HOST, REAL_HOST = "127.0.0.41", "127.0.0.42"
-PATIENCE = 60.0
-"""Time that a loaded machine may take [s]."""
 ROBOT = suction_robot()
 HAS_CLIENT = importlib.util.find_spec("rtde_control") is not None
 
@@ -109,13 +109,6 @@ def upload_program():
         time.sleep(0.2)
 
 
-def until(condition):
-    limit = time.monotonic() + PATIENCE
-    while not condition() and time.monotonic() < limit:
-        time.sleep(0.005)
-    assert condition()
-
-
 def servo(client, q):
     client.send(
         input_int_register_0=11,
@@ -134,12 +127,12 @@ def test_servo_commands_move_the_arm_once_the_program_runs(controller):
     time.sleep(0.1)
     assert imitated.program.servo_commands == 0
     upload_program()
-    until(lambda: client.newest()["robot_status_bits"] & 2)
+    wait_for(lambda: client.newest()["robot_status_bits"] & 2)
     servo(client, target)
-    until(lambda: imitated.program.servo_commands == 1)
+    wait_for(lambda: imitated.program.servo_commands == 1)
     for _ in range(100):
         world.step()
-    until(lambda: np.allclose(client.newest()["actual_q"], target, atol=5e-3))
+    wait_for(lambda: np.allclose(client.newest()["actual_q"], target, atol=5e-3))
 
 
 def test_a_silent_client_is_stopped_by_the_watchdog(controller):
@@ -147,9 +140,9 @@ def test_a_silent_client_is_stopped_by_the_watchdog(controller):
     upload_program()
     servo(client, world.measured() + 0.5)
     client.send(input_int_register_0=35, input_double_register_0=20.0)
-    until(lambda: world.link.motion.read()["servo"][0] == 1.0)
+    wait_for(lambda: world.link.motion.read()["servo"][0] == 1.0)
     imitated.tick()
-    until(lambda: imitated.tick() or not imitated.program.running)
+    wait_for(lambda: imitated.tick() or not imitated.program.running)
     assert world.link.motion.read()["servo"][0] == 0.0
 
 
@@ -158,7 +151,7 @@ def test_faults_are_seen_by_the_client(controller):
     upload_program()
     faults.write(fault=int(Fault.PROTECTIVE_STOP))
     imitated.tick()
-    until(lambda: client.newest()["safety_status_bits"] == 4)
+    wait_for(lambda: client.newest()["safety_status_bits"] == 4)
     assert not imitated.program.running
     faults.write(fault=int(Fault.FROZEN))
     time.sleep(0.1)
@@ -247,7 +240,7 @@ def test_the_real_client_follows_waypoints_and_stops_at_a_fault(imitated, fault,
     finally:
         imitation.inject(Fault.NONE)  # the client waits for minutes for the answer of a frozen controller
         arm.close()
-    until(lambda: world.link.motion.read()["servo"][0] == 0.0)  # by the client's stop, or by the watchdog
+    wait_for(lambda: world.link.motion.read()["servo"][0] == 0.0)  # by the client's stop, or by the watchdog
 
 
 @pytest.mark.skipif(HAS_CLIENT, reason="ur-rtde is installed")

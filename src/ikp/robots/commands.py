@@ -1,4 +1,4 @@
-"""What a session tells the controller, and what the controller says of itself."""
+"""Messages between a session and the controller: commands one way, telemetry the other."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Command = Waypoints | TipVelocity | JointVelocity | Confirm | SetLag | Stop
 
 
 class Status(IntEnum):
-    """What the controller is doing."""
+    """State of the controller."""
 
     WAITING = 0  # for the first motion to be confirmed
     RESTING = 1  # there is no command, or it is stale

@@ -23,7 +23,7 @@ LATENCY_MEMORY = 0.9
 
 @runtime_checkable
 class ActingPolicy(Protocol):
-    """What a deployment needs of a policy: `ikp.Policy` has it."""
+    """The part of `ikp.Policy` that a deployment needs."""
 
     @property
     def spec(self) -> DataSpec:
@@ -61,7 +61,7 @@ class EpisodeTimes:
 
 @dataclass(frozen=True)
 class DeploymentReport:
-    """What a deployment did; `to_json` is what `ikp deploy` writes.
+    """Measurements of a deployment; `ikp deploy` writes them as `to_json` returns them.
 
     Attributes:
         successes: for each episode that was kept.

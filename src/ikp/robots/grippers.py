@@ -12,7 +12,7 @@ from ikp.robots.extras import missing
 ROBOTIQ_PORT = 63352
 TIMEOUT = 2.0
 FORCE, SPEED = 60, 200
-"""Of 255."""
+"""Force and speed of a Robotiq gripper, where 255 is full."""
 STANDARD_OUTPUTS = 8
 
 

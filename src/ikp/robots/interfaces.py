@@ -1,4 +1,4 @@
-"""What the robot loop needs of hardware: an arm, a gripper, cameras and a device that a person holds.
+"""Interfaces of the robot loop to hardware: an arm, a gripper, cameras and a device that a person holds.
 
 Real drivers and simulated twins have these methods and nothing in common otherwise. All times are of
 `time.monotonic` [s].
@@ -21,7 +21,7 @@ class RobotStopped(RuntimeError):
 
 
 class Mode(StrEnum):
-    """What an arm's own controller says of itself."""
+    """State that an arm's own controller reports."""
 
     RUNNING = "running"
     PROTECTIVE_STOP = "protective stop"
@@ -122,7 +122,7 @@ class CameraStream(Protocol):
 
 @dataclass(frozen=True)
 class Motion:
-    """What a person does with a device.
+    """Motion of a person's hand on a device.
 
     Attributes:
         axes: (6,) x, y, z and turns about x, y, z in the base frame, each from -1 to 1; in joint space the first `dof`
@@ -147,7 +147,7 @@ class Teleoperator(Protocol):
         ...
 
     def read(self, now: float) -> Motion:
-        """What the device says at a time [s]."""
+        """Motion of the hand at a time [s]."""
         ...
 
     def close(self) -> None:

@@ -39,7 +39,7 @@ class ControllerLink(Protocol):
         ...
 
     def motion(self) -> MotionHistory:
-        """What was measured and commanded in the last seconds."""
+        """Joints measured and commanded in the last seconds."""
         ...
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class MotionHistory:
 
 
 class Blackboard:
-    """What a control loop publishes, for this process or for others.
+    """Publishes the state of a control loop, for this process or for others.
 
     Args:
         dof: number of joints.

@@ -19,7 +19,7 @@ ATTEMPTS = 10
 
 
 class Verdict(StrEnum):
-    """What becomes of an episode."""
+    """A person's decision about an episode: kept with its label, discarded, or the end of the session."""
 
     SUCCESS = "success"
     FAILURE = "failure"

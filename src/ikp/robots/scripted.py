@@ -87,7 +87,7 @@ class ScriptedMouse:
         self._closed = False
 
     def read(self, now: float) -> Motion:
-        """What the hand does at a time [s]."""
+        """Motion of the simulated hand at a time [s]."""
         dt = 0.0 if self._time is None else now - self._time
         self._time = now
         if now - self._looked >= 1.0 / LOOKS - 1e-9:

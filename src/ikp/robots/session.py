@@ -39,7 +39,7 @@ class Frame:
 
 
 class Session:
-    """What record, replay and deploy have in common.
+    """A session of record, replay or deploy on a bench.
 
     Args:
         station: the bench.
@@ -185,7 +185,7 @@ class Session:
         return Frame(self.link.now(), {"state": state.astype(np.float32), "images": images})
 
     def action_at(self, time: float) -> Float[np.ndarray, " action"]:
-        """What was commanded at a time [s]: joints, then the gripper as it is now. This is what a recording stores for
+        """The command at a time [s]: joints, then the gripper as it is now. This is what a recording stores for
         the frame before; the arm gets there a lag later.
         """
         q = self.link.motion().commanded(time)

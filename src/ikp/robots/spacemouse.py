@@ -48,7 +48,7 @@ class SpaceMouse:
         self._pressed_at: float | None = None
 
     def read(self, now: float) -> Motion:
-        """What the hand does."""
+        """Motion of the hand on the mouse."""
         state = self._device.read()
         first, second = (bool(button) for button in list(state.buttons)[:2])
         if first and not self._buttons[0]:

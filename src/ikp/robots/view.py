@@ -1,4 +1,4 @@
-"""What a policy sees and decides at a recorded step: the image, the arm, and the energy of each joint."""
+"""Views of a policy's decision at a recorded step: the image, the arm, and the energy of each joint."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def load_episode(policy: Policy, root: Path | str, episode: int) -> Demonstratio
 
 
 def decide(policy: Policy, data: Demonstrations, step: int) -> Decision:
-    """What the policy decides at a step of an episode.
+    """The policy's decision at a step of an episode.
 
     Raises:
         ValueError: there is no such step.

@@ -21,7 +21,7 @@ VARIABLES = [
 WATCHDOG = 10.0
 """Least rate of commands, below which the controller stops its program [Hz]."""
 DECELERATION = 10.0
-"""Of a stop, as URScript's stopj takes it [rad/s^2]."""
+"""Deceleration of a stop, as URScript's stopj takes it [rad/s^2]."""
 POWER_ON = 1
 SAFETY = {
     Mode.EMERGENCY_STOP: 1 << 5 | 1 << 6 | 1 << 7,

@@ -48,7 +48,7 @@ ANSWERS = {
 
 
 class Fault(IntEnum):
-    """What can be wrong with the imitated controller."""
+    """A fault that the imitated controller can have."""
 
     NONE = 0
     PROTECTIVE_STOP = 1

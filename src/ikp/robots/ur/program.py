@@ -1,4 +1,4 @@
-"""What ur-rtde's program does on the controller, imitated: commands in registers to motions of an arm."""
+"""Imitation of the program that ur-rtde runs on the controller: commands in registers to motions of an arm."""
 
 from __future__ import annotations
 
