@@ -155,7 +155,10 @@ FAULTS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "SIGTERM": (lambda bench: _signal(bench, signal.SIGTERM), "SIGTERM"),
     "session killed": (_dead_session, "ended without a word"),
     "session ended by an error (full disk, frozen camera)": (_full_disk, "session has ended"),
-    "error in the controller": (lambda bench: bench.link._sender.send("nonsense"), "controller failed"),
+    "nonsense in the controller's pipe": (
+        lambda bench: bench.link._sender.send_bytes(b"nonsense"),
+        "no command starts with",
+    ),
 }
 UR_FAULTS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "protective stop": (lambda bench: _inject(bench, Fault.PROTECTIVE_STOP), "protective stop"),

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -14,7 +13,16 @@ import numpy as np
 import pytest
 
 from ikp.robots import process
-from ikp.robots.commands import Confirm, Stop, TipVelocity, Waypoints
+from ikp.robots.commands import (
+    Confirm,
+    JointVelocity,
+    SetLag,
+    Stop,
+    TipVelocity,
+    Waypoints,
+    from_bytes,
+    to_bytes,
+)
 from ikp.robots.config import ControllerConfig
 from ikp.robots.interfaces import RobotStopped
 from ikp.robots.link import Blackboard
@@ -64,7 +72,7 @@ def run_body(world, happens, *, commands=(), arm_class=FaultyArm, **settings):
     arm = Arm(world.env.robot, world.link)
     receiver, sender = Pipe(duplex=False)
     for command in (Confirm(), *commands):
-        sender.send_bytes(pickle.dumps(command))
+        sender.send_bytes(command if isinstance(command, bytes) else to_bytes(command))
     board = Blackboard(world.env.robot.dof, None)
     arm.sender = sender
     process._run(lambda: arm, ControllerConfig(rate=500.0, **settings), receiver, board, threading.Event())
@@ -107,9 +115,29 @@ def test_every_error_stops_the_arm(still_world, handlers, error, message):
     assert said.startswith(message)
 
 
-def test_what_is_no_command_stops_the_arm(still_world, handlers):
-    said, _ = run_body(still_world, lambda arm: None, commands=["nonsense"])
-    assert said.startswith("the controller failed (")
+@pytest.mark.parametrize("nonsense", [b"nonsense", b"", b"\0half"])
+def test_what_is_no_command_stops_the_arm(still_world, handlers, nonsense):
+    said, _ = run_body(still_world, lambda arm: None, commands=[nonsense])
+    assert said.startswith("no command starts with")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        Waypoints(np.array([1.5, np.inf]), np.arange(12.0).reshape(2, 6) / 7),
+        Waypoints(np.empty(0), np.empty((0, 6))),
+        TipVelocity(np.arange(6.0), 0.1),
+        JointVelocity(np.array([0.1, np.nan]), 1e9),
+        Confirm(),
+        SetLag(0.03),
+        Stop("größer als erlaubt"),
+    ],
+)
+def test_commands_arrive_as_they_were_sent(command):
+    arrived = from_bytes(to_bytes(command))
+    assert type(arrived) is type(command)
+    for name, value in vars(command).items():
+        np.testing.assert_array_equal(getattr(arrived, name), value)
 
 
 def test_a_session_that_ends_without_a_word_stops_the_arm(still_world, handlers):

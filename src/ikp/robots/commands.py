@@ -53,6 +53,47 @@ class Stop:
 
 
 Command = Waypoints | TipVelocity | JointVelocity | Confirm | SetLag | Stop
+KINDS = (Waypoints, TipVelocity, JointVelocity, Confirm, SetLag, Stop)
+
+
+def to_bytes(command: Command) -> bytes:
+    """A command as bytes: the index of its kind, then its numbers as float64, or the text of a reason."""
+    kind = bytes([KINDS.index(type(command))])
+    match command:
+        case Stop(reason):
+            return kind + reason.encode()
+        case Waypoints(times, q):
+            numbers = np.concatenate([[len(times), *np.atleast_2d(q).shape], times, q.ravel()])
+        case TipVelocity(velocity, time) | JointVelocity(velocity, time):
+            numbers = np.append(velocity, time)
+        case SetLag(lag):
+            numbers = np.array([lag])
+        case Confirm():
+            numbers = np.empty(0)
+    return kind + numbers.astype(np.float64).tobytes()
+
+
+def from_bytes(data: bytes) -> Command:
+    """The command of `to_bytes`; such bytes hold numbers and text alone, nothing that could be run.
+
+    Raises:
+        ValueError: the bytes are of no command.
+    """
+    kind = KINDS[data[0]] if data and data[0] < len(KINDS) else None
+    if kind is Stop:
+        return Stop(data[1:].decode())
+    if kind is None or len(data) % 8 != 1:
+        raise ValueError(f"no command starts with {data[:8]!r} and has {len(data)} bytes")
+    numbers = np.frombuffer(data[1:]).copy()
+    if kind is Waypoints:
+        count, *shape = numbers[:3].astype(int)
+        return Waypoints(numbers[3 : 3 + count], numbers[3 + count :].reshape(shape))
+    if kind is SetLag:
+        return SetLag(float(numbers[0]))
+    if kind is Confirm:
+        return Confirm()
+    velocity, time = numbers[:-1], float(numbers[-1])
+    return TipVelocity(velocity, time) if kind is TipVelocity else JointVelocity(velocity, time)
 
 
 class Status(IntEnum):

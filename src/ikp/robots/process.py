@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import pickle
 import select
 import signal
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from multiprocessing.connection import Connection
 from time import monotonic, sleep
 from typing import Any
 
-from ikp.robots.commands import Command, Stop, Telemetry
+from ikp.robots.commands import Command, Stop, Telemetry, from_bytes, to_bytes
 from ikp.robots.config import ControllerConfig
 from ikp.robots.controller import ControlLoop
 from ikp.robots.interfaces import Arm, RobotStopped
@@ -102,7 +101,7 @@ class ControllerProcess:
             ValueError: it has too many way-points.
             RobotStopped: the controller has ended.
         """
-        data = pickle.dumps(command)
+        data = to_bytes(command)
         if len(data) > LARGEST:
             raise ValueError(
                 f"a command has {len(data)} bytes, allowed are {LARGEST}: send fewer way-points at once"
@@ -135,7 +134,7 @@ class ControllerProcess:
     def close(self) -> None:
         """Stop the robot and end the controller."""
         with contextlib.suppress(OSError):
-            self._sender.send_bytes(pickle.dumps(Stop("the session has ended")))
+            self._sender.send_bytes(to_bytes(Stop("the session has ended")))
         self._process.join(STOP_LIMIT)
         for end in (self._process.terminate, self._process.kill):
             if self._process.is_alive():
@@ -195,7 +194,7 @@ def _received(receiver: Connection) -> Iterator[Command]:
         for _ in range(COMMANDS):
             if not receiver.poll(0):
                 return
-            yield pickle.loads(receiver.recv_bytes())  # from the process that started this one
+            yield from_bytes(receiver.recv_bytes())
     except (EOFError, OSError):
         yield Stop(GONE)
 
