@@ -22,6 +22,8 @@ WATCHDOG = 10.0
 """Least rate of commands, below which the controller stops its program [Hz]."""
 DECELERATION = 10.0
 """Deceleration of a stop, as URScript's stopj takes it [rad/s^2]."""
+STATE_DELAY = 0.1
+"""Time within which the state that names a stop follows the end of the program [s]."""
 POWER_ON = 1
 SAFETY = {
     Mode.EMERGENCY_STOP: 1 << 5 | 1 << 6 | 1 << 7,
@@ -117,12 +119,18 @@ class URArm:
         if time.monotonic() - begun > 1.0 / self._watchdog:
             raise self._lost()  # ur-rtde has connected again by itself and would go on
         if not taken:
-            mode = self._mode()
-            if mode is not Mode.RUNNING:
-                raise RobotStopped(f"the arm reports {mode.value}")
-            raise ConnectionResetError(
-                f"the UR controller at {self._host} no longer takes targets: its program has ended; look at the pendant"
-            )
+            raise self._refused()
+
+    def _refused(self) -> RobotStopped | ConnectionResetError:
+        """Why a target was not taken: a stop ends the program, and the state that names it may arrive after that."""
+        limit = time.monotonic() + STATE_DELAY
+        while self._mode() is Mode.RUNNING and time.monotonic() < limit:
+            time.sleep(1.0 / self._rate)
+        if self._mode() is not Mode.RUNNING:
+            return RobotStopped(f"the arm reports {self._mode().value}")
+        return ConnectionResetError(
+            f"the UR controller at {self._host} no longer takes targets: its program has ended; look at the pendant"
+        )
 
     def _lost(self) -> ConnectionResetError:
         return ConnectionResetError(
