@@ -28,6 +28,16 @@ def mixed_arm() -> Robot:
     )
 
 
+def test_targets_keep_a_margin_where_a_controller_demands_one():
+    limits = JointLimits(mixed_arm())
+    limits.margin = 0.01
+    targets = torch.tensor([[-2.0, 9.0, 0.05], [0.995, -9.0, 0.02]])
+    with pytest.warns(UserWarning, match="targets are clamped"):
+        kept = limits.clamped(targets)
+    torch.testing.assert_close(kept, torch.tensor([[-0.99, 9.0, 0.03], [0.99, -9.0, 0.02]]))
+    limits.check_measured(torch.tensor([[0.995, 0.0, 0.0]]))  # the arm itself may be nearer
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -101,6 +101,61 @@ def test_a_policy_with_way_points_is_asked_when_its_decision_is_due(root, tmp_pa
     assert "decides 2 way-points at once" in capsys.readouterr().err
 
 
+def test_a_policy_that_reaches_a_joint_limit_keeps_the_controllers_margin(root, monkeypatch):
+    """Targets between the margin and the limit would be refused, and end the deployment."""
+    folder = saved_policy(root)
+    policy = load_policy(folder)
+    limit = float(policy.robot.upper[5])
+
+    def at_the_limit(received):
+        decided = received["state"][:, -1].clone()
+        decided[:, 5] = limit
+        return decided
+
+    monkeypatch.setattr(policy, "_decided", at_the_limit)
+    monkeypatch.setattr("ikp.policies.load_policy", lambda path: policy)
+    deploy = ["deploy", "--policy", str(folder), *BENCH, "--out", "limit", "--episodes", "1"]
+    assert main([*deploy, "--seconds", "0.3"]) == 0
+    commanded = load_dataset("limit", progress=False).action[:, 5]
+    allowed = limit - ControllerConfig().joint_margin
+    torch.testing.assert_close(commanded, torch.full_like(commanded, allowed))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--episodes", "0"], "--episodes is 0: it must be from 1"),
+        (["--seed", "-1"], "--seed is -1: it must be from 0"),
+        (["--seconds", "nan"], "--seconds is nan: it must be from 0.1"),
+        (["--seconds", "0"], "--seconds is 0: it must be from 0.1"),
+        (["--fps", "300"], "--fps is 300: it must be from 0.1 to 100"),
+        (["--image-size", "99999x99999"], "a side has at most 4096 pixels"),
+        (["--config", "nosuch.json"], "the settings nosuch.json cannot be read"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_before_anything_moves(options, said, capsys, monkeypatch):
+    monkeypatch.setattr("ikp.robots.station.open_station", None)
+    assert main(["record", "--out", "data", *BENCH, "--device", "scripted", *options]) != 0
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_of_other_data_is_refused_before_anything_moves(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Session, "start", None)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.txt").write_text("not a data set")
+    assert main(["record", "--out", "data", *BENCH, "--device", "scripted", "--image-size", "32x32"]) != 0
+    assert "data" in capsys.readouterr().err
+
+
+def test_another_task_is_said(root):
+    """Dimensions and cameras of tasks with one arm are the same."""
+    bench = ["--bench", "lockstep:insertion"]
+    with pytest.warns(
+        UserWarning, match="is from the task ikp/BlockAlignment-v0, the bench runs ikp/Insertion-v0"
+    ):
+        assert main(["replay", "--data", str(root), *bench]) == 0
+
+
 def test_the_scripted_device_needs_a_simulated_bench_and_a_real_one_its_packages(capsys):
     assert main(["record", "--out", "data", *BENCH, "--device", "joystick", "--episodes", "1"]) != 0
     assert "choose one of spacemouse, keyboard, scripted" in capsys.readouterr().err

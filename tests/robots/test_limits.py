@@ -146,6 +146,7 @@ def test_joint_speeds_move_the_tip_as_asked_and_stay_small_at_a_singular_posture
         ({"gain": float("nan")}, "gain is nan"),
         ({"on_limit": "ignore"}, "choose one of refuse, clip"),
         ({"workspace": ((0, 0, 0), (1, 1, -1))}, "the least and the largest"),
+        ({"workspace": ((0.0, 0.0, float("nan")), (1.0, 1.0, 1.0))}, "the least and the largest"),
     ],
 )
 def test_settings_that_are_not_allowed_are_named(settings, match):
@@ -160,3 +161,10 @@ def test_settings_are_written_and_read(tmp_path):
     (tmp_path / "robot.json").write_text('{"spede": 1}')
     with pytest.raises(ValueError, match=r"robot.json has the settings spede: allowed are rate"):
         ControllerConfig.load(tmp_path / "robot.json")
+    (tmp_path / "robot.json").write_text('{"workspace": [[1, 0, 0], [0, 1, 1]]}')
+    with pytest.raises(ValueError, match=r"robot.json: workspace is \(\(1, 0, 0\), \(0, 1, 1\)\)"):
+        ControllerConfig.load(tmp_path / "robot.json")
+    (tmp_path / "robot.json").write_text('{"rate": 125}')
+    assert ControllerConfig.load(tmp_path / "robot.json", on_limit="clip", rate=250.0) == ControllerConfig(
+        rate=125, on_limit="clip"
+    )

@@ -17,6 +17,7 @@ import torch
 from ikp.kinematics import Camera, ur5e
 from ikp.policies import ImagePlaneConfig, Policy, load_policy, make_policy
 from ikp.training.config import OPTIMIZERS, TrainConfig
+from ikp.training.dependence import dependence
 from ikp.training.optimizer import RESIDUAL_LEARNING_RATE, MovingAverage, make_optimizers, schedule
 from ikp.training.probe import perception_probe
 from ikp.training.trainer import batch_indices, train
@@ -209,7 +210,7 @@ def test_large_images_are_validated_a_few_at_a_time(tmp_path, monkeypatch):
     config = replace(CONFIG, steps=1, validate_every=1)
     history = tiny_policy(data).config.history
     for name, images in (("few", 7), ("all", 1000)):
-        monkeypatch.setattr("ikp.training.trainer.VALIDATION_BYTES", images * history * 16 * 16 * 3)
+        monkeypatch.setattr("ikp.training.validation.IMAGES_OF_A_BATCH", images * history * 16 * 16 * 3)
         train(tiny_policy(data), data, config, out=tmp_path / name)
     assert sizes == [7, 7, 96, 24]
 
@@ -231,6 +232,7 @@ def test_large_images_are_seen_a_few_at_a_time_and_decide_the_same(monkeypatch):
     assert action_errors(policy, batch) == pytest.approx(at_once, rel=1e-4)
     assert seen == [7, 7, 7, 7, 2]
     perception_probe(policy, data, *data.split(0.2))
+    dependence(policy, data, *data.split(0.2))
     assert max(seen) == 7
     monkeypatch.setattr("ikp.training.validation.IMAGES_AT_ONCE", 1)
     assert frames_at_once(policy) == 1

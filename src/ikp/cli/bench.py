@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
+from ikp.checks import whole_number
 from ikp.cli.data import _image_size
 from ikp.cli.words import named_options
+from ikp.tasks.registry import task_entry
 
 if TYPE_CHECKING:
     from ikp.robots.config import ControllerConfig
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from ikp.robots.station import Station
 
 NONE = "(default: none)"
+MOST_EPISODES, LONGEST, LARGEST_IMAGE = 1_000_000, 86_400.0, 4096
+"""Largest numbers of episodes, of seconds of one, and of pixels along a side of an image."""
 BENCHES = "twin:TASK|lockstep:TASK|imitation:TASK|ur5e:ADDRESS"
 
 
@@ -52,11 +57,14 @@ class BenchOptions:
     dry_run: bool = False
 
     def settings(self, clips: bool) -> ControllerConfig:
-        """Settings of the controller; without a file, ways beyond the limits are clipped or refused."""
+        """Settings of the controller; where a file does not say, ways beyond the limits are clipped or refused."""
         from ikp.robots.config import ControllerConfig
 
-        default = ControllerConfig(on_limit="clip" if clips else "refuse")
-        config = default if self.config is None else ControllerConfig.load(self.config)
+        on_limit = "clip" if clips else "refuse"
+        if self.config is None:
+            config = ControllerConfig(on_limit=on_limit)
+        else:
+            config = ControllerConfig.load(self.config, on_limit=on_limit)
         return replace(config, dry_run=True) if self.dry_run else config
 
     def open(self, config: ControllerConfig, image_size: tuple[int, int], scene: int = 0) -> Station:
@@ -83,7 +91,42 @@ def image_size(text: str) -> tuple[int, int]:
     """(height, width) of a text such as 96x96."""
     size = _image_size(text)
     assert size is not None
+    if max(size) > LARGEST_IMAGE:
+        raise ValueError(f"--image-size {text!r}: a side has at most {LARGEST_IMAGE} pixels")
     return size
+
+
+def check_options(
+    *,
+    episodes: int = 1,
+    seconds: float = 1.0,
+    seed: int | None = 0,
+    fps: float = 1.0,
+    most_fps: float = 100.0,
+) -> None:
+    """Refuse numbers that make no sense, before a bench is opened and anything moves.
+
+    Raises:
+        ValueError: a number is out of range; the message names its option.
+    """
+    whole_number("--episodes", episodes, 1, MOST_EPISODES)
+    whole_number("--seed", 0 if seed is None else seed, 0, 2**31)
+    for name, value, most in (("--seconds", seconds, LONGEST), ("--fps", fps, most_fps)):
+        if not 0.1 <= value <= most:
+            raise ValueError(f"{name} is {value:g}: it must be from 0.1 to {most:g}")
+
+
+def warn_of_another_task(made: str, env_id: str | None, station: Station) -> None:
+    """Warn where a policy or a recording belongs to another simulated task than the bench's.
+
+    Args:
+        made: its name in the message.
+        env_id: its task; None if it is unknown.
+        station: the open bench.
+    """
+    ours = None if station.task is None else task_entry(station.task).env_id
+    if env_id is not None and ours is not None and env_id != ours:
+        warnings.warn(f"{made} is from the task {env_id}, the bench runs {ours}", stacklevel=2)
 
 
 def confirmation(simulated: bool) -> Callable[[str], bool]:

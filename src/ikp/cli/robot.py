@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import arg
 
-from ikp.cli.bench import NONE, BenchOptions, confirmation, image_size, judgement, live_view
+from ikp.cli.bench import (
+    NONE,
+    BenchOptions,
+    check_options,
+    confirmation,
+    image_size,
+    judgement,
+    live_view,
+    warn_of_another_task,
+)
 
 if TYPE_CHECKING:
     from ikp.robots.config import ControllerConfig
     from ikp.robots.interfaces import Teleoperator
     from ikp.robots.station import Station
 
+ROUNDING = 1e-5
+"""Distance from the controller's limits that covers the rounding of a policy's targets to float32 [rad or m]."""
 DEVICES = ("spacemouse", "keyboard", "scripted")
 
 
@@ -58,15 +69,20 @@ class Record:
     view: bool = False
 
     def run(self) -> None:
-        from ikp.robots.recording import record
+        from ikp.robots.dataset import check_dataset
+        from ikp.robots.recording import DEVICE_RATE, record
         from ikp.robots.session import Session
 
+        check_options(
+            episodes=self.episodes, seconds=self.seconds, seed=self.seed, fps=self.fps, most_fps=DEVICE_RATE
+        )
         config, size = self.bench.settings(clips=True), image_size(self.image_size)
         show = live_view(self.view)
         with self.bench.open(config, size, self.seed) as station:
             device = make_device(self.device, station, config, self.seed)
             station.opened.callback(device.close)
             session = Session(station, config, self.fps, size)
+            check_dataset(session, self.out)
             session.start(confirmation(station.is_simulated))
             print(f"the arm moves {1000 * session.lag:.0f} ms after a command")
             result = record(
@@ -119,11 +135,15 @@ class Replay:
         from ikp.data.metadata import read_info
         from ikp.robots.replay import replay
         from ikp.robots.session import Session
+        from ikp.runs import task_of_data
 
+        check_options(seed=self.seed)
         fps = float(read_info(self.data)["fps"])
         config = self.bench.settings(clips=False)
         with self.bench.open(config, (96, 96)) as station:
             session = Session(station, config, fps)
+            task = task_of_data(self.data)
+            warn_of_another_task(f"{self.data}", None if task is None else task.env_id, station)
             session.start(confirmation(station.is_simulated))
             result = replay(
                 session, self.data, self.episode, self.episode if self.seed is None else self.seed
@@ -169,19 +189,30 @@ class Deploy:
         from ikp.policies import load_policy
         from ikp.policies.checkpoint import policy_folder
         from ikp.provenance import provenance
-        from ikp.robots.deployment import deploy
+        from ikp.robots.dataset import check_dataset
+        from ikp.robots.deployment import check_policy, deploy
         from ikp.robots.session import Session
         from ikp.rollouts.intervals import wilson_interval
         from ikp.runs import policy_provenance
 
-        policy = load_policy(policy_folder(self.policy))
+        check_options(episodes=self.episodes, seconds=self.seconds, seed=self.seed)
+        policy, made = load_policy(policy_folder(self.policy)), policy_provenance(self.policy)
         spec = policy.spec
         size = next(((h, w) for h, w, _ in spec.image_shapes.values()), (96, 96))
-        file = writable_file(self.out.with_name(f"{self.out.name}.json"))
+        out = self.out.resolve()
+        if not out.name:
+            raise ValueError(f"--out is {self.out}: give a folder for the episodes, such as runs/deployed")
+        file = writable_file(out.with_name(f"{out.name}.json"))
         config, show = self.bench.settings(clips=False), live_view(self.view)
-        facts = {"deployment": {"policy": policy_provenance(self.policy), "seed": self.seed}}
+        if policy.limits is not None:  # as demonstrations do, which may reach up to it
+            policy.limits.margin = config.joint_margin + ROUNDING
+        facts = {"deployment": {"policy": made, "seed": self.seed}}
         with self.bench.open(config, size, self.seed) as station:
             session = Session(station, config, spec.fps, size)
+            check_policy(session, spec)
+            check_dataset(session, self.out)
+            task = made.get("task")
+            warn_of_another_task(f"the policy {self.policy}", task and task["env_id"], station)
             session.start(confirmation(station.is_simulated))
             result = deploy(
                 session,

@@ -25,9 +25,8 @@ class PolicyOptions:
     """Choices of the policy that replace the recipe's; all of them are fields of ikp.PolicyConfig in Python.
 
     Attributes:
-        image_plane: also show each action in the image of a camera whose model is known; for methods that
-            choose joints.
-        residual: learned corrections of the kinematics (ikp only): offset, dense, link; or nothing.
+        image_plane: also show each action in the image of a camera whose model is known.
+        residual: learned corrections of the kinematics (not of all methods): offset, dense, link; or nothing.
         history: frames per observation.
         encoder: image encoder.
         width: outputs of the networks' layers.
@@ -56,7 +55,7 @@ class PolicyOptions:
         if self.image_plane and policy.image_plane is None:
             raise ValueError(
                 f"--image-plane is for methods that choose joints, and --method is {method}: leave it out, or choose "
-                "explicit, explicit-fk, implicit-joint or ikp"
+                "any but implicit-cartesian and raw"
             )
         if self.residual and not policy.residuals:
             raise ValueError(

@@ -20,6 +20,9 @@ class JointLimits(nn.Module):
 
     Args:
         robot: gives the limits [rad or m].
+
+    Attributes:
+        margin: distance that targets keep from the limits [rad or m]; a controller may demand one.
     """
 
     lower: Tensor
@@ -32,6 +35,7 @@ class JointLimits(nn.Module):
         slack = torch.tensor([SLACK[kind] for kind in robot.joint_types])
         for name, value in (("lower", robot.lower), ("upper", robot.upper), ("slack", slack)):
             self.register_buffer(name, value.float(), persistent=False)
+        self.margin = 0.0
         self.reported: set[str] = set()
 
     def check_measured(self, q: Float[Tensor, "*batch joints"], what: str = "measured joints") -> None:
@@ -59,7 +63,7 @@ class JointLimits(nn.Module):
 
     def clamped(self, targets: Float[Tensor, "*batch joints"]) -> Float[Tensor, "*batch joints"]:
         """The targets within the limits; the first change is reported."""
-        kept = targets.clamp(self.lower, self.upper)
+        kept = targets.clamp(self.lower + self.margin, self.upper - self.margin)
         if "targets" not in self.reported and not torch.equal(kept, targets):
             worst = int((kept - targets).abs().flatten(0, -2).amax(0).argmax())
             self._report(

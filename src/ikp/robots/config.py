@@ -83,12 +83,15 @@ class ControllerConfig:
         if self.lag is not None:
             in_range(self, lag=(0.0, 0.3))
         if self.workspace is not None:
-            box = np.asarray(self.workspace, dtype=float)
+            try:
+                box = np.asarray(self.workspace, dtype=float)
+            except (TypeError, ValueError):
+                box = np.empty(0)
             if box.shape != (2, 3) or not np.isfinite(box).all() or not (box[0] < box[1]).all():
                 raise ValueError(
                     f"workspace is {self.workspace}: give the least and the largest x, y, z of the tip [m]"
                 )
-            low, high = (tuple(map(float, row)) for row in box)
+            low, high = (tuple(float(x) for x in row) for row in self.workspace)
             object.__setattr__(self, "workspace", (low, high))
 
     @property
@@ -105,20 +108,30 @@ class ControllerConfig:
         write_json(Path(path), self.to_json())
 
     @staticmethod
-    def load(path: Path | str) -> ControllerConfig:
+    def load(path: Path | str, **defaults: Any) -> ControllerConfig:
         """Read a JSON file with some or all of the settings.
+
+        Args:
+            path: the file.
+            defaults: settings that it may leave out, in place of the built-in ones.
 
         Raises:
             ValueError: a setting is unknown or not allowed.
         """
-        values = read_json(Path(path))
+        fix = 'give a JSON file such as {"rate": 250.0}'
+        try:
+            values = read_json(Path(path), fix=fix)
+        except OSError as error:
+            raise ValueError(f"the settings {path} cannot be read ({error.strerror}): {fix}") from error
         known = [field.name for field in fields(ControllerConfig)]
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ValueError(f"{path} has the settings {', '.join(unknown)}: allowed are {', '.join(known)}")
         if isinstance(values.get("workspace"), list):
-            values["workspace"] = tuple(tuple(row) for row in values["workspace"])
+            values["workspace"] = tuple(
+                tuple(row) if isinstance(row, list) else row for row in values["workspace"]
+            )
         try:
-            return ControllerConfig(**values)
+            return ControllerConfig(**{**defaults, **values})
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: {error}") from error

@@ -21,7 +21,7 @@ from ikp.robots.config import ControllerConfig
 from ikp.robots.differential import joint_speeds
 from ikp.robots.interfaces import Arm, ArmState, Mode, RobotStopped
 from ikp.robots.lag import LagEstimate
-from ikp.robots.limits import SLACK, MotionLimits
+from ikp.robots.limits import CLIP, SLACK, MotionLimits
 from ikp.robots.tip import TipKinematics
 from ikp.robots.trajectory import Trajectory
 
@@ -101,7 +101,7 @@ class ControlLoop:
                 tip = np.round(limits.tip.positions(q[None])[0], 3).tolist()
                 raise RobotStopped(
                     f"the way between two way-points leads the tip from {tip} m out of the workspace: set the "
-                    "workspace, or on_limit to clip"
+                    f"workspace; {CLIP}"
                 )
             (q, qd), limited = limits.braked(self.q, self.qd, period), True
         self.q, self.qd = q, qd

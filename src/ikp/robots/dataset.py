@@ -11,6 +11,16 @@ from ikp.robots.session import Session
 from ikp.tasks.registry import task_entry
 
 
+def check_dataset(session: Session, root: Path | str) -> None:
+    """Refuse a folder that `open_dataset` would refuse, before anything moves.
+
+    Raises:
+        DatasetError, OSError: as `open_dataset`.
+    """
+    if Path(root).exists() and any(Path(root).iterdir()):
+        open_dataset(session, root, "", {}).close()
+
+
 def open_dataset(session: Session, root: Path | str, task: str, extra: Mapping[str, Any]) -> DatasetWriter:
     """Create the data set of a session, or continue it.
 

@@ -13,7 +13,7 @@ from ikp.data import DatasetWriter
 from ikp.policies.execution import Execution
 from ikp.policies.frames import FrameHistory
 from ikp.robots.dataset import open_dataset
-from ikp.robots.recording import Recorded, Verdict
+from ikp.robots.recording import Recorded, Verdict, end_episode
 from ikp.robots.session import Frame, Session
 from ikp.spec import DataSpec, Observation
 
@@ -94,8 +94,12 @@ class DeploymentReport:
     lag: float
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+        """Plain JSON values; null for what too few frames do not tell."""
+        values = asdict(self)
+        for name in ("rate", "jitter", "latency", "controller_jitter"):
+            if not bool(np.isfinite(values[name]).all()):
+                values[name] = None
+        return values
 
 
 def deploy(
@@ -138,13 +142,9 @@ def deploy(
             session.begin_episode(seed + episode)
             done = _episode(session, policy, writer, seconds, times, show)
             verdict = judge(done)
-            if verdict in (Verdict.SUCCESS, Verdict.FAILURE):
-                success = verdict is Verdict.SUCCESS
-                writer.save_episode(success=success, info={"seconds": done.seconds, "seed": seed + episode})
-                successes.append(success)
+            if end_episode(writer, verdict, {"seconds": done.seconds, "seed": seed + episode}):
+                successes.append(verdict is Verdict.SUCCESS)
                 durations.append(done.seconds)
-            else:
-                writer.discard_episode()
             if report is not None:
                 report(
                     f"episode {episode + 1} of {episodes}: {verdict.value}, {done.seconds:.1f} s, {times.late} late"

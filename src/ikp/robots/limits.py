@@ -16,6 +16,8 @@ SAMPLES = 17
 """Postures on the way to a way-point that are checked against the workspace."""
 SPEED, ACCELERATION = 2.0 * np.pi, 40.0
 """Limits of joints whose model names none [rad/s or m/s]."""
+CLIP = 'to go as far as is allowed, give settings with {"on_limit": "clip"} (--config FILE)'
+"""The fix of a target beyond the limits."""
 SLACK = 1e-4
 """Depth beyond the workspace that rounding may cause [m]."""
 
@@ -66,7 +68,7 @@ class MotionLimits:
             worst = int(np.abs(inside - target).argmax())
             raise RobotStopped(
                 f"a way-point moves joint {self.robot.joint_names[worst]!r} to {target[worst]:.3f}: allowed are "
-                f"{self.lower[worst]:.3f} to {self.upper[worst]:.3f}; set on_limit to clip to go as far as is allowed"
+                f"{self.lower[worst]:.3f} to {self.upper[worst]:.3f} [rad or m]; {CLIP}"
             )
         way = start + np.linspace(0.0, 1.0, SAMPLES)[:, None] * (inside - start)
         depth = self.outside(way)
@@ -79,8 +81,7 @@ class MotionLimits:
             tip = self.tip.positions(target[None])[0]
             raise RobotStopped(
                 f"a way-point leads the tip to {np.round(tip, 3).tolist()} m, outside the workspace "
-                f"{np.round(self.low, 3).tolist()} to {np.round(self.high, 3).tolist()}: set the workspace, or "
-                "on_limit to clip"
+                f"{np.round(self.low, 3).tolist()} to {np.round(self.high, 3).tolist()}: set the workspace; {CLIP}"
             )
         return way[bad[0]], True
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from ikp.data import DatasetWriter
 from ikp.robots.dataset import open_dataset
@@ -93,11 +94,9 @@ def record(
             session.begin_episode(seed + writer.episodes + 1_000_000 * in_a_row)
             recorded = _episode(session, device, writer, seconds, show)
             verdict = judge(recorded)
-            if verdict in (Verdict.SUCCESS, Verdict.FAILURE):
-                writer.save_episode(success=verdict is Verdict.SUCCESS, info={"seconds": recorded.seconds})
+            if end_episode(writer, verdict, {"seconds": recorded.seconds}):
                 kept, in_a_row = kept + 1, 0
             else:
-                writer.discard_episode()
                 discarded, in_a_row = discarded + 1, in_a_row + 1
             if report is not None:
                 report(
@@ -149,6 +148,16 @@ def _episode(
     if session.station.is_simulated and success is None:
         success = False
     return Recorded(frames - 1, link.now() - start, success)
+
+
+def end_episode(writer: DatasetWriter, verdict: Verdict, info: Mapping[str, Any]) -> bool:
+    """Save the open episode with its success, or discard it; whether it was kept."""
+    kept = verdict in (Verdict.SUCCESS, Verdict.FAILURE)
+    if kept:
+        writer.save_episode(success=verdict is Verdict.SUCCESS, info=dict(info))
+    else:
+        writer.discard_episode()
+    return kept
 
 
 def keep_successes(recorded: Recorded) -> Verdict:

@@ -132,7 +132,7 @@ def open_station(
     """
     kind, _, what = name.partition(":")
     if kind not in {each.partition(":")[0] for each in KINDS} or not what:
-        raise ValueError(f"robot is {name!r}: choose one of {', '.join(KINDS)}")
+        raise ValueError(f"bench is {name!r}: choose one of {', '.join(KINDS)}")
     if kind == "ur5e":
         return _real(what, config, robot, cameras or {}, gripper)
     if cameras or gripper or robot is not None:

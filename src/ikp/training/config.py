@@ -62,12 +62,10 @@ class TrainConfig:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         every = dict.fromkeys(("validate_every", "checkpoint_every", "log_every"), (1, 10**9))
         in_range(self, steps=(1, 10**9), batch_size=(1, 10**6), **every)
-        in_range(self, seed=(0, 2**32 - 1), threads=(0, 512))
+        in_range(self, seed=(0, 2**32 - 1), threads=(0, 512), state_noise=(0, 10))
         for name in ("learning_rate", "encoder_learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be positive and finite")
-        if not 0 <= self.state_noise < math.inf:
-            raise ValueError(f"state_noise is {self.state_noise}: it must be 0 or more, and finite")
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out is {self.held_out}: it must be a share above 0 and below 1")
         if self.minutes is not None and not 0 < self.minutes < math.inf:

@@ -18,7 +18,7 @@ from ikp.data import Demonstrations
 from ikp.policies import Policy
 from ikp.policies.policy import batch_to
 from ikp.spec import Batch
-from ikp.training.validation import evenly_spaced
+from ikp.training.validation import evenly_spaced, few_at_once, frames_of_a_batch
 
 FRAMES = 256
 """Largest number of held-out frames."""
@@ -40,7 +40,7 @@ def dependence(
         policy: policy in evaluation mode.
         demonstrations: demonstrations in memory.
         training: frames of the training, from which actions are predicted by the state alone.
-        held_out: frames for the test, of which at most `FRAMES` are used.
+        held_out: frames for the test, of which at most `FRAMES` are used, fewer where images are large.
 
     Returns:
         Root mean squares over frames and dimensions of: `error_policy`, the error of the decisions;
@@ -48,7 +48,7 @@ def dependence(
         camera and of `environment_state`, by how much the decision changes if that input is taken from another
         episode.
     """
-    frames = evenly_spaced(held_out, FRAMES)
+    frames = evenly_spaced(held_out, frames_of_a_batch(policy, FRAMES))
     batch = _batch(policy, demonstrations, frames)
     decided, demonstrated = _decided(policy, batch), _encoded(policy, batch)
     by_state = _nearest(policy, demonstrations, training, batch)
@@ -85,7 +85,7 @@ def _encoded(policy: Policy, batch: Batch) -> Float[Tensor, "frames dims"]:
 
 
 def _decided(policy: Policy, batch: Batch) -> Float[Tensor, "frames dims"]:
-    return policy.scale(policy.choose(policy.encode(batch)))
+    return policy.scale(few_at_once(policy, batch, lambda few: policy.choose(policy.encode(few))))
 
 
 def _nearest(

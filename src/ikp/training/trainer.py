@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,11 +30,10 @@ from ikp.training.scene_motion import SceneMotion, working_height
 from ikp.training.settings import check_settings, run_settings, write_settings
 from ikp.training.state import Progress, has_state, load_state, save_state
 from ikp.training.state_noise import state_noise
-from ikp.training.validation import action_errors, evenly_spaced, frames_at_once
+from ikp.training.validation import action_errors, evenly_spaced, frames_at_once, frames_of_a_batch
 
 VALIDATION_FRAMES = 512
-VALIDATION_BYTES = 2**28
-"""Bytes of the images of a validation: where they are large, it has fewer than `VALIDATION_FRAMES`."""
+"""Largest number of frames of a validation; large images are fewer (`frames_of_a_batch`)."""
 Callback = Callable[[Policy, int, float], None]
 
 
@@ -252,9 +250,7 @@ class _Run:
             callback(self.averaged, self.progress.step, self.progress.seconds)
 
     def _validation_batch(self, pool: torch.Tensor, most: int = VALIDATION_FRAMES) -> Batch:
-        image_bytes = self.policy.config.history * sum(map(math.prod, self.policy.spec.image_shapes.values()))
-        count = min(most, max(1, VALIDATION_BYTES // max(1, image_bytes)))
-        return self._batch(evenly_spaced(pool, count))
+        return self._batch(evenly_spaced(pool, frames_of_a_batch(self.policy, most)))
 
     def _prefetch(self, step: int) -> None:
         """Let the images of a later step be read while this one computes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,23 +22,32 @@ MOVES_DEGREES = 1.0
 STAYS = 0.1
 """A chosen joint motion below this share of the demonstrated one, in any direction, is staying."""
 
+IMAGES_OF_A_BATCH = 2**28
+"""Bytes of images that a batch outside of a training step holds."""
 IMAGES_AT_ONCE = 2**26
 """Bytes of images that a policy sees at once outside of a training step; its encoder takes about 30 times as much."""
 
 
 def frames_at_once(policy: Policy) -> int:
     """The number of observations whose images are `IMAGES_AT_ONCE`, at least 1."""
-    image_bytes = policy.config.history * sum(map(math.prod, policy.spec.image_shapes.values()))
-    return max(1, IMAGES_AT_ONCE // max(1, image_bytes))
+    return _frames_within(policy, IMAGES_AT_ONCE)
 
 
-def _decided(policy: Policy, batch: Batch) -> Tensor:
-    """The policy's actions, for a few frames at a time where their images are large."""
+def frames_of_a_batch(policy: Policy, most: int) -> int:
+    """The number of observations whose images are `IMAGES_OF_A_BATCH`, from 1 to `most`."""
+    return min(most, _frames_within(policy, IMAGES_OF_A_BATCH))
+
+
+def _frames_within(policy: Policy, image_bytes: int) -> int:
+    each = policy.config.history * sum(map(math.prod, policy.spec.image_shapes.values()))
+    return max(1, image_bytes // max(1, each))
+
+
+def few_at_once(policy: Policy, batch: Batch, decide: Callable[[Any], Tensor]) -> Tensor:
+    """The decisions on a batch, made for a few frames at a time where their images are large."""
     size = frames_at_once(policy)
     starts = range(0, len(batch["action"]), size)
-    return torch.cat(
-        [policy.act_in_model_units(_rows(batch, slice(start, start + size))) for start in starts]
-    )
+    return torch.cat([decide(_rows(batch, slice(start, start + size))) for start in starts])
 
 
 def _rows(batch: Mapping[str, Any], rows: slice) -> dict[str, Any]:
@@ -57,7 +66,7 @@ def action_errors(policy: Policy, batch: Batch) -> dict[str, float]:
         move no joint (`extra`), in units of the demonstrations' standard deviation. Without a robot, the action error
         in these units.
     """
-    action, chosen = batch["action"], _decided(policy, batch)
+    action, chosen = batch["action"], few_at_once(policy, batch, policy.act_in_model_units)
     errors: dict[str, float] = {}
     discrete = list(policy.spec.discrete_dims)
     if discrete:
