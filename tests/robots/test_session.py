@@ -278,8 +278,16 @@ def test_images_are_cropped_in_the_middle_and_averaged():
         ("twin:", {}, "choose one of"),
         ("twin:juggling", {}, "choose one of insertion"),
         ("lockstep:insertion", {"gripper": "robotiq"}, "brings its own"),
-        ("lockstep:insertion", {"options": {"observation": "state"}}, "'observation' has no effect on a bench"),
-        ("lockstep:insertion", {"options": {"sede": 3}}, "it has no option 'sede', but observation, offset_seed"),
+        (
+            "lockstep:insertion",
+            {"options": {"observation": "state"}},
+            "'observation' has no effect on a bench",
+        ),
+        (
+            "lockstep:insertion",
+            {"options": {"sede": 3}},
+            "it has no option 'sede', but observation, offset_seed",
+        ),
         ("ur5e:127.0.0.1", {"cameras": {"front": "webcam"}}, "choose realsense"),
         ("ur5e:127.0.0.1", {"gripper": "tweezers"}, "choose robotiq"),
     ],

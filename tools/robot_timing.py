@@ -1,9 +1,12 @@
-"""Deploys a policy on a simulated twin for an hour and logs rate, period error and memory of every minute.
+"""Deploys a policy in real time and logs rate, period error and memory of every minute.
 
-    python tools/robot_hour.py --policy runs/align --bench twin:alignment --out results/robots/hour.json
+    python tools/robot_timing.py --policy runs/align --bench imitation:alignment --minutes 1 \
+        --out results/robots/imitation.json
+    python tools/robot_timing.py --policy runs/align --bench twin:alignment --minutes 60 --out results/robots/hour.json
 
 Every episode is recorded, as in `ikp deploy`. Memory is the resident set of the session's process and of those that it
-has started, the controller and the simulated world.
+has started. Other programs on the machine disturb the times: the record has the load, the mean number of processes that
+were ready to run, beside the number of cores.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,76 +31,74 @@ from ikp.robots.recording import Recorded, Verdict, keep_all
 from ikp.robots.session import Frame, Session, always
 from ikp.robots.station import open_station
 
+MINUTE = 60.0
 PAGE = os.sysconf("SC_PAGE_SIZE") / 2**20
 """A page of memory [MiB]."""
+WARM = 5
+"""Minutes that fill caches, and do not count as growth of memory."""
 
 
-@dataclass
 class Minutes:
     """What is measured while a policy acts, minute by minute.
 
     Args:
         session: of the deployment.
-        minutes: length of the deployment [min].
-        length: of a minute [s].
+        count: length of the deployment [min].
     """
 
-    session: Session
-    minutes: int
-    length: float = 60.0
-
-    def __post_init__(self) -> None:
+    def __init__(self, session: Session, count: int) -> None:
         self.rows: list[dict[str, Any]] = []
+        self._session, self._count = session, count
         self._periods: list[float] = []
         self._before: float | None = None
-        self._start = self._since = self.session.link.now()
-        self._ticks = self.session.link.telemetry().ticks
+        self._since = session.link.now()
+        self._telemetry = session.link.telemetry()
 
     def show(self, frame: Frame) -> None:
         """Take a frame of the deployment."""
         if self._before is not None:
             self._periods.append(frame.time - self._before)
         self._before = frame.time
-        if frame.time - self._since >= self.length:
+        if frame.time - self._since >= MINUTE:
             self._end_minute(frame.time)
 
     def judge(self, recorded: Recorded) -> Verdict:
         """Take an episode; the deployment quits when the time is over."""
-        self._before = None
-        over = self.session.link.now() - self._start > self.minutes * self.length
-        return Verdict.QUIT if over else keep_all(recorded)
+        self._before = None  # the next frame is of another episode
+        return Verdict.QUIT if len(self.rows) >= self._count else keep_all(recorded)
 
     def _end_minute(self, now: float) -> None:
-        periods, telemetry = np.array(self._periods), self.session.link.telemetry()
+        periods, telemetry = np.array(self._periods), self._session.link.telemetry()
+        ticks = telemetry.ticks - self._telemetry.ticks
         row = {
             "minute": len(self.rows) + 1,
             "frames": len(periods),
             "rate": float(1.0 / periods.mean()),
-            "period_error": float(np.quantile(np.abs(periods - 1.0 / self.session.fps), 0.99)),
-            "controller_rate": (telemetry.ticks - self._ticks) / (now - self._since),
+            "period_error": float(np.quantile(np.abs(periods - 1.0 / self._session.fps), 0.99)),
+            "controller_rate": ticks / (telemetry.time - self._telemetry.time),
+            "load": os.getloadavg()[0],
             "memory": memory(),
         }
         self.rows.append(row)
         print(row, flush=True)
-        self._periods, self._since, self._ticks = [], now, telemetry.ticks
+        self._periods, self._since, self._telemetry = [], now, telemetry
 
 
 def memory() -> dict[str, float]:
     """Resident memory [MiB] of this process and of those it has started, by name."""
-    processes = {"session": os.getpid()}
-    processes |= {
-        child.name: child.pid for child in multiprocessing.active_children() if child.pid is not None
-    }
-    return {name: round(_resident(pid), 1) for name, pid in processes.items()}
+    children = {child.name: child.pid for child in multiprocessing.active_children() if child.pid is not None}
+    return {name: resident(pid) for name, pid in {"session": os.getpid(), **children}.items()}
 
 
-def _resident(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+def resident(pid: int) -> float:
+    """Resident memory of a process [MiB]."""
+    return round(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE, 1)
 
 
-def drift(values: list[float]) -> float:
-    """Slope of a straight line through values of consecutive minutes, per hour."""
-    return 60.0 * float(np.polyfit(np.arange(len(values)), values, 1)[0]) if len(values) > 1 else 0.0
+def per_hour(values: list[float]) -> float | None:
+    """Slope of a straight line through the values of consecutive minutes, after the first ones; None for too few."""
+    values = values[WARM:]
+    return 60.0 * float(np.polyfit(np.arange(len(values)), values, 1)[0]) if len(values) > 2 else None
 
 
 def main() -> None:
@@ -109,10 +109,11 @@ def main() -> None:
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--bench", default="twin:alignment")
     parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--rate", type=float, default=ControllerConfig.rate, help="of the controller [Hz]")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     policy = load_policy(policy_folder(arguments.policy))
-    config = ControllerConfig(on_limit="clip")
+    config = ControllerConfig(on_limit="clip", rate=arguments.rate)
     size = next((h, w) for h, w, _ in policy.spec.image_shapes.values())
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -123,29 +124,25 @@ def main() -> None:
         minutes = Minutes(session, arguments.minutes)
         report = deploy(
             session, policy, Path(folder) / "data", sys.maxsize, minutes.judge, seed=1, show=minutes.show
-        )
-    rows = minutes.rows
-    later = rows[len(rows) // 6 :]  # the first minutes fill caches
-    summary = {
-        "minutes": len(rows),
-        "episodes": len(report.successes),
-        "success": sum(report.successes),
-        "rate_first": rows[0]["rate"],
-        "rate_last": rows[-1]["rate"],
-        "rate_drift": drift([row["rate"] for row in later]),
-        "memory_growth": {name: drift([row["memory"][name] for row in later]) for name in rows[0]["memory"]},
-    }
+        ).to_json()
+    rows, successes = minutes.rows, report.pop("successes")
     write_json(
         arguments.out,
         {
-            **summary,
             "bench": arguments.bench,
-            "report": {**report.to_json(), "successes": None, "seconds": None},
+            "minutes": len(rows),
+            "wanted": {"rate": policy.spec.fps, "controller_rate": config.rate},
+            "episodes": len(successes),
+            "successes": sum(successes),
+            "rate_per_hour": per_hour([row["rate"] for row in rows]),
+            "memory_per_hour": {
+                name: per_hour([row["memory"][name] for row in rows]) for name in rows[0]["memory"]
+            },
+            "report": {name: value for name, value in report.items() if name != "seconds"},
             "by_minute": rows,
             "provenance": provenance(),
         },
     )
-    print(summary)
 
 
 if __name__ == "__main__":
