@@ -42,7 +42,7 @@ def _records(results: Path) -> list[Mapping[str, Any]]:
 
 def _loop_row(record: Mapping[str, Any]) -> list[str]:
     training, report = record["training"], record["deployment"]
-    title = TITLES.get(training["method"], training["method"])
+    title: str = TITLES.get(str(training["method"])) or str(training["method"])
     if training["recipe"] == "demo":
         title += " + image plane"
     times = sorted(
