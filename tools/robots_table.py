@@ -12,7 +12,8 @@ from ikp_paper.rows import NOT_RUN, markdown
 
 TITLES = {"ikp": "IKP"}
 LOOP_HEAD = (
-    "task", "policy", "demonstrations", "training", "success, unseen starts", "median time of a success", "failures",
+    "task", "policy", "demonstrations", "training", "success, unseen starts", "mean score", "median time of a success",
+    "failures",
 )  # fmt: skip
 TIMING_HEAD = (
     "bench", "time", "policy's rate", "period error, 99 %", "controller's rate", "period error, 99 %",
@@ -42,6 +43,7 @@ def _records(results: Path) -> list[Mapping[str, Any]]:
 
 def _loop_row(record: Mapping[str, Any]) -> list[str]:
     training, report = record["training"], record["deployment"]
+    scores = report.get("scores", ())
     title: str = TITLES.get(str(training["method"])) or str(training["method"])
     if training["recipe"] == "demo":
         title += " + image plane"
@@ -55,6 +57,7 @@ def _loop_row(record: Mapping[str, Any]) -> list[str]:
         f"{record['demonstrations']['episodes']}, {record['demonstrations']['frames']} frames",
         f"{training['steps']} steps of {training['train']['batch_size']}",
         f"{percent(record['success'])} of {len(report['successes'])}",
+        f"{100 * sum(scores) / len(scores):.0f} %" if scores else "",
         f"{times[len(times) // 2]:.1f} s" if times else "",
         failures or "none",
     ]

@@ -52,10 +52,10 @@ class Expert:
 
     def __init__(self, session, spoil=lambda action, number: action):
         self.spec, self._spoil, self._number = session.spec, spoil, 0
-        self._view = session.station.view
+        self._view, self._task = session.station.view, session.station.task
 
     def new_history(self):
-        self._expert = task_entry("insertion").expert_class()(self._view.update())
+        self._expert = task_entry(self._task).expert_class()(self._view.update())
         return FrameHistory(self.spec, 1)
 
     def new_execution(self):
@@ -115,11 +115,22 @@ def test_a_deployment_solves_the_task_and_is_recorded(session, tmp_path):
     assert report.successes == [True]
     assert report.rate == pytest.approx(10.0, abs=0.1)
     assert report.late_frames == 0
+    assert report.scores == []  # insertion has no grades
     data = load_dataset(tmp_path / "deployed", robot=session.station.robot, images=False, progress=False)
     assert data.episodes == 1
     assert len(data) == report.frames == report.decisions
     assert data.success.tolist() == report.successes
     assert {"rate", "jitter", "latency", "lag"} <= set(report.to_json())
+
+
+def test_a_graded_task_has_the_score_of_what_was_done(tmp_path):
+    config = ControllerConfig(on_limit="clip", rate=100.0)
+    with open_station("lockstep:sorting", config, image_size=SIZE) as station:
+        session = Session(station, config, 10.0, SIZE)
+        session.start(always)
+        report = deploy(session, Expert(session), tmp_path / "data", 1, keep_all, seconds=8.0, seed=3)
+    assert report.successes == [False]
+    assert report.scores == [0.25]  # one of the blocks is in its bowl
 
 
 def test_way_points_are_sent_ahead_and_the_arm_is_on_the_line_between_them(session, tmp_path):

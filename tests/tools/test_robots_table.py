@@ -41,7 +41,7 @@ def test_the_tables_have_a_row_per_record(tmp_path):
         "failures": {"let go": 1},
         "demonstrations": {"episodes": 100, "frames": 4521},
         "training": {"method": "ikp", "recipe": "demo", "steps": 7, "train": {"batch_size": 32}},
-        "deployment": {"successes": [True, False], "seconds": [4.0, 60.0]},
+        "deployment": {"successes": [True, False], "scores": [1.0, 0.25], "seconds": [4.0, 60.0]},
     }
     timing = {
         "bench": "twin:alignment",
@@ -56,7 +56,7 @@ def test_the_tables_have_a_row_per_record(tmp_path):
     (folder / "faults.json").write_text("{}")
     (row,) = loop_table(tmp_path).splitlines()[2:]
     assert row.startswith("| alignment | IKP + image plane | 100, 4521 frames | 7 steps of 32 |")
-    assert row.endswith("| 50 % (10 to 90 %) of 2 | 4.0 s | 1 let go |")
+    assert row.endswith("| 50 % (10 to 90 %) of 2 | 62 % | 4.0 s | 1 let go |")
     assert timing_table(tmp_path).splitlines()[2:] == [
         "| twin:alignment | 2 min | 9.99 Hz | 1.2 ms | 249.5 Hz | 0.40 ms | +0.2 MiB per hour | 1.5 on 2 cores |"
     ]

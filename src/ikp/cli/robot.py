@@ -245,6 +245,8 @@ class Deploy:
                 f"success: {good} of {count} episodes, {100 * good / count:.0f} % (95 % interval {100 * low:.0f} to "
                 f"{100 * high:.0f})"
             )
+        if report.scores:
+            print(f"score: {100 * sum(report.scores) / len(report.scores):.0f} % on average")
         clock = ", in simulated time" if self.bench.bench.startswith("lockstep:") else ""
         print(
             f"policy: {report.frames} frames at {report.rate:.2f} Hz, {report.late_frames} of them late; 99 % of the "

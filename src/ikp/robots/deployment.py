@@ -50,6 +50,7 @@ class DeploymentReport:
 
     Attributes:
         successes: for each episode that was kept.
+        scores: how much of a graded task was done in each (0 to 1); empty for other tasks.
         seconds: duration of each episode [s].
         frames: number of frames.
         decisions: number of decisions, one per frame unless the policy has way-points that are further apart.
@@ -65,6 +66,7 @@ class DeploymentReport:
     """
 
     successes: list[bool]
+    scores: list[float]
     seconds: list[float]
     frames: int
     decisions: int
@@ -96,7 +98,7 @@ class Measurements:
     Attributes:
         fps: wanted frames per second.
         lag: time between command and motion [s].
-        successes, seconds: of the episodes that were kept.
+        successes, scores, seconds: of the episodes that were kept; no scores where a task has none.
         periods: between consecutive frames of an episode [s].
         latencies: from a frame to the way-points that were decided on it [s], of the frames with a decision.
         frames: their number.
@@ -108,6 +110,7 @@ class Measurements:
     fps: float = 1.0
     lag: float = 0.0
     successes: list[bool] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     periods: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
@@ -123,6 +126,7 @@ class Measurements:
         errors = np.abs(periods - 1.0 / self.fps)
         return DeploymentReport(
             successes=self.successes,
+            scores=self.scores,
             seconds=[round(seconds, 3) for seconds in self.seconds],
             frames=self.frames,
             decisions=len(self.latencies),
@@ -183,10 +187,13 @@ def deploy(
             for episode in range(episodes):
                 session.begin_episode(seed + episode)
                 done = _episode(session, policy, writer, seconds, measured, show)
+                score = session.station.score()
                 verdict = judge(done)
                 if end_episode(writer, verdict, {"seconds": done.seconds, "seed": seed + episode}):
                     measured.successes.append(verdict is Verdict.SUCCESS)
                     measured.seconds.append(done.seconds)
+                    if score is not None:
+                        measured.scores.append(score)
                 if report is not None:
                     ended = f"episode {episode + 1} of {episodes}: {verdict.value}, {done.seconds:.1f} s"
                     report(f"{ended}, {measured.late} late frames so far" if measured.late else ended)

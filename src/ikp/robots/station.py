@@ -93,6 +93,12 @@ class Station:
         state = self.world.state.read()
         return bool(state["ended"][0]), bool(state["success"][0])
 
+    def score(self) -> float | None:
+        """How much of a graded simulated task is done (0 to 1); None where there are no grades."""
+        if self.world is None or self.task is None or task_entry(self.task).metric != "score":
+            return None
+        return float(self.world.state.read()["score"][0])
+
     def close(self) -> None:
         """Stop the arm and close everything."""
         self.opened.close()
