@@ -303,7 +303,7 @@ def test_options_that_contradict_each_other_or_the_data_are_refused_at_once(fold
     assert "history is 100000" in failed(capsys, *train, "--history", "100000")[1]
     assert not Path("new").exists()
     assert "choose one of insertion" in failed(capsys, "collect", "--out", "x", "--task", "a/b")[1]
-    assert "unexpected keyword argument 'foo'" in failed(capsys, "collect", "--out", "x", "--env", "foo=1")[1]
+    assert "it has no option 'foo', but observation" in failed(capsys, "collect", "--out", "x", "--env", "foo=1")[1]
     assert "workers is 0" in failed(capsys, "collect", "--out", "x", "--workers", "0")[1]
     assert not Path("x").exists()
 
