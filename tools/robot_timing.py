@@ -39,7 +39,7 @@ WARM = 5
 
 
 class Minutes:
-    """What is measured while a policy acts, minute by minute.
+    """Measurements of a running deployment, minute by minute.
 
     Args:
         session: of the deployment.

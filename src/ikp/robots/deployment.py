@@ -93,7 +93,7 @@ class DeploymentReport:
 
 @dataclass
 class Measurements:
-    """What a deployment measures; `deploy` fills it, and it stays where the robot was stopped.
+    """Measurements of a running deployment; `deploy` fills them, and they stay where the robot was stopped.
 
     Attributes:
         fps: wanted frames per second.
