@@ -95,9 +95,11 @@ def draw(decision: Decision, size: tuple[float, float] = (12.8, 7.2)) -> np.ndar
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    layout: Any = figure.get_layout_engine()
+    layout.set(rect=(0.035, 0.065, 0.93, 0.87))  # a film has a border
     parts: Any = figure.subfigures(1, 3, width_ratios=[1, 1.5, 1.3])
     left, middle, right = parts
-    figure.suptitle(decision.title)
+    figure.suptitle(decision.title, y=0.93)
     for axes, (name, image) in zip(
         np.atleast_1d(left.subplots(max(len(decision.images), 1), 1)), decision.images.items(), strict=False
     ):
