@@ -82,7 +82,7 @@ def test_a_policy_is_deployed_viewed_and_its_episode_replayed(root, tmp_path, ca
     chosen = (
         np.abs(picture[:, 860:] - (128, 198, 128)).max(axis=2) < 8
     )  # tab:green, through which white is seen
-    assert chosen.sum() > 1000, "the chosen target is hidden where the recorded one is the same"
+    assert chosen.sum() > 500, "the chosen target is hidden where the recorded one is the same"
     assert main(["view", "--policy", policy, "--data", "deployed", "--out", "view.gif"]) != 0
     assert "must end in .png, .mp4, .rrd" in capsys.readouterr().err
 
