@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Normal
 from torch.nn import functional as F
 
 from ikp.kinematics import Robot
@@ -31,7 +32,7 @@ class ExplicitPolicy(Policy):
         """Mean squared error of the standardised encoded action, plus the Cartesian loss for ExplicitFK."""
         context, action = self.encode(batch), batch["action"]
         demonstrated = self.actions.encode(context.state, action)
-        standard = self.regressor(context.features)
+        standard = self.regression(context).mean
         parts = {
             "mse": F.mse_loss(standard, self.scale(demonstrated)),
             **self._head_losses(context, demonstrated, action),
@@ -45,9 +46,13 @@ class ExplicitPolicy(Policy):
         total = sum(parts.values(), standard.new_zeros(()))
         return total, {name: value.detach() for name, value in parts.items()}
 
+    def regression(self, context: Context) -> Normal:
+        """The regression, which predicts no standard deviation."""
+        return Normal(self.regressor(context.features), 1.0, validate_args=False)
+
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
         """The regressed encoded action, within the range of the demonstrations."""
-        regressed = self.scale.undo(self.regressor(context.features))
+        regressed = self.scale.undo(self.regression(context).mean)
         return regressed.clamp(self.bounds.low, self.bounds.high)
 
     def _link_poses(self, q: Float[Tensor, "batch *way_points joints"]) -> Float[Tensor, "rows features"]:

@@ -69,7 +69,7 @@ class ImplicitPolicy(Policy):
         context = self.encode(batch)
         demonstrated = self.actions.encode(context.state, batch["action"])
         others = self._head_losses(context, demonstrated, batch["action"])
-        regression, others["proposal"] = self._regression(context), demonstrated.new_zeros(())
+        regression, others["proposal"] = self.regression(context), demonstrated.new_zeros(())
         if self.proposal is not None and regression is not None:
             likely = self.proposal.loss(regression, self.scale(demonstrated))
             others["proposal"] = likely / self.config.timing.way_points
@@ -142,7 +142,7 @@ class ImplicitPolicy(Policy):
             kind: the class of the energies' walk; by default the faster one.
             segment: the segment, if the policy has several way-points.
         """
-        segment = segment or self._segment(context, self._regression(context))
+        segment = segment or self._segment(context, self.regression(context))
         conditioning = segment.conditioning
         if kind is None:
             kind = NumpyWalk if is_quick(conditioning) else EnergyWalk
@@ -153,7 +153,7 @@ class ImplicitPolicy(Policy):
     @torch.no_grad()
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:
         """Encoded actions of least pooled energy, by grid search or by Langevin dynamics."""
-        settings, regression, found = self.config.search, self._regression(context), []
+        settings, regression, found = self.config.search, self.regression(context), []
         start = context.features.new_zeros(len(context.state), len(self.step.names))
         for k in range(self.config.timing.way_points):
             segment = self._segment(context, regression, k, start)
@@ -217,7 +217,7 @@ class ImplicitPolicy(Policy):
         self, context: Context, prefix: Float[Tensor, "batch dims"]
     ) -> Iterator[tuple[Segment, Float[Tensor, "batch step"], Float[Tensor, "batch step"]]]:
         """The segments between the way-points of `prefix`, their starts and their steps."""
-        regression, parts = self._regression(context), prefix.chunk(self.config.timing.way_points, -1)
+        regression, parts = self.regression(context), prefix.chunk(self.config.timing.way_points, -1)
         start = torch.zeros_like(parts[0])
         for k, end in enumerate(parts):
             yield self._segment(context, regression, k, start), start, end - start
@@ -255,7 +255,7 @@ class ImplicitPolicy(Policy):
             features = features.appended(self.plane.candidate_features(context.far_ends, context.goal))
         return LinkInputs(self.poses, context.q, features)
 
-    def _regression(self, context: Context) -> Normal | None:
+    def regression(self, context: Context) -> Normal | None:
         """The learned proposal's regression of all way-points; None for uniform negatives."""
         return None if self.proposal is None else self.proposal(context.features)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,18 @@ from ikp.nets import ImageEncoder
 from ikp.policies.config import PolicyConfig
 from ikp.policies.normalizer import Standardizer
 from ikp.spec import DataSpec, Observation
+
+
+class EncodedImages(NamedTuple):
+    """What the image encoders make of an observation.
+
+    Attributes:
+        features: (batch, features) of every camera, by its name.
+        map: (batch, channels, rows / 4, columns / 4) of one camera, if it was asked for.
+    """
+
+    features: Mapping[str, Tensor]
+    map: Tensor | None
 
 
 class ObservationEncoder(nn.Module):
@@ -45,34 +57,32 @@ class ObservationEncoder(nn.Module):
         if environment_state is not None and self.spec.environment_state_dim:
             self.environment_state.fit(environment_state)
 
-    def forward(self, observation: Observation) -> Float[Tensor, "batch features"]:
-        return torch.cat(list(self.parts(observation).values()), -1)
+    def forward(
+        self, observation: Observation, images: EncodedImages | None = None
+    ) -> Float[Tensor, "batch features"]:
+        """All features; `images` saves the encoders' work where they are known (`encode_images`)."""
+        return torch.cat(list(self.parts(observation, images).values()), -1)
 
-    def parts(self, observation: Observation) -> dict[str, Tensor]:
+    def parts(self, observation: Observation, images: EncodedImages | None = None) -> dict[str, Tensor]:
         """Features by source: `state`, `environment_state`, and each camera by its name (`camera_part`)."""
-        return self._parts(observation, None)[0]
-
-    def with_map(
-        self, observation: Observation, camera: str
-    ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch channels rows4 columns4"]]:
-        """The features, and the feature map of one camera, `camera`."""
-        parts, maps = self._parts(observation, camera)
-        assert maps is not None
-        return torch.cat(list(parts.values()), -1), maps
-
-    def _parts(self, observation: Observation, mapped: str | None) -> tuple[dict[str, Tensor], Tensor | None]:
-        parts, maps = {"state": self.state(observation["state"]).flatten(1)}, None
+        images = images or self.encode_images(observation)
+        parts = {"state": self.state(observation["state"]).flatten(1)}
         if self.spec.environment_state_dim:
             assert "environment_state" in observation
             parts["environment_state"] = self.environment_state(observation["environment_state"]).flatten(1)
+        return parts | {camera_part(name): features for name, features in images.features.items()}
+
+    def encode_images(self, observation: Observation, mapped: str | None = None) -> EncodedImages:
+        """Features of all cameras, and the feature map of the camera `mapped`."""
+        features, found = {}, None
         for name, encoder in zip(self.spec.camera_names, self.images.values(), strict=True):
             images = observation["images"][name]
             if name == mapped:
                 assert isinstance(encoder, ImageEncoder)
-                parts[camera_part(name)], maps = encoder.with_map(images)
+                features[name], found = encoder.with_map(images)
             else:
-                parts[camera_part(name)] = encoder(images)
-        return parts, maps
+                features[name] = encoder(images)
+        return EncodedImages(features, found)
 
     def check(self, observation: Observation | Mapping[str, Any]) -> Observation:
         """Return the observation after checking shapes, types and that all numbers are finite.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.distributions import Normal
 
 from ikp.kinematics import Robot
 from ikp.policies.actions import make_action_space
@@ -21,7 +22,7 @@ from ikp.policies.limits import JointLimits
 from ikp.policies.link_features import CHANGE_SECONDS, LinkPoses
 from ikp.policies.motion_heads import ExtraHead, GripperHead, MotionHead
 from ikp.policies.normalizer import Bounds, Standardizer
-from ikp.policies.observation import ObservationEncoder, as_tensors
+from ikp.policies.observation import EncodedImages, ObservationEncoder, as_tensors
 from ikp.policies.residual import KinematicResidual
 from ikp.policies.way_points import WayPoints
 from ikp.spec import Batch, DataSpec, Observation
@@ -185,15 +186,24 @@ class Policy(nn.Module, ABC):
             joints = state[:, list(self.spec.joint_dims)]
             self.limits.check_measured(joints, "measured joints of the demonstrations")
 
-    def encode(self, observation: Observation) -> Context:
-        """Compute the context of an observation, the input of decisions and losses."""
+    def encode_images(self, observation: Observation) -> EncodedImages:
+        """The part of `encode` that depends on the images alone."""
+        return self.encoder.encode_images(observation, None if self.plane is None else self.plane.camera)
+
+    def encode(self, observation: Observation, images: EncodedImages | None = None) -> Context:
+        """Compute the context of an observation, the input of decisions and losses.
+
+        Args:
+            observation: a batch.
+            images: `encode_images` of the observation, where it is known already.
+        """
         state, goal = observation["state"][:, -1], None
-        if self.plane is None:
-            features = self.encoder(observation)
-        else:
-            features, maps = self.encoder.with_map(observation, self.plane.camera)
+        images = images or self.encode_images(observation)
+        features = self.encoder(observation, images)
+        if self.plane is not None:
+            assert images.map is not None
             image = observation["images"][self.plane.camera][:, -1]
-            goal = self.plane.estimate(maps, image, self.encoder.state(state))
+            goal = self.plane.estimate(images.map, image, self.encoder.state(state))
         if self.poses is None:
             return Context(state, features)
         q = self.poses.residual(self.measured_joints(observation))
@@ -212,6 +222,13 @@ class Policy(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Mean loss over a batch of demonstrations, and its parts by name (detached)."""
+
+    def regression(self, context: Context) -> Normal | None:
+        """A regression of standardised encoded actions (batch, dims) inside the policy, if it has one.
+
+        The standard deviation is what the policy predicts, or 1 where it predicts none.
+        """
+        return None
 
     @abstractmethod
     def choose(self, context: Context) -> Float[Tensor, "batch dims"]:

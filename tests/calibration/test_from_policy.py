@@ -1,0 +1,101 @@
+"""Offsets of another arm from a policy, on demonstrations of an arm that reaches towards a shown pose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ikp import make_policy
+from ikp.calibration.from_policy import PRIOR, calibrate_from_policy
+from ikp.data import Demonstrations
+from ikp.kinematics import forward_kinematics, so101
+from ikp.policies.config import PolicyConfig, method_config
+from ikp.spec import DataSpec
+from ikp.training.config import TrainConfig
+from ikp.training.trainer import train
+
+ROBOT = so101()
+OFFSET = torch.deg2rad(torch.tensor([3.0, -4.0, 2.0, -3.0, 4.0, 1.0]))
+
+
+def reaching(episodes: int, seed: int) -> Demonstrations:
+    """Steps of at most 0.1 rad to goals within reach, of which the observation holds the tip's pose."""
+    torch.manual_seed(seed)
+    names = ROBOT.joint_names
+    shown = tuple(f"goal.{i}" for i in range(12))
+    spec = DataSpec(names, names, shown, joint_dims=tuple(range(ROBOT.dof)))
+    middle = (ROBOT.lower + ROBOT.upper) / 2
+    reach = 0.25 * (ROBOT.upper - ROBOT.lower)
+    q, goal = ((middle + reach * (2 * torch.rand(episodes, ROBOT.dof) - 1)).float() for _ in range(2))
+    pose = forward_kinematics(ROBOT, goal)[:, ROBOT.link_names.index(ROBOT.tip_names[0]), :3].flatten(1)
+    states, actions, poses = [], [], []
+    for _ in range(12):
+        action = q + (goal - q).clamp(-0.1, 0.1)
+        states.append(q)
+        actions.append(action)
+        poses.append(pose)
+        q = action
+    frames = [torch.stack(values, 1).flatten(0, 1) for values in (states, actions, poses)]
+    index = torch.arange(episodes).repeat_interleave(12)
+    frame = torch.arange(12).repeat(episodes)
+    return Demonstrations(spec, *frames, {}, index, frame, torch.ones(episodes, dtype=torch.bool))
+
+
+def of_another_arm(demonstrations: Demonstrations) -> Demonstrations:
+    """The same motions, read and commanded with encoders whose zeros differ."""
+    return replace(demonstrations, state=demonstrations.state - OFFSET, action=demonstrations.action - OFFSET)
+
+
+def trained(method: str, steps: int, out):
+    data = reaching(400, seed=0)
+    policy = make_policy(ROBOT, data.spec, method_config(method, PolicyConfig(width=64)))
+    config = TrainConfig(steps=steps, batch_size=128, learning_rate=4e-3, threads=1, validate_every=steps)
+    return train(policy, data, config, out=out).policy
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    return trained("explicit", 500, tmp_path_factory.mktemp("run") / "run")
+
+
+def test_offsets_of_another_arm_are_found_and_carried_by_the_joint_map(policy):
+    shown = reaching(30, seed=2)
+    found = calibrate_from_policy(policy, of_another_arm(shown))
+    assert found.demonstrations == 30
+    assert found.after < found.before
+    off = found.q_offset - OFFSET
+    assert (off.abs() < 3 * found.sigma).all()
+    assert (found.sigma < 0.7 * PRIOR).all()
+    assert off[:5].norm() < 0.7 * OFFSET[:5].norm()  # no goal shows the last joint well
+    recorded = of_another_arm(shown).state
+    torch.testing.assert_close(found.joint_map.states.to_model(recorded), recorded + found.q_offset)
+    assert "shoulder_pan" in str(found)
+
+
+def test_offsets_of_the_same_arm_are_near_zero(policy):
+    found = calibrate_from_policy(policy, reaching(10, seed=2), range(5))
+    assert found.demonstrations == 5
+    assert (found.q_offset.abs() < 3 * found.sigma).all()
+
+
+def test_the_regression_inside_ikp_serves_too(tmp_path):
+    found = calibrate_from_policy(trained("ikp", 40, tmp_path / "run"), of_another_arm(reaching(3, seed=4)))
+    assert found.after < found.before
+
+
+def test_what_cannot_be_used_is_refused(policy):
+    data = reaching(2, seed=3)
+    with pytest.raises(ValueError, match="choose from 0 to 1"):
+        calibrate_from_policy(policy, data, [2])
+    with pytest.raises(ValueError, match="no demonstration"):
+        calibrate_from_policy(policy, data, [])
+    with pytest.raises(ValueError, match="prior is 0"):
+        calibrate_from_policy(policy, data, prior=0.0)
+    for method in ("raw", "implicit-cartesian", "flow"):
+        other = make_policy(
+            None if method == "raw" else ROBOT, data.spec, method_config(method, PolicyConfig(width=64))
+        )
+        with pytest.raises(ValueError, match="use ikp|that chooses joints"):
+            calibrate_from_policy(other, data)
