@@ -172,7 +172,7 @@ def calibrate_from_policy(
         count,
         _loss(before, best.spread),
         best.loss,
-        _shifted(policy, best.offset.tolist()),
+        shifted_map(policy, best.offset.tolist()),
     )
 
 
@@ -227,8 +227,8 @@ def _spread(errors: Float[Tensor, "frames dims"]) -> Float[Tensor, " dims"]:
     return (1.4826 * errors.abs().median(0).values).clamp(*_SPREAD)
 
 
-def _shifted(policy: Policy, offset: Sequence[float]) -> JointMap:
-    """The policy's joint map with further offsets."""
+def shifted_map(policy: Policy, offset: Sequence[float]) -> JointMap:
+    """The joint map with which a policy drives an arm whose joints need further offsets (dof,) [rad or m]."""
     robot, spec = policy.robot, policy.spec
     assert robot is not None
     shift = dict(zip(robot.joint_names, offset, strict=True))

@@ -1,0 +1,164 @@
+"""Success of a policy on arms whose encoders have other zeros than the arm it was trained on, by kind of calibration.
+
+python benchmarks/change_of_robot.py --method ikp [--arms 1 2 3] [--episodes 60] [--results FOLDER]
+
+A policy learns insertion from pixels on arm A, with offsets within 2 degrees, and inserts on arms B with offsets within
+5 degrees. What it is told about an arm B is a joint map: none, from a minute of measured tip poses (20, with 0.1 mm and
+0.05 degrees of noise, on A and on B), from 1, 3 or 10 demonstrations on B and the policy itself, or the true one. Each
+arm and calibration is one record; one that exists is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from simulated_arms import TrueArm
+
+import ikp
+from ikp.calibration.from_policy import calibrate_from_policy, shifted_map
+from ikp.data import Demonstrations
+from ikp.files import write_json
+from ikp.kinematics import forward_kinematics
+from ikp.policies import Policy, method_config
+from ikp.provenance import provenance
+from ikp.rollouts.summary import count_of, percent
+from ikp.tasks import Miscalibration
+
+TASK = "insertion"
+LIMIT = 5.0
+"""Largest offset of an arm B [deg]."""
+POSES = 20
+SHOWN = (1, 3, 10)
+FIRST_SHOWN, FIRST_UNSEEN = 5000, 10_000
+CONDITIONS = ("arm A", "none", "tip poses", *(f"{n} demonstrations" for n in SHOWN), "true")
+
+
+def options(arm: int | None) -> dict[str, Any]:
+    """Arguments of the environment with arm A (None) or an arm B."""
+    return {"offset_seed": 0} if arm is None else {"offset_seed": arm, "offset_limit": LIMIT}
+
+
+def true_offset(arm: int | None, dof: int) -> np.ndarray:
+    """q_true - q_measured (dof,) of an arm [rad]."""
+    return Miscalibration.from_seed(0 if arm is None else arm, dof, 2.0 if arm is None else LIMIT).q_offset
+
+
+def measured_offset(robot: ikp.Robot, arm: int | None) -> np.ndarray:
+    """The same, estimated from measured tip poses."""
+    simulated = TrueArm(robot.name, seed=0 if arm is None else arm)
+    simulated.beta = true_offset(arm, robot.dof)
+    return ikp.calibrate(robot, [simulated.tip_poses(POSES)]).q_offset
+
+
+def shown(data: Path, arm: int) -> Demonstrations:
+    """Demonstrations on an arm B."""
+    folder = data / f"arm{arm}"
+    ikp.collect(TASK, folder, max(SHOWN), seed=FIRST_SHOWN, env_kwargs=options(arm), perturbation=0.7)
+    return ikp.load_dataset(folder)
+
+
+def offset_of(condition: str, policy: Policy, arm: int, data: Path) -> np.ndarray:
+    """What a calibration says must be added to the joints of an arm B to give those of arm A (dof,) [rad]."""
+    robot = policy.robot
+    assert robot is not None
+    if condition in ("arm A", "none"):
+        return np.zeros(robot.dof)
+    if condition == "true":
+        return true_offset(arm, robot.dof) - true_offset(None, robot.dof)
+    if condition == "tip poses":
+        return measured_offset(robot, arm) - measured_offset(robot, None)
+    count = int(condition.split(maxsplit=1)[0])
+    return calibrate_from_policy(policy, shown(data, arm), range(count)).q_offset.numpy()
+
+
+def tip_error(robot: ikp.Robot, offset: np.ndarray, true: np.ndarray, q: torch.Tensor) -> float:
+    """Mean distance [mm] between the tips at the joints q (n, dof) of the demonstrations."""
+    link = robot.link_names.index(robot.tip_names[0])
+    places = [
+        forward_kinematics(robot, q + torch.as_tensor(o, dtype=q.dtype))[:, link, :3, 3]
+        for o in (offset, true)
+    ]
+    return 1e3 * float((places[0] - places[1]).norm(dim=-1).mean())
+
+
+def trained(method: str, chosen: argparse.Namespace) -> Path:
+    """Folder of the policy of arm A."""
+    data = chosen.out / "data" / "armA"
+    ikp.collect(TASK, data, chosen.demonstrations, env_kwargs=options(None), perturbation=0.7)
+    recipe = ikp.recipe("standard")
+    demonstrations = ikp.load_dataset(data)
+    config = replace(recipe.train, steps=chosen.steps, seed=chosen.seed, threads=1)
+    torch.manual_seed(chosen.seed)
+    policy = ikp.make_policy(
+        ikp.load_robot("ur5e"), demonstrations.spec, method_config(method, recipe.policy)
+    )
+    folder = chosen.out / f"{method}-{chosen.demonstrations}-{chosen.steps}steps-seed{chosen.seed}"
+    ikp.train(policy, demonstrations, config, out=folder, resume=True)
+    return folder
+
+
+def measure(run: Path, condition: str, arm: int, chosen: argparse.Namespace) -> Mapping[str, Any]:
+    """Calibrate and roll out."""
+    policy = ikp.load_policy(run)
+    robot = policy.robot
+    assert robot is not None
+    offset = offset_of(condition, policy, arm, chosen.out / "data")
+    told = ikp.load_policy(run, joint_map=shifted_map(policy, offset.tolist()))
+    own = condition == "arm A"
+    outcome = ikp.evaluate(
+        TASK, told, episodes=chosen.episodes, seed=FIRST_UNSEEN, env_kwargs=options(None if own else arm)
+    )
+    true = np.zeros(robot.dof) if own else offset_of("true", policy, arm, chosen.out)
+    joints = shown(chosen.out / "data", arm).state[:, list(policy.spec.joint_dims)]
+    return {
+        "success": count_of(outcome.successes, chosen.episodes),
+        "episodes": chosen.episodes,
+        "offset_error_deg": np.round(np.degrees(offset - true), 3).tolist(),
+        "tip_error_mm": round(tip_error(robot, offset, true, joints), 3),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--method", required=True, choices=("explicit", "explicit-fk", "implicit-joint", "ikp")
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--demonstrations", type=int, default=100)
+    parser.add_argument("--arms", type=int, nargs="+", default=[1, 2, 3], help="seeds of the arms B")
+    parser.add_argument("--episodes", type=int, default=60)
+    parser.add_argument("--conditions", nargs="+", default=CONDITIONS, choices=CONDITIONS)
+    parser.add_argument("--results", type=Path, default=Path("results/change_of_robot"))
+    parser.add_argument("--out", type=Path, default=Path("outputs/change_of_robot"))
+    chosen = parser.parse_args(arguments)
+    run = trained(chosen.method, chosen)
+    for condition in chosen.conditions:
+        for arm in chosen.arms[:1] if condition == "arm A" else chosen.arms:
+            name = f"{chosen.method}-seed{chosen.seed}-{condition.replace(' ', '-')}" + f"-arm{arm}" * (
+                condition != "arm A"
+            )
+            path = chosen.results / f"{name}.json"
+            if path.exists():
+                print(f"{path} exists already; delete it to repeat it")
+                continue
+            episodes = chosen.episodes * (len(chosen.arms) if condition == "arm A" else 1)
+            found = measure(run, condition, arm, argparse.Namespace(**{**vars(chosen), "episodes": episodes}))
+            settings = {"steps": chosen.steps, "demonstrations": chosen.demonstrations, "limit_deg": LIMIT}
+            record = {"method": chosen.method, "seed": chosen.seed, "condition": condition, "arm": arm}
+            write_json(path, {**record, **found, "settings": settings, "provenance": provenance()})
+            print(
+                f"{name}: {percent(found['success'])}, tip off by {found['tip_error_mm']:.2f} mm", flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The table of the change of robot: arms and seeds together, an empty cell without a record."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from change_of_robot_table import change_of_robot_table
+
+
+def test_arms_are_counted_together(tmp_path):
+    folder = tmp_path / "change_of_robot"
+    folder.mkdir()
+    for arm, count, off in ((1, 10, 2.0), (2, 20, 4.0)):
+        record = {
+            "method": "ikp",
+            "condition": "none",
+            "arm": arm,
+            "success": {"count": count},
+            "episodes": 40,
+            "tip_error_mm": off,
+        }
+        (folder / f"ikp-none-arm{arm}.json").write_text(json.dumps(record))
+    (folder / "explicit-true.json").write_text(
+        json.dumps(record | {"method": "explicit", "condition": "true", "tip_error_mm": 0.0})
+    )
+    lines = change_of_robot_table(tmp_path).splitlines()
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == ["calibration", "Explicit", "IKP"]
+    assert "38 % (28 to 48 %) of 80, tip off by 3.0 mm" in lines[2]
+    assert "50 % (35 to 65 %) of 40 |  |" in lines[3]
+
+
+def test_no_record_reads_not_run(tmp_path):
+    assert change_of_robot_table(tmp_path) == "not run"

@@ -1,0 +1,58 @@
+"""Table of the change of robot: success on arms with other zeros by method and calibration, with the tips' errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ikp.files import read_json
+from ikp.rollouts.summary import count_of, percent
+from ikp_paper.rows import NOT_RUN, markdown
+
+METHODS = {
+    "explicit": "Explicit",
+    "explicit-fk": "ExplicitFK",
+    "implicit-joint": "Implicit (joints)",
+    "ikp": "IKP",
+}
+CONDITIONS = {
+    "arm A": "arm A itself",
+    "none": "no calibration",
+    "1 demonstrations": "1 demonstration and the policy",
+    "3 demonstrations": "3 demonstrations and the policy",
+    "10 demonstrations": "10 demonstrations and the policy",
+    "tip poses": "20 measured tip poses",
+    "true": "the true offsets",
+}
+Record = Mapping[str, Any]
+
+
+def change_of_robot_table(results: Path) -> str:
+    """A row per calibration, a column per method: success over all arms and seeds, and the mean error of the tip.
+
+    Args:
+        results: folder that holds `change_of_robot/*.json`, the records of `benchmarks/change_of_robot.py`.
+    """
+    records = [read_json(path) for path in sorted((results / "change_of_robot").glob("*.json"))]
+    methods = [method for method in METHODS if any(record["method"] == method for record in records)]
+    rows = []
+    for condition, title in CONDITIONS.items():
+        cells = [
+            _cell([r for r in records if (r["method"], r["condition"]) == (method, condition)])
+            for method in methods
+        ]
+        if any(cells):
+            rows.append([title, *cells])
+    return markdown([["calibration", *(METHODS[method] for method in methods)], *rows]) if rows else NOT_RUN
+
+
+def _cell(records: Sequence[Record]) -> str:
+    """Success with its interval and the number of episodes; the tip's error where there is one."""
+    if not records:
+        return ""
+    episodes = sum(record["episodes"] for record in records)
+    share = count_of(sum(record["success"]["count"] for record in records), episodes)
+    off = sum(record["tip_error_mm"] for record in records) / len(records)
+    error = f", tip off by {off:.1f} mm" if off else ""
+    return f"{percent(share)} of {episodes}{error}"
