@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from simulated_arms import TrueArm
 
 import ikp
 from ikp.calibration.from_policy import calibrate_from_policy, shifted_map
@@ -29,6 +28,7 @@ from ikp.policies import Policy, method_config
 from ikp.provenance import provenance
 from ikp.rollouts.summary import count_of, percent
 from ikp.tasks import Miscalibration
+from simulated_arms import TrueArm
 
 TASK = "insertion"
 LIMIT = 5.0

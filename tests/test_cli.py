@@ -36,7 +36,7 @@ OPTIONS = {
     "demo": "out recipe minutes demonstrations episodes curve-episodes compare offset-seed seed workers",
     "data": "save store out cameras robot tips lock units joints gripper ignore joint-map",
     "calibrate": (
-        "robot tip lock units joint-map poses sockets distance point plane data shows factory unknown estimate "
+        "robot tip lock units joint-map poses sockets distance point plane data shows policy factory unknown estimate "
         "noise joint-noise robust out urdf verify"
     ),
     "record": (

@@ -18,6 +18,7 @@ from aloha_table import aloha_table
 from bench_tables import headlines, speed_tables
 from blocks import fill
 from calibration_table import calibration_table
+from change_of_robot_table import change_of_robot_table
 from closed_loop_table import LIFT, PARTICLE, closed_loop_table
 from expert_table import expert_table
 from ikp.files import replaced_atomically
@@ -78,6 +79,7 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "two-elbows": partial(reproduction_tables, results, "standard", ["two-elbows"]),
         "particle": partial(closed_loop_table, results, PARTICLE),
         "aloha": partial(aloha_table, results),
+        "change-of-robot": partial(change_of_robot_table, results),
         "robot-loop": partial(loop_table, results),
         "robot-timing": partial(timing_table, results),
         "lift": partial(closed_loop_table, results, LIFT),

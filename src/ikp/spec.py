@@ -8,8 +8,8 @@ from typing import Any, NotRequired, TypedDict
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ikp.joint_map import EXTRA, GRIPPER, JOINT, JointMap
-from ikp.kinematics import Camera
+from ikp.joint_map import EXTRA, GRIPPER, JOINT, Dimension, JointMap
+from ikp.kinematics import Camera, Robot
 
 
 class Observation(TypedDict):
@@ -154,6 +154,31 @@ class DataSpec:
         if self.joint_map is None or not self.joint_map.joints:
             return ()
         return tuple(i for i, d in enumerate(self.joint_map.actions.kept) if d.role == EXTRA)
+
+    def recorded_map(self, robot: Robot) -> JointMap:
+        """The joint map of the recording; where it has none, the one that changes nothing, with the data's names.
+
+        Args:
+            robot: the robot whose joints `joint_dims` are.
+        """
+        if self.joint_map is not None:
+            return self.joint_map
+        joints = dict(zip(self.joint_dims, JointMap.identity(robot).action, strict=True))
+
+        def entries(names: Sequence[str], grippers: Sequence[int]) -> tuple[Dimension, ...]:
+            made = []
+            for dim, name in enumerate(names):
+                other = (
+                    Dimension(name, GRIPPER, self.action_names[dim])
+                    if dim in grippers
+                    else Dimension(name, EXTRA)
+                )
+                made.append(replace(joints[dim], name=name) if dim in joints else other)
+            return tuple(made)
+
+        action = entries(self.action_names, self.discrete_dims)
+        state = entries(self.state_names, self.measured_discrete_dims)
+        return JointMap(robot.joint_names, action, state)
 
     def with_joint_map(self, joint_map: JointMap) -> "DataSpec":
         """The specification of the same recording after its numbers went through a joint map.

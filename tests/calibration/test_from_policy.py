@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ikp import make_policy
+from ikp import JointMap, load_policy, make_policy
 from ikp.calibration.from_policy import PRIOR, calibrate_from_policy
+from ikp.cli.main import main
 from ikp.data import Demonstrations
+from ikp.files import read_json
 from ikp.kinematics import forward_kinematics, so101
 from ikp.policies.config import PolicyConfig, method_config
 from ikp.spec import DataSpec
@@ -99,3 +101,22 @@ def test_what_cannot_be_used_is_refused(policy):
         )
         with pytest.raises(ValueError, match="use ikp|that chooses joints"):
             calibrate_from_policy(other, data)
+
+
+def test_the_command_writes_a_joint_map_that_the_policy_takes(tmp_path, demonstrations, tiny, capsys):
+    """With the policy of a tiny training, which knows little: a small shift all the same."""
+    run, out = tmp_path / "run", tmp_path / "arm.json"
+    data = str(demonstrations)
+    assert main(["train", "--data", data, "--out", str(run), "--recipe", "tiny", "--method", "explicit"]) == 0
+    assert main(["calibrate", "--policy", str(run), "--data", data, "--out", str(out)]) == 0
+    assert "shoulder_pan_joint" in capsys.readouterr().out
+    assert load_policy(run, joint_map=out).spec.joint_map == JointMap.load(out)
+    assert set(read_json(tmp_path / "arm.report.json", fix="")) >= {"offsets", "sigma", "demonstrations"}
+
+
+def test_the_command_refuses_what_does_not_go_with_a_policy(tmp_path, capsys):
+    assert main(["calibrate", "--policy", "run", "--out", "arm.json"]) != 0
+    assert main(["calibrate", "--policy", "run", "--data", "d", "--robot", "ur5e"]) != 0
+    assert capsys.readouterr().err.count("--policy takes the demonstrations of --data") == 2
+    assert main(["calibrate", "--poses", "tips.csv"]) != 0
+    assert "--robot is missing" in capsys.readouterr().err

@@ -5,6 +5,7 @@
 - `solver`: the most probable parameters and their covariance. `identifiability`: what is identified, what hides the
   rest, and the pose that is missing.
 - `calibrate` puts them together; `result` and `corrected` hold the outcome as a report, a joint map and a robot.
+- `from_policy`: offsets under which a policy of another arm finds demonstrations most likely.
 - `signs`: joints that are read in reverse. `verify`: whether a calibration still holds.
 - `tables`, `from_tables`, `files`: files of measured poses, reports and corrected URDFs.
 
@@ -15,6 +16,7 @@ method (Hollerbach and Wampler, "The Calibration Index and Taxonomy for Robot Ki
 
 from ikp.calibration.arm import ArmModel
 from ikp.calibration.calibrate import calibrate
+from ikp.calibration.from_policy import PolicyCalibration, calibrate_from_policy
 from ikp.calibration.identifiability import Parameter
 from ikp.calibration.measurement import Linearised, LinkMeasurement, Measurement
 from ikp.calibration.plane import Plane
@@ -34,6 +36,7 @@ __all__ = [
     "Measurement",
     "Parameter",
     "Plane",
+    "PolicyCalibration",
     "Problem",
     "SocketDistances",
     "Sockets",
@@ -41,6 +44,7 @@ __all__ = [
     "Upright",
     "Verification",
     "calibrate",
+    "calibrate_from_policy",
     "solve",
     "verify",
 ]

@@ -7,6 +7,7 @@ from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
+from ikp.calibration.from_policy import PolicyCalibration
 from ikp.calibration.result import Calibration
 from ikp.files import read_json, replaced_atomically, write_json
 from ikp.kinematics import Robot
@@ -21,7 +22,7 @@ def report_path(joint_map: Path) -> Path:
     return joint_map.with_name(f"{joint_map.stem}{REPORT_SUFFIX}")
 
 
-def write_report(found: Calibration, joint_map: Path) -> Path:
+def write_report(found: Calibration | PolicyCalibration, joint_map: Path) -> Path:
     """Write the report beside a joint map."""
     return write_json(report_path(joint_map), {**found.to_json(), "provenance": provenance()})
 

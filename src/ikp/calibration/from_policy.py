@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from ikp.data import Demonstrations
 from ikp.joint_map import JointMap
-from ikp.joint_map.dimension import EXTRA, GRIPPER, JOINT, Dimension
+from ikp.joint_map.dimension import JOINT, Dimension
 from ikp.policies import Policy
 from ikp.policies.observation import EncodedImages
 from ikp.policies.policy import batch_to
@@ -58,6 +59,18 @@ class PolicyCalibration:
     before: float
     after: float
     joint_map: JointMap
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return {
+            "joints": list(self.joint_map.joints),
+            "offsets": self.q_offset.tolist(),
+            "sigma": self.sigma.tolist(),
+            "demonstrations": self.demonstrations,
+            "loss_before": self.before,
+            "loss_after": self.after,
+            "units": "rad, m",
+        }
 
     def __str__(self) -> str:
         """A table with one line per joint."""
@@ -232,7 +245,7 @@ def shifted_map(policy: Policy, offset: Sequence[float]) -> JointMap:
     robot, spec = policy.robot, policy.spec
     assert robot is not None
     shift = dict(zip(robot.joint_names, offset, strict=True))
-    joint_map = spec.joint_map or _identity(policy)
+    joint_map = spec.recorded_map(robot)
 
     def shifted(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
         return tuple(
@@ -241,30 +254,6 @@ def shifted_map(policy: Policy, offset: Sequence[float]) -> JointMap:
         )
 
     return replace(joint_map, action=shifted(joint_map.action), state=shifted(joint_map.state))
-
-
-def _identity(policy: Policy) -> JointMap:
-    """The joint map of data in the model's units, by the names of a policy without one."""
-    robot, spec = policy.robot, policy.spec
-    assert robot is not None
-    kinds = dict(zip(robot.joint_names, robot.joint_types, strict=True))
-
-    def dimension(name: str, joint: int | None, is_gripper: bool) -> Dimension:
-        if joint is None:
-            return Dimension(name, GRIPPER if is_gripper else EXTRA)
-        of = robot.joint_names[joint]
-        return Dimension(name, JOINT, of, "m" if kinds[of] == "prismatic" else "rad")
-
-    joints = list(spec.joint_dims)
-    action = [
-        dimension(name, joints.index(i) if i in joints else None, i in spec.discrete_dims)
-        for i, name in enumerate(spec.action_names)
-    ]
-    state = [
-        dimension(name, joints.index(i) if i in joints else None, False)
-        for i, name in enumerate(spec.state_names)
-    ]
-    return JointMap(robot.joint_names, tuple(action), tuple(state))
 
 
 def _frames(demonstrations: Demonstrations, episodes: Sequence[int] | None) -> Int[Tensor, " frames"]:

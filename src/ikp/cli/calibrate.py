@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -13,7 +13,6 @@ from tyro.conf import arg
 
 from ikp.cli.data import FOUND, NONE, ArmOptions
 from ikp.cli.words import each_once
-from ikp.joint_map.dimension import Dimension
 
 if TYPE_CHECKING:
     from ikp.calibration import Calibration, Measurement
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from ikp.calibration.tables import PoseTable
     from ikp.joint_map import JointMap
     from ikp.kinematics import Robot
-    from ikp.spec import DataSpec
 
 FILE = arg(metavar="FILE", help_behavior_hint=NONE)
 _QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)(mm|m|deg|rad)")
@@ -37,7 +35,8 @@ class Calibrate:
     A file of measurements is a CSV or JSON file with one column per joint, named as the joint, and `_deg` or `_rad`
     behind the name. Any of --poses, --sockets, --point, --plane and --data can be combined. NAME.report.json beside the
     joint map holds the standard deviations. --verify tests a calibration by five new poses and names the joint that
-    drifted. --factory alone, with --urdf, writes a UR as it was measured when it was made.
+    drifted. --factory alone, with --urdf, writes a UR as it was measured when it was made. --policy finds the offsets
+    under which a policy of another arm of the same model finds the demonstrations of --data most likely.
 
     For example:
       ikp calibrate --robot arm.urdf --poses tips.csv --unknown base --out arm.json --urdf corrected.urdf
@@ -45,6 +44,7 @@ class Calibrate:
       ikp calibrate --robot ur5e --data recordings --shows upright closing --noise 1mm 0.3deg --out arm.json
       ikp calibrate --robot ur5e --factory my_robot_calibration.yaml --urdf ur5e.urdf
       ikp calibrate --robot ur5e --poses five.csv --verify arm.json
+      ikp calibrate --policy runs/ikp --data recordings --out arm.json
 
     Attributes:
         robot: a built-in robot, or a URDF or MJCF file.
@@ -60,6 +60,7 @@ class Calibrate:
         data: demonstrations, as a LeRobotDataset v3.0 folder.
         shows: what the demonstrations show: upright (an axis of the tip is vertical), closing, opening (at these events
             of the gripper the tip has one height), lowest (so does the lowest point of each episode).
+        policy: a run or policy of another arm, to compare demonstrations with.
         factory: a UR's factory calibration (kinematics.yaml of ur_calibration), which the robot is corrected by first.
         unknown: base: the measured frame is not the arm's base; tool: the measured frame or point is not the tip.
         estimate: offset, scale (of a gear), drift (once per turn) and links (6 numbers per joint).
@@ -73,7 +74,7 @@ class Calibrate:
 
     HINT: ClassVar[str] = "it begins anew when it is run again"
 
-    robot: Annotated[str, arg(metavar="NAME|FILE")]
+    robot: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint="(default: policy's)")] = None
     tip: Annotated[str | None, arg(metavar="LINK", help_behavior_hint="(default: its only one)")] = None
     lock: Annotated[tuple[str, ...], arg(metavar="[NAME=VALUE ...]", help_behavior_hint=NONE)] = ()
     units: Annotated[tuple[str, ...], arg(metavar="[UNIT|NAME=UNIT ...]", help_behavior_hint=FOUND)] = ()
@@ -85,6 +86,7 @@ class Calibrate:
     plane: Annotated[Path | None, FILE] = None
     data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint=NONE)] = None
     shows: Annotated[tuple[str, ...], arg(metavar="[CONSTRAINT ...]", help_behavior_hint=NONE)] = ()
+    policy: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint=NONE)] = None
     factory: Annotated[Path | None, FILE] = None
     unknown: Annotated[tuple[Literal["base", "tool"], ...], arg(help_behavior_hint=NONE)] = ()
     estimate: Annotated[tuple[str, ...], arg(metavar="[TERM ...]")] = ("offset",)
@@ -102,7 +104,9 @@ class Calibrate:
             if file is not None:
                 writable_file(file)
         files = (self.poses, self.sockets, self.point, self.plane, self.data)
-        if self.verify is not None:
+        if self.policy is not None:
+            self._from_policy(self.policy)
+        elif self.verify is not None:
             self._verify(self.verify)
         elif self.factory is not None and not any(files):
             self._write_factory(self.factory)
@@ -127,6 +131,24 @@ class Calibrate:
         print(found)
         self._write(found)
 
+    def _from_policy(self, policy: Path) -> None:
+        """Write the joint map with which a policy drives the arm of some demonstrations."""
+        from ikp.calibration import calibrate_from_policy
+        from ikp.calibration.files import write_report
+        from ikp.data import load_dataset
+        from ikp.policies import load_policy
+
+        alone = Calibrate(policy=self.policy, data=self.data, out=self.out)
+        if self.data is None or self != alone:
+            raise ValueError("--policy takes the demonstrations of --data, and besides these --out alone")
+        known = load_policy(policy)
+        data = load_dataset(self.data, robot=known.robot, joint_map=known.spec.joint_map)
+        found = calibrate_from_policy(known, data)
+        print(found)
+        if self.out is not None:
+            print(f"wrote {found.joint_map.save(self.out)} and {write_report(found, self.out)}")
+            print(f"next: ikp.load_policy({str(policy)!r}, joint_map={str(self.out)!r}) drives this arm")
+
     def _write_factory(self, factory: Path) -> None:
         """Write a UR as its factory calibration says."""
         from ikp.calibration.files import write_urdf
@@ -135,7 +157,7 @@ class Calibrate:
             raise ValueError(
                 "--factory alone corrects links, which a joint map cannot hold: give --urdf FILE, and no --out"
             )
-        print(f"wrote {write_urdf(self._robot(), self.robot, self.urdf)}, as in {factory}")
+        print(f"wrote {write_urdf(self._robot(), self._name, self.urdf)}, as in {factory}")
 
     def _write(self, found: Calibration) -> None:
         from ikp.calibration.files import write_report, write_urdf
@@ -144,7 +166,7 @@ class Calibrate:
             print(f"wrote {found.joint_map.save(self.out)} and {write_report(found, self.out)}")
         if self.urdf is not None:
             print(
-                f"wrote {write_urdf(found.corrected_robot, self.robot, self.urdf)}: use it without the new joint map"
+                f"wrote {write_urdf(found.corrected_robot, self._name, self.urdf)}: use it without the new joint map"
             )
 
     def _verify(self, path: Path) -> None:
@@ -163,9 +185,15 @@ class Calibrate:
         if not outcome.holds:
             raise SystemExit(1)
 
+    @property
+    def _name(self) -> str:
+        if self.robot is None:
+            raise ValueError("--robot is missing: name the arm, or its URDF or MJCF file")
+        return self.robot
+
     def _robot(self) -> Robot:
         tips = () if self.tip is None else (self.tip,)
-        robot = ArmOptions(robot=self.robot, tips=tips, lock=self.lock).load_robot()
+        robot = ArmOptions(robot=self._name, tips=tips, lock=self.lock).load_robot()
         assert robot is not None
         if len(robot.tip_names) > 1:
             raise ValueError(
@@ -226,8 +254,7 @@ class Calibrate:
         data = load_dataset(folder, robot=robot, joint_map=joint_map, hints=hints, images=False)
         q = data.state[:, list(data.spec.joint_dims)].double().numpy()
         frames = (data.episode_index.numpy(), data.gripper_closed.numpy())
-        recorded = data.spec.joint_map or _map_of(data.spec, robot)
-        return shown(robot, q, *frames, link, self.shows, noise), recorded
+        return shown(robot, q, *frames, link, self.shows, noise), data.spec.recorded_map(robot)
 
     def _noise(self) -> Noise:
         from ikp.calibration.from_tables import Noise
@@ -241,27 +268,6 @@ class Calibrate:
             angles[0] if angles else Noise.angle,
             _quantity(self.joint_noise, "--joint-noise"),
         )
-
-
-def _map_of(spec: DataSpec, robot: Robot) -> JointMap:
-    """The joint map of data that are in the model's units and order already."""
-    from ikp.joint_map import EXTRA, GRIPPER, JointMap
-
-    joints = {one.name: one for one in JointMap.identity(robot).action}
-    by_dim = {dim: joints[name] for dim, name in zip(spec.joint_dims, robot.joint_names, strict=True)}
-
-    def entry(dim: int, name: str) -> Dimension:
-        if dim in by_dim:
-            return replace(by_dim[dim], name=name)
-        return Dimension(name, GRIPPER if dim in spec.discrete_dims else EXTRA)
-
-    grippers = {spec.action_names[dim] for dim in spec.discrete_dims}
-    action = tuple(entry(dim, name) for dim, name in enumerate(spec.action_names))
-    state = tuple(
-        entry(dim, name) if dim in by_dim or name in grippers else Dimension(name, EXTRA)
-        for dim, name in enumerate(spec.state_names)
-    )
-    return JointMap(robot.joint_names, action, state)
 
 
 def _quantity(text: str, option: str) -> float:
