@@ -41,7 +41,8 @@ CONDITIONS = ("arm A", "none", "tip poses", *(f"{n} demonstrations" for n in SHO
 
 def options(arm: int | None) -> dict[str, Any]:
     """Arguments of the environment with arm A (None) or an arm B."""
-    return {"offset_seed": 0} if arm is None else {"offset_seed": arm, "offset_limit": LIMIT}
+    offsets = {"offset_seed": 0} if arm is None else {"offset_seed": arm, "offset_limit": LIMIT}
+    return {"observation": "pixels", **offsets}
 
 
 def true_offset(arm: int | None, dof: int) -> np.ndarray:
