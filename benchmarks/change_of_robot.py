@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ import torch
 
 import ikp
 from ikp.calibration.from_policy import calibrate_from_policy, shifted_map
+from ikp.cli import main as run_ikp
 from ikp.data import Demonstrations
 from ikp.files import write_json
 from ikp.kinematics import forward_kinematics
-from ikp.policies import Policy, method_config
+from ikp.policies import Policy
 from ikp.provenance import provenance
 from ikp.rollouts.summary import count_of, percent
 from ikp.tasks import Miscalibration
@@ -92,15 +92,11 @@ def trained(method: str, chosen: argparse.Namespace) -> Path:
     """Folder of the policy of arm A."""
     data = chosen.out / "data" / "armA"
     ikp.collect(TASK, data, chosen.demonstrations, env_kwargs=options(None), perturbation=0.7)
-    recipe = ikp.recipe("standard")
-    demonstrations = ikp.load_dataset(data)
-    config = replace(recipe.train, steps=chosen.steps, seed=chosen.seed, threads=1)
-    torch.manual_seed(chosen.seed)
-    policy = ikp.make_policy(
-        ikp.load_robot("ur5e"), demonstrations.spec, method_config(method, recipe.policy)
-    )
     folder = chosen.out / f"{method}-{chosen.demonstrations}-{chosen.steps}steps-seed{chosen.seed}"
-    ikp.train(policy, demonstrations, config, out=folder, resume=True)
+    words = ["--method", method, "--steps", chosen.steps, "--seed", chosen.seed, "--threads", 1]
+    resume = ["--resume"] if folder.exists() else []
+    if run_ikp(["train", "--data", str(data), "--out", str(folder), *map(str, words), *resume]):
+        raise SystemExit(f"the training in {folder} failed")
     return folder
 
 
