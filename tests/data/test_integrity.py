@@ -61,6 +61,16 @@ def test_every_file_has_checksums(dataset):
         assert found, path
 
 
+def test_no_image_lies_outside_the_checksums(dataset):
+    """Least and largest values, which a file repeats in places without a checksum, are of single numbers."""
+    root, _ = dataset
+    group = pq.ParquetFile(root / data_path(0)).metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    repeated = {column.path_in_schema for column in columns if column.is_stats_set}
+    assert "frame_index" in repeated
+    assert not [path for path in repeated if "." in path and not path.startswith("next.")]
+
+
 def test_hidden_files_are_not_read(dataset):
     root, _ = dataset
     for path in list(root.rglob("*.parquet")):

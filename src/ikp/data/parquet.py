@@ -87,8 +87,15 @@ def _array(values: np.ndarray, feature: Mapping[str, Any]) -> pa.Array:
 
 
 def write_table(table: pa.Table, path: Path, *, dictionary: bool = True) -> None:
-    """Write a parquet file whose pages have checksums, so that a changed bit is found when it is read."""
-    pq.write_table(table, path, use_dictionary=dictionary, write_page_checksum=True)
+    """Write a parquet file whose pages have checksums, so that a changed bit is found when it is read.
+
+    Only columns of single numbers get the least and the largest value, by which readers choose rows: of images these
+    would be whole images again, outside what the checksums cover.
+    """
+    scalars = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+    pq.write_table(
+        table, path, use_dictionary=dictionary, write_statistics=scalars, write_page_checksum=True
+    )
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
