@@ -164,8 +164,20 @@ class ImplicitPolicy(Policy):
         chosen = torch.cat(found, -1)
         if settings.method == "grid":
             return chosen
-        tiled = context.rows(torch.arange(len(chosen), device=chosen.device).repeat_interleave(CHAINS))
-        return langevin(lambda prefix: self.pooled_energies(tiled, prefix), self.bounds, chosen)
+        # a single way-point (PolicyConfig): of what a step needs, only the prefix differs from the step before
+        rows = torch.arange(len(chosen), device=chosen.device).repeat_interleave(CHAINS)
+        segment, pool = (
+            self._segment(context.rows(rows), None),
+            self._pool(self._segment(context, regression)),
+        )
+        if pool is not None:
+            pool.keep(rows)
+
+        def energies(prefix: Tensor) -> Energies:
+            found = self._energies(segment, prefix)
+            return found if pool is None else lambda candidates: pool(found(candidates), candidates)
+
+        return langevin(energies, self.bounds, chosen)
 
     @torch.no_grad()
     def decision_slices(
