@@ -120,7 +120,11 @@ def open_data_file(path: Path) -> pq.ParquetFile:
 
 def _opened(path: Path, fix: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, memory_map=False, page_checksum_verification=True)
+        file = pq.ParquetFile(path, memory_map=False, page_checksum_verification=True)
+        groups = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+        if groups != file.metadata.num_rows:
+            raise ValueError(f"its groups have {groups} rows, its footer says {file.metadata.num_rows}")
+        return file
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing: {fix}") from None
     except (OSError, pa.ArrowException, ValueError) as error:
@@ -132,9 +136,19 @@ def damaged_data(path: Path, error: object) -> DatasetError:
     return damaged(path, error, _OTHER_EPISODES)
 
 
-def episode_info(file: pq.ParquetFile) -> dict[str, Any]:
-    """The information stored with the episode of a data file; empty for files that ikp did not write."""
-    return json.loads((file.schema_arrow.metadata or {}).get(INFO_KEY, b"{}"))
+def episode_info(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
+    """The information stored with the episode of a data file; empty for files that ikp did not write.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
+    try:
+        info = json.loads((file.schema_arrow.metadata or {}).get(INFO_KEY, b"{}"))
+    except ValueError as error:
+        raise damaged_data(path, error) from error
+    if not isinstance(info, dict):
+        raise damaged_data(path, f"the information about its episode is {info!r}")
+    return info
 
 
 def numbers(column: pa.ChunkedArray | pa.Array, dim: int, key: str, path: Path) -> np.ndarray:
