@@ -93,7 +93,13 @@ def write_table(table: pa.Table, path: Path, *, dictionary: bool = True) -> None
     would be whole images again, outside what the checksums cover.
     """
     scalars = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
-    pq.write_table(table, path, use_dictionary=dictionary, write_statistics=scalars, write_page_checksum=True)
+    pq.write_table(
+        table,
+        path,
+        use_dictionary=dictionary,
+        write_statistics=scalars,  # pyright: ignore[reportArgumentType]  the stub knows no list
+        write_page_checksum=True,
+    )
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -170,14 +171,15 @@ class ImplicitPolicy(Policy):
             self._segment(context.rows(rows), None),
             self._pool(self._segment(context, regression)),
         )
-        if pool is not None:
-            pool.keep(rows)
+        if pool is None:
+            return langevin(partial(self._energies, segment), self.bounds, chosen)
+        pool.keep(rows)
 
-        def energies(prefix: Tensor) -> Energies:
-            found = self._energies(segment, prefix)
-            return found if pool is None else lambda candidates: pool(found(candidates), candidates)
+        def pooled(prefix: Tensor) -> Energies:
+            energies = self._energies(segment, prefix)
+            return lambda candidates: pool(energies(candidates), candidates)
 
-        return langevin(energies, self.bounds, chosen)
+        return langevin(pooled, self.bounds, chosen)
 
     @torch.no_grad()
     def decision_slices(
