@@ -306,14 +306,17 @@ def test_options_that_contradict_each_other_or_the_data_are_refused_at_once(fold
     assert "history is 100000" in failed(capsys, *train, "--history", "100000")[1]
     assert not Path("new").exists()
     assert "choose one of insertion" in failed(capsys, "collect", "--out", "x", "--task", "a/b")[1]
-    assert "unexpected keyword argument 'foo'" in failed(capsys, "collect", "--out", "x", "--env", "foo=1")[1]
+    assert (
+        "it has no option 'foo', but observation"
+        in failed(capsys, "collect", "--out", "x", "--env", "foo=1")[1]
+    )
     assert "workers is 0" in failed(capsys, "collect", "--out", "x", "--workers", "0")[1]
     assert not Path("x").exists()
 
 
 def test_an_evaluation_that_cannot_work_is_refused_before_its_rollouts(folder, monkeypatch, capsys):
     evaluate = ["evaluate", "--policy", folder / "run", "--episodes", "1"]
-    assert "unexpected keyword argument 'foo'" in failed(capsys, *evaluate, "--env", "foo=3")[1]
+    assert "it has no option 'foo', but" in failed(capsys, *evaluate, "--env", "foo=3")[1]
     assert "(14,)" in failed(capsys, *evaluate, "--task", "sweeping")[1]
     assert "cannot make the environment 'a/b-v0'" in failed(capsys, *evaluate, "--task", "a/b-v0")[1]
     assert "takes actions of the space Discrete(2)" in failed(capsys, *evaluate, "--task", "CartPole-v1")[1]

@@ -26,6 +26,7 @@ from ikp_paper.tables import INSERTION_100, INSERTION_1000, TABLES
 from insertion_tables import ahead_table, demo_table, insertion_table
 from methods_table import methods_table
 from perception_table import perception_table
+from robots_table import loop_table, timing_table
 from sweeping_table import sweeping_table
 
 IMAGE_ROWS = ("explicit", "implicit-joint", "ikp", "explicit-image", "implicit-joint-image", "ikp-image")
@@ -75,6 +76,8 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "two-elbows": partial(reproduction_tables, results, "standard", ["two-elbows"]),
         "particle": partial(closed_loop_table, results, PARTICLE),
         "aloha": partial(aloha_table, results),
+        "robot-loop": partial(loop_table, results),
+        "robot-timing": partial(timing_table, results),
         "lift": partial(closed_loop_table, results, LIFT),
         "quick": partial(reproduction_tables, results, "quick", ["table2"]),
     }

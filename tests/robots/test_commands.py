@@ -1,7 +1,10 @@
 """`ikp record`, `deploy`, `replay` and `view` from the command line, over the simulated twin in lock-step."""
 
 import json
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,6 +16,7 @@ from ikp.policies import load_policy, make_policy, method_config
 from ikp.policies.checkpoint import save_policy
 from ikp.policies.timing import TimingConfig
 from ikp.robots.config import ControllerConfig
+from ikp.robots.interfaces import RobotStopped
 from ikp.robots.recording import keep_all, record
 from ikp.robots.scripted import ScriptedMouse
 from ikp.robots.session import Session, always
@@ -64,7 +68,8 @@ def test_a_policy_is_deployed_viewed_and_its_episode_replayed(root, tmp_path, ca
     ]
     assert main(deploy) == 0
     said = capsys.readouterr().out
-    assert "success 0 % (0 to 79) of 1 episodes" in said
+    assert "success: 0 of 1 episodes, 0 % (95 % interval 0 to 79)" in said
+    assert "policy: 5 frames at 10.00 Hz, 0 of them late" in said
     report = json.loads((tmp_path / "deployed.json").read_text())
     assert (report["frames"], report["decisions"], report["late_frames"]) == (5, 5, 0)
     data = load_dataset("deployed", progress=False)
@@ -72,9 +77,41 @@ def test_a_policy_is_deployed_viewed_and_its_episode_replayed(root, tmp_path, ca
     assert main(["replay", "--data", "deployed", *bench, "--seed", "1000000"]) == 0
     assert "5 frames" in capsys.readouterr().out
     assert main(["view", "--policy", policy, "--data", "deployed", "--out", "view.png", "--step", "2"]) == 0
-    assert Image.open("view.png").size == (1280, 720)
+    picture = np.asarray(Image.open("view.png").convert("RGB")).astype(int)
+    assert picture.shape == (720, 1280, 3)
+    chosen = (
+        np.abs(picture[:, 860:] - (128, 198, 128)).max(axis=2) < 8
+    )  # tab:green, through which white is seen
+    assert chosen.sum() > 500, "the chosen target is hidden where the recorded one is the same"
     assert main(["view", "--policy", policy, "--data", "deployed", "--out", "view.gif"]) != 0
     assert "must end in .png, .mp4, .rrd" in capsys.readouterr().err
+
+
+def test_a_stop_ends_a_deployment_and_its_report_is_written(root, tmp_path, capsys, monkeypatch):
+    begin, scenes = Session.begin_episode, []
+
+    def begin_episode(session, scene):
+        scenes.append(scene)
+        if len(scenes) == 2:
+            raise RobotStopped("something holds the arm")
+        begin(session, scene)
+
+    monkeypatch.setattr(Session, "begin_episode", begin_episode)
+    (tmp_path / "clip.json").write_text('{"on_limit": "clip"}')
+    options = ["--config", "clip.json", "--out", "stopped", "--episodes", "3", "--seconds", "0.5"]
+    assert main(["deploy", "--policy", str(saved_policy(root)), *BENCH, *options]) == 1
+    said = capsys.readouterr()
+    assert "ikp: error: something holds the arm" in said.err
+    assert "success: 0 of 1 episodes" in said.out
+    report = json.loads((tmp_path / "stopped.json").read_text())
+    assert (report["successes"], report["frames"]) == ([False], 5)
+    assert report["stopped"] == "something holds the arm"
+
+
+def test_the_guide_shows_the_built_in_settings():
+    guide = (Path(__file__).parents[2] / "docs" / "real_robot.md").read_text()
+    (block,) = re.findall(r"^```json\n(.*?)^```", guide, flags=re.M | re.S)
+    assert json.loads(block) == ControllerConfig().to_json()
 
 
 def test_a_policy_with_way_points_is_asked_when_its_decision_is_due(root, tmp_path, capsys):

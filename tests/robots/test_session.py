@@ -19,11 +19,11 @@ from ikp.policies.frames import FrameHistory
 from ikp.policies.timing import TimingConfig
 from ikp.robots import dataset
 from ikp.robots.config import ControllerConfig
-from ikp.robots.deployment import check_policy, deploy
+from ikp.robots.deployment import Measurements, check_policy, deploy
 from ikp.robots.images import reduced
 from ikp.robots.interfaces import Motion, Picture, RobotStopped
 from ikp.robots.recording import Verdict, keep_all, keep_successes, record
-from ikp.robots.replay import replay
+from ikp.robots.replay import PARTS, replay, smooth
 from ikp.robots.scripted import SMOOTH, ScriptedMouse
 from ikp.robots.session import Session, always
 from ikp.robots.station import open_station
@@ -52,10 +52,10 @@ class Expert:
 
     def __init__(self, session, spoil=lambda action, number: action):
         self.spec, self._spoil, self._number = session.spec, spoil, 0
-        self._view = session.station.view
+        self._view, self._task = session.station.view, session.station.task
 
     def new_history(self):
-        self._expert = task_entry("insertion").expert_class()(self._view.update())
+        self._expert = task_entry(self._task).expert_class()(self._view.update())
         return FrameHistory(self.spec, 1)
 
     def new_execution(self):
@@ -88,7 +88,19 @@ def test_a_recording_can_be_trained_on_and_replayed(session, mouse, tmp_path):
     assert data.action[low:high, 6].max() == 1.0  # the suction was on
     replayed = replay(session, tmp_path / "data", 0, scene=0)
     assert replayed.success
-    assert replayed.mean_error < 0.01
+    assert replayed.mean_error < 0.004
+    assert replayed.largest_error < 0.04
+
+
+def test_a_replay_goes_through_all_commands_without_swinging_beyond_them():
+    q = np.array([[0.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.5, 0.3], [0.6, 0.4]])
+    path = smooth(q)
+    assert path.shape == (4, PARTS, 2)
+    np.testing.assert_allclose(path[:, -1], q[1:])
+    low, high = np.minimum(q[:-1], q[1:])[:, None], np.maximum(q[:-1], q[1:])[:, None]
+    assert (path >= low - 1e-12).all()
+    assert (path <= high + 1e-12).all()
+    np.testing.assert_allclose(path[..., 1].ravel(), np.linspace(0, 0.4, 4 * PARTS + 1)[1:])
 
 
 def test_what_a_person_discards_is_not_kept_and_quitting_ends_the_session(session, mouse, tmp_path):
@@ -103,11 +115,22 @@ def test_a_deployment_solves_the_task_and_is_recorded(session, tmp_path):
     assert report.successes == [True]
     assert report.rate == pytest.approx(10.0, abs=0.1)
     assert report.late_frames == 0
+    assert report.scores == []  # insertion has no grades
     data = load_dataset(tmp_path / "deployed", robot=session.station.robot, images=False, progress=False)
     assert data.episodes == 1
     assert len(data) == report.frames == report.decisions
     assert data.success.tolist() == report.successes
     assert {"rate", "jitter", "latency", "lag"} <= set(report.to_json())
+
+
+def test_a_graded_task_has_the_score_of_what_was_done(tmp_path):
+    config = ControllerConfig(on_limit="clip", rate=100.0)
+    with open_station("lockstep:sorting", config, image_size=SIZE) as station:
+        session = Session(station, config, 10.0, SIZE)
+        session.start(always)
+        report = deploy(session, Expert(session), tmp_path / "data", 1, keep_all, seconds=8.0, seed=3)
+    assert report.successes == [False]
+    assert report.scores == [0.25]  # one of the blocks is in its bowl
 
 
 def test_way_points_are_sent_ahead_and_the_arm_is_on_the_line_between_them(session, tmp_path):
@@ -158,9 +181,15 @@ def test_a_target_outside_the_limits_stops_the_arm(tmp_path):
     with open_station("lockstep:insertion", config, image_size=SIZE) as station:
         session = Session(station, config, 10.0, SIZE)
         session.start(always)
-        policy = Expert(session, lambda action, number: action + 9.0 * (number == 5))
+        policy = Expert(session, lambda action, number: action + 9.0 * (number == 25))
+        measured = Measurements()
         with pytest.raises(RobotStopped, match="a way-point moves joint"):
-            deploy(session, policy, tmp_path / "data", 1, keep_all)
+            deploy(session, policy, tmp_path / "data", 9, keep_all, seconds=2.0, measured=measured)
+    report = measured.report()  # of what was measured before the stop
+    assert report.successes == [False]
+    assert 20 < report.frames < 30
+    assert report.rate == pytest.approx(10.0, abs=0.1)
+    assert "a way-point moves joint" in report.to_json()["stopped"]
 
 
 def test_a_frozen_camera_stops_the_arm(session, tmp_path):
@@ -260,6 +289,16 @@ def test_images_are_cropped_in_the_middle_and_averaged():
         ("twin:", {}, "choose one of"),
         ("twin:juggling", {}, "choose one of insertion"),
         ("lockstep:insertion", {"gripper": "robotiq"}, "brings its own"),
+        (
+            "lockstep:insertion",
+            {"options": {"observation": "state"}},
+            "'observation' has no effect on a bench",
+        ),
+        (
+            "lockstep:insertion",
+            {"options": {"sede": 3}},
+            "it has no option 'sede', but observation, offset_seed",
+        ),
         ("ur5e:127.0.0.1", {"cameras": {"front": "webcam"}}, "choose realsense"),
         ("ur5e:127.0.0.1", {"gripper": "tweezers"}, "choose robotiq"),
     ],
@@ -273,5 +312,8 @@ def test_missing_devices_are_named_with_their_extra():
     if importlib.util.find_spec("pyrealsense2") is None:
         with pytest.raises(OSError, match=r"pyrealsense2.*'ikp\[real\]'"):
             open_station("ur5e:127.0.0.1", ControllerConfig(), cameras={"front": "realsense"})
+    if importlib.util.find_spec("rtde_control") is None:
+        with pytest.raises(OSError, match=r"the bench imitation:insertion needs .*ur-rtde.*'ikp\[real\]'"):
+            open_station("imitation:insertion", ControllerConfig())
     with pytest.raises(OSError, match="no Robotiq gripper answers at 127.0.0.43:63352"):
         open_station("ur5e:127.0.0.43", ControllerConfig(), gripper="robotiq")

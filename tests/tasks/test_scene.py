@@ -139,8 +139,8 @@ def test_miscalibration_is_constant_bounded_and_invertible():
     np.testing.assert_array_equal(first.q_offset, again.q_offset)
     assert not np.allclose(first.q_offset, other.q_offset)
     many = np.stack([Miscalibration.from_seed(seed, 6).q_offset for seed in range(200)])
-    assert np.abs(many).max() <= MAX_OFFSET
-    assert np.abs(many).max(axis=0).min() > 0.95 * MAX_OFFSET
+    assert np.abs(many).max() <= np.radians(MAX_OFFSET)
+    assert np.abs(many).max(axis=0).min() > 0.95 * np.radians(MAX_OFFSET)
     assert np.all(Miscalibration.from_seed(None, 6).q_offset == 0)
     q = np.linspace(-1, 1, 12).reshape(2, 6)
     np.testing.assert_allclose(first.true(first.measured(q)), q)

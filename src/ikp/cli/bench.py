@@ -35,7 +35,7 @@ class BenchOptions:
     Attributes:
         bench: ur5e:ADDRESS for a UR5e; twin:TASK for the simulated twin of a task in real time (insertion, alignment,
             sorting), lockstep:TASK for the same as fast as it goes, imitation:TASK for the twin behind an imitated UR
-            controller that the package ur-rtde drives.
+            controller. ur5e and imitation need the package ur-rtde (pip install 'ikp[real]').
         robot: kinematic model of a real arm with its tool: a URDF or MJCF file with the arm's own calibration.
         tips: name of the model's tip link, which is the TCP on the pendant.
         camera: cameras of a real bench, as NAME=realsense or NAME=realsense:SERIAL.

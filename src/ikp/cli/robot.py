@@ -22,6 +22,7 @@ from ikp.cli.bench import (
 
 if TYPE_CHECKING:
     from ikp.robots.config import ControllerConfig
+    from ikp.robots.deployment import DeploymentReport
     from ikp.robots.interfaces import Teleoperator
     from ikp.robots.station import Station
 
@@ -118,7 +119,7 @@ class Replay:
     Attributes:
         bench: the bench.
         data: folder of the data set.
-        episode: index of the episode.
+        episode: index of the episode, from 0.
         seed: of the simulated scene.
     """
 
@@ -185,14 +186,12 @@ class Deploy:
     view: bool = False
 
     def run(self) -> None:
-        from ikp.files import writable_file, write_json
+        from ikp.files import writable_file
         from ikp.policies import load_policy
         from ikp.policies.checkpoint import policy_folder
-        from ikp.provenance import provenance
         from ikp.robots.dataset import check_dataset
-        from ikp.robots.deployment import check_policy, deploy
+        from ikp.robots.deployment import Measurements, check_policy, deploy
         from ikp.robots.session import Session
-        from ikp.rollouts.intervals import wilson_interval
         from ikp.runs import policy_provenance
 
         check_options(episodes=self.episodes, seconds=self.seconds, seed=self.seed)
@@ -207,36 +206,55 @@ class Deploy:
         if policy.limits is not None:  # as demonstrations do, which may reach up to it
             policy.limits.margin = config.joint_margin + ROUNDING
         facts = {"deployment": {"policy": made, "seed": self.seed}}
-        with self.bench.open(config, size, self.seed) as station:
-            session = Session(station, config, spec.fps, size)
-            check_policy(session, spec)
-            check_dataset(session, self.out)
-            task = made.get("task")
-            warn_of_another_task(f"the policy {self.policy}", task and task["env_id"], station)
-            session.start(confirmation(station.is_simulated))
-            result = deploy(
-                session,
-                policy,
-                self.out,
-                self.episodes,
-                judgement(station.is_simulated, only_successes=False),
-                seconds=self.seconds,
-                seed=self.seed,
-                facts=facts,
-                show=show,
-                report=print,
-            )
-        write_json(file, {**result.to_json(), "bench": self.bench.bench, "provenance": provenance()})
-        count, good = len(result.successes), sum(result.successes)
+        measured = Measurements()
+        try:
+            with self.bench.open(config, size, self.seed) as station:
+                session = Session(station, config, spec.fps, size)
+                check_policy(session, spec)
+                check_dataset(session, self.out)
+                task = made.get("task")
+                warn_of_another_task(f"the policy {self.policy}", task and task["env_id"], station)
+                session.start(confirmation(station.is_simulated))
+                deploy(
+                    session,
+                    policy,
+                    self.out,
+                    self.episodes,
+                    judgement(station.is_simulated, only_successes=False),
+                    seconds=self.seconds,
+                    seed=self.seed,
+                    facts=facts,
+                    show=show,
+                    report=print,
+                    measured=measured,
+                )
+        finally:  # a stop ends the deployment, and what was measured before it is kept
+            if measured.frames:
+                self._write(measured.report(), file)
+
+    def _write(self, report: DeploymentReport, file: Path) -> None:
+        from ikp.files import write_json
+        from ikp.provenance import provenance
+        from ikp.rollouts.intervals import wilson_interval
+
+        write_json(file, {**report.to_json(), "bench": self.bench.bench, "provenance": provenance()})
+        count, good = len(report.successes), sum(report.successes)
         if count:
             low, high = wilson_interval(good, count)
             print(
-                f"success {100 * good / count:.0f} % ({100 * low:.0f} to {100 * high:.0f}) of {count} episodes"
+                f"success: {good} of {count} episodes, {100 * good / count:.0f} % (95 % interval {100 * low:.0f} to "
+                f"{100 * high:.0f})"
             )
+        if report.scores:
+            print(f"score: {100 * sum(report.scores) / len(report.scores):.0f} % on average")
+        clock = ", in simulated time" if self.bench.bench.startswith("lockstep:") else ""
         print(
-            f"{result.frames} frames at {result.rate:.2f} Hz, period error {1000 * result.jitter:.1f} ms (99 %), "
-            f"{result.late_frames} late; controller {1000 * result.controller_jitter:.2f} ms (99 %) over "
-            f"{result.controller_periods} periods; {result.clipped} clipped"
+            f"policy: {report.frames} frames at {report.rate:.2f} Hz, {report.late_frames} of them late; 99 % of the "
+            f"periods within {1000 * report.jitter:.1f} ms{clock}"
+        )
+        print(
+            f"controller: {report.controller_periods} periods, 99 % within {1000 * report.controller_jitter:.2f} ms"
+            f"{clock}; {report.clipped} targets or periods clipped to a limit"
         )
         print(f"wrote {self.out} and {file}")
 

@@ -22,8 +22,8 @@ class View:
         policy: folder of a run or of a policy of the method ikp.
         data: folder of a data set, recorded or deployed.
         out: the file: png for one step, mp4 for an episode, rrd for Rerun.
-        episode: index of the episode.
-        step: a frame of it.
+        episode: index of the episode, from 0.
+        step: a frame of it, from 0.
     """
 
     HINT: ClassVar[str] = "it begins anew when it is run again"

@@ -12,6 +12,7 @@ import numpy as np
 from ikp.data import DatasetWriter
 from ikp.policies.execution import Execution
 from ikp.policies.frames import FrameHistory
+from ikp.robots.commands import Telemetry
 from ikp.robots.dataset import open_dataset
 from ikp.robots.recording import Recorded, Verdict, end_episode
 from ikp.robots.session import Frame, Session
@@ -43,28 +44,13 @@ class ActingPolicy(Protocol):
         ...
 
 
-@dataclass
-class EpisodeTimes:
-    """Times of one deployed episode.
-
-    Attributes:
-        periods: between consecutive frames [s].
-        latencies: from a frame to the way-points that were decided on it [s], of the frames with a decision.
-        late: frames that were not finished when the next one was due.
-    """
-
-    periods: list[float] = field(default_factory=list)
-    latencies: list[float] = field(default_factory=list)
-    frames: int = 0
-    late: int = 0
-
-
 @dataclass(frozen=True)
 class DeploymentReport:
     """Measurements of a deployment; `ikp deploy` writes them as `to_json` returns them.
 
     Attributes:
         successes: for each episode that was kept.
+        scores: how much of a graded task was done in each (0 to 1); empty for other tasks.
         seconds: duration of each episode [s].
         frames: number of frames.
         decisions: number of decisions, one per frame unless the policy has way-points that are further apart.
@@ -76,9 +62,11 @@ class DeploymentReport:
         controller_jitter: 99th percentile of its period error [s].
         late_waypoints, clipped, stale: as in `Telemetry`.
         lag: time between command and motion [s].
+        stopped: why the deployment ended early; None where it did not.
     """
 
     successes: list[bool]
+    scores: list[float]
     seconds: list[float]
     frames: int
     decisions: int
@@ -92,6 +80,7 @@ class DeploymentReport:
     clipped: int
     stale: int
     lag: float
+    stopped: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; null for what too few frames do not tell."""
@@ -100,6 +89,59 @@ class DeploymentReport:
             if not bool(np.isfinite(values[name]).all()):
                 values[name] = None
         return values
+
+
+@dataclass
+class Measurements:
+    """Measurements of a running deployment; `deploy` fills them, and they stay where the robot was stopped.
+
+    Attributes:
+        fps: wanted frames per second.
+        lag: time between command and motion [s].
+        successes, scores, seconds: of the episodes that were kept; no scores where a task has none.
+        periods: between consecutive frames of an episode [s].
+        latencies: from a frame to the way-points that were decided on it [s], of the frames with a decision.
+        frames: their number.
+        late: frames that were not finished when the next one was due.
+        telemetry: the controller's newest.
+        stopped: why it ended early.
+    """
+
+    fps: float = 1.0
+    lag: float = 0.0
+    successes: list[bool] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    periods: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    frames: int = 0
+    late: int = 0
+    telemetry: Telemetry | None = None
+    stopped: str | None = None
+
+    def report(self) -> DeploymentReport:
+        """The report, of a deployment that has begun."""
+        assert self.telemetry is not None
+        periods, latencies = np.array(self.periods or [np.nan]), np.array(self.latencies or [np.nan])
+        errors = np.abs(periods - 1.0 / self.fps)
+        return DeploymentReport(
+            successes=self.successes,
+            scores=self.scores,
+            seconds=[round(seconds, 3) for seconds in self.seconds],
+            frames=self.frames,
+            decisions=len(self.latencies),
+            late_frames=self.late,
+            rate=float(1.0 / periods.mean()),
+            jitter=float(np.quantile(errors, 0.99)),
+            latency=(float(np.median(latencies)), float(np.quantile(latencies, 0.99))),
+            controller_periods=self.telemetry.ticks,
+            controller_jitter=self.telemetry.period_error(),
+            late_waypoints=self.telemetry.late,
+            clipped=self.telemetry.clipped,
+            stale=self.telemetry.stale,
+            lag=self.lag,
+            stopped=self.stopped,
+        )
 
 
 def deploy(
@@ -115,6 +157,7 @@ def deploy(
     facts: Mapping[str, Any] | None = None,
     show: Callable[[Frame], None] | None = None,
     report: Callable[[str], None] | None = None,
+    measured: Measurements | None = None,
 ) -> DeploymentReport:
     """Let a policy act; each episode is recorded.
 
@@ -130,28 +173,36 @@ def deploy(
         facts: kept with the data set, such as the policy's provenance.
         show: receives each frame.
         report: receives a line after each episode.
+        measured: receives the measurements, for a report where the deployment ends in an error.
 
     Raises:
         ValueError: the policy is for another robot, other cameras, units or rate, or its action is not finite.
         RobotStopped, OSError: the robot was stopped, or a device is lost; finished episodes are kept.
     """
     check_policy(session, policy.spec)
-    times, successes, durations = EpisodeTimes(), [], []
-    with open_dataset(session, root, task or session.station.task or "", dict(facts or {})) as writer:
-        for episode in range(episodes):
-            session.begin_episode(seed + episode)
-            done = _episode(session, policy, writer, seconds, times, show)
-            verdict = judge(done)
-            if end_episode(writer, verdict, {"seconds": done.seconds, "seed": seed + episode}):
-                successes.append(verdict is Verdict.SUCCESS)
-                durations.append(done.seconds)
-            if report is not None:
-                report(
-                    f"episode {episode + 1} of {episodes}: {verdict.value}, {done.seconds:.1f} s, {times.late} late"
-                )
-            if verdict is Verdict.QUIT:
-                break
-    return _report(session, times, successes, durations)
+    measured = Measurements() if measured is None else measured
+    measured.fps, measured.lag, measured.telemetry = session.fps, session.lag, session.link.telemetry()
+    try:
+        with open_dataset(session, root, task or session.station.task or "", dict(facts or {})) as writer:
+            for episode in range(episodes):
+                session.begin_episode(seed + episode)
+                done = _episode(session, policy, writer, seconds, measured, show)
+                score = session.station.score()
+                verdict = judge(done)
+                if end_episode(writer, verdict, {"seconds": done.seconds, "seed": seed + episode}):
+                    measured.successes.append(verdict is Verdict.SUCCESS)
+                    measured.seconds.append(done.seconds)
+                    if score is not None:
+                        measured.scores.append(score)
+                if report is not None:
+                    ended = f"episode {episode + 1} of {episodes}: {verdict.value}, {done.seconds:.1f} s"
+                    report(f"{ended}, {measured.late} late frames so far" if measured.late else ended)
+                if verdict is Verdict.QUIT:
+                    break
+    except BaseException as error:
+        measured.stopped = str(error) or type(error).__name__
+        raise
+    return measured.report()
 
 
 def check_policy(session: Session, spec: DataSpec) -> None:
@@ -194,7 +245,7 @@ def _episode(
     policy: ActingPolicy,
     writer: DatasetWriter,
     seconds: float,
-    times: EpisodeTimes,
+    measured: Measurements,
     show: Callable[[Frame], None] | None,
 ) -> Recorded:
     link, period, dof = session.link, 1.0 / session.fps, session.station.robot.dof
@@ -214,7 +265,7 @@ def _episode(
             # the last way-point is reached when the next ones come, and the arm does not pause between them.
             first = frame.time + period + latency + session.lag
             session.follow(first + period * np.arange(len(commands)), commands[:, :dof])
-            times.latencies.append(took)
+            measured.latencies.append(took)
         command = execution.next().double().numpy()
         if len(command) > dof:
             session.grip(float(command[dof] > 0.5))
@@ -222,8 +273,10 @@ def _episode(
         if show is not None:
             show(frame)
         frames += 1
+        measured.frames += 1
+        measured.telemetry = link.telemetry()
         if before is not None:
-            times.periods.append(frame.time - before)
+            measured.periods.append(frame.time - before)
         before = frame.time
         outcome = session.station.outcome()
         if outcome is not None and outcome[0]:
@@ -231,34 +284,9 @@ def _episode(
             break
         due += period
         if link.now() > due:
-            times.late += 1
+            measured.late += 1
             due = link.now()
         link.sleep_until(due)
-    times.frames += frames
     if session.station.is_simulated and success is None:
         success = False
     return Recorded(frames, link.now() - start, success)
-
-
-def _report(
-    session: Session, times: EpisodeTimes, successes: list[bool], durations: list[float]
-) -> DeploymentReport:
-    telemetry = session.link.telemetry()
-    periods, latencies = np.array(times.periods or [np.nan]), np.array(times.latencies or [np.nan])
-    errors = np.abs(periods - 1.0 / session.fps)
-    return DeploymentReport(
-        successes=successes,
-        seconds=[round(seconds, 3) for seconds in durations],
-        frames=times.frames,
-        decisions=len(times.latencies),
-        late_frames=times.late,
-        rate=float(1.0 / periods.mean()),
-        jitter=float(np.quantile(errors, 0.99)),
-        latency=(float(np.median(latencies)), float(np.quantile(latencies, 0.99))),
-        controller_periods=telemetry.ticks,
-        controller_jitter=telemetry.period_error(),
-        late_waypoints=telemetry.late,
-        clipped=telemetry.clipped,
-        stale=telemetry.stale,
-        lag=session.lag,
-    )

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from ikp.data import load_dataset
 from ikp.robots.session import Session
+
+PARTS = 5
+"""Way-points per recorded frame."""
+OUTCOME_LIMIT = 1.0
+"""Time after the last action within which a simulated task may still end [s]."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,9 @@ class ReplayReport:
 
 def replay(session: Session, root: Path | str, episode: int, scene: int | None = None) -> ReplayReport:
     """Send the recorded actions of an episode to the arm, at the recording's rate.
+
+    The arm follows a smooth curve through them: along straight lines from one to the next, the limit of acceleration
+    would leave it behind at each corner, by several hundredths of a radian.
 
     Args:
         session: a started session.
@@ -54,17 +63,39 @@ def replay(session: Session, root: Path | str, episode: int, scene: int | None =
     if session.station.is_simulated:
         session.station.lay_out(0 if scene is None else scene)
     session.move_to(states[0, :dof])
+    # as in a deployment: a command is there a period after its frame, so the first row is where the episode starts
+    path = smooth(np.concatenate([states[:1, :dof], actions[:, :dof]]))
     start, errors = link.now(), []
-    success = None
     for k, action in enumerate(actions):
         errors.append(np.abs(link.telemetry().q - states[k, :dof]))
-        # as in a deployment: the command is there a period after its frame
-        at = start + (k + 1) * period + session.lag
-        session.follow(np.array([at]), action[None, :dof])
-        if len(action) > dof:
+        times = start + (k + np.arange(1, PARTS + 1) / PARTS) * period + session.lag
+        session.follow(times, path[k])
+        link.sleep_until(start + (k + 0.5) * period)
+        if len(action) > dof:  # it was switched between this frame and the next
             session.grip(float(action[dof] > 0.5))
         link.sleep_until(start + (k + 1) * period)
-        outcome = session.station.outcome()
-        success = success or (outcome[1] if outcome is not None else None)
     apart = np.stack(errors)
+    # a recording ends with its success, which a replay that is a little later has not reached yet
+    limit = link.now() + OUTCOME_LIMIT
+    while (outcome := session.station.outcome()) is not None and not outcome[0] and link.now() < limit:
+        link.sleep_until(link.now() + period)
+    success = None if outcome is None else outcome[1]
     return ReplayReport(len(actions), float(apart.mean()), float(apart.max()), success)
+
+
+def smooth(q: Float[np.ndarray, "n dof"]) -> Float[np.ndarray, "intervals parts dof"]:
+    """Way-points of a smooth curve through joints at equal times: `PARTS` for each of the n - 1 intervals, at equal
+    times too, the last one at its end. At each row the speed is that between its neighbours; no part swings beyond
+    the two rows around it.
+    """
+    steps = np.diff(q, axis=0)
+    before, after = np.concatenate([steps[:1], steps]), np.concatenate([steps, steps[-1:]])
+    # the smaller of the neighbours' mean and three times the smaller step, none where the direction changes
+    mean, least = (before + after) / 2, 3 * np.minimum(np.abs(before), np.abs(after))
+    slopes = np.where(before * after > 0, np.sign(mean) * np.minimum(np.abs(mean), least), 0.0)
+    t = (np.arange(1, PARTS + 1) / PARTS)[:, None]
+    rows = [
+        (1 + 2 * t) * (1 - t) ** 2 * a + t**2 * (3 - 2 * t) * b + t * (1 - t) ** 2 * v - t**2 * (1 - t) * w
+        for a, b, v, w in zip(q[:-1], q[1:], slopes[:-1], slopes[1:], strict=True)
+    ]
+    return np.stack(rows)

@@ -26,11 +26,13 @@ from ikp.tasks.registry import task_entry
 KINDS = {
     "twin:TASK": "the simulated twin of a task, in real time",
     "lockstep:TASK": "the same without waiting for the clock",
-    "imitation:TASK": "the same behind an imitated UR controller, with the real ur-rtde client",
-    "ur5e:ADDRESS": "a UR5e",
+    "imitation:TASK": "the same behind an imitated UR controller, with the real client: needs the package ur-rtde",
+    "ur5e:ADDRESS": "a UR5e: needs the package ur-rtde",
 }
 CAMERAS = "realsense or realsense:SERIAL"
 GRIPPERS = "robotiq, or output:NUMBER for a digital output"
+OWN_OPTIONS = {"observation", "image_size", "render_mode", "render_size", "render_camera"}
+"""Options of a task's environment that say what is observed, which a bench does itself."""
 LAY_OUT = 30.0
 """Time that the simulated world may take to lay out a scene [s]."""
 IMITATION_HOST = "127.0.0.1"
@@ -91,6 +93,12 @@ class Station:
         state = self.world.state.read()
         return bool(state["ended"][0]), bool(state["success"][0])
 
+    def score(self) -> float | None:
+        """How much of a graded simulated task is done (0 to 1); None where there are no grades."""
+        if self.world is None or self.task is None or task_entry(self.task).metric != "score":
+            return None
+        return float(self.world.state.read()["score"][0])
+
     def close(self) -> None:
         """Stop the arm and close everything."""
         self.opened.close()
@@ -133,10 +141,19 @@ def open_station(
     kind, _, what = name.partition(":")
     if kind not in {each.partition(":")[0] for each in KINDS} or not what:
         raise ValueError(f"bench is {name!r}: choose one of {', '.join(KINDS)}")
+    if kind == "imitation":
+        from ikp.robots.ur.arm import client
+
+        client(f"the bench {name}")  # before the simulation is started
     if kind == "ur5e":
         return _real(what, config, robot, cameras or {}, gripper)
     if cameras or gripper or robot is not None:
         raise ValueError(f"{name} brings its own robot, camera and gripper: leave those options out")
+    for option in sorted(OWN_OPTIONS & set(options or {})):
+        raise ValueError(
+            f"the task's option {option!r} has no effect on a bench, whose frames are joints and its camera's images: "
+            "leave it out; the size of images has an option of its own"
+        )
     return _simulated(kind, what, config, dict(options or {}), image_size, scene)
 
 

@@ -60,8 +60,8 @@ def load_episode(policy: Policy, root: Path | str, episode: int) -> Demonstratio
     )
 
 
-def decide(policy: Policy, data: Demonstrations, step: int) -> Decision:
-    """The policy's decision at a step of an episode.
+def decide(policy: Policy, data: Demonstrations, step: int, episode: int = 0) -> Decision:
+    """The policy's decision at a step of an episode, whose index is for the title.
 
     Raises:
         ValueError: there is no such step.
@@ -77,8 +77,16 @@ def decide(policy: Policy, data: Demonstrations, step: int) -> Decision:
         arrays=arrays,
         recorded=batch["action"][0, joints].numpy(),
         names=tuple(policy.spec.action_names[i].removesuffix(".pos") for i in joints),
-        title=f"step {step} of {len(data)}",
+        title=f"episode {episode}, step {step} of 0 to {len(data) - 1}",
     )
+
+
+LINES = {
+    "chosen": {"color": "tab:green", "linewidth": 4.0, "alpha": 0.6},
+    "measured": {"color": "tab:blue", "linewidth": 1.5, "linestyle": ":"},
+    "recorded": {"color": "tab:orange", "linewidth": 1.5, "linestyle": "--"},
+}
+"""Lines of the curves, widest first, so that all are seen where they lie on each other."""
 
 
 def draw(decision: Decision, size: tuple[float, float] = (12.8, 7.2)) -> np.ndarray:
@@ -86,52 +94,74 @@ def draw(decision: Decision, size: tuple[float, float] = (12.8, 7.2)) -> np.ndar
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    arrays, dof = decision.arrays, len(decision.names)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    parts: Any = figure.subfigures(1, 3, width_ratios=[1, 1.4, 1.3])
+    layout: Any = figure.get_layout_engine()
+    layout.set(rect=(0.035, 0.065, 0.93, 0.87))  # a film has a border
+    parts: Any = figure.subfigures(1, 3, width_ratios=[1, 1.5, 1.3])
     left, middle, right = parts
-    figure.suptitle(decision.title)
+    figure.suptitle(decision.title, y=0.93)
     for axes, (name, image) in zip(
         np.atleast_1d(left.subplots(max(len(decision.images), 1), 1)), decision.images.items(), strict=False
     ):
         axes.imshow(image)
-        axes.set_title(name)
+        axes.set_title(f"camera {name!r}", fontsize=10)
         axes.axis("off")
-    _draw_arm(middle.add_subplot(projection="3d"), arrays)
-    curves = np.atleast_1d(right.subplots(dof, 1))
-    for joint, axes in enumerate(curves):
-        axes.plot(np.degrees(arrays["targets"][joint]), arrays["energies"][joint], color="0.3", linewidth=1)
-        for value, color, label in (
-            (arrays["q_measured"], "tab:blue", "measured"),
-            (arrays["q_chosen"], "tab:green", "chosen"),
-            (decision.recorded, "tab:orange", "recorded"),
-        ):
-            axes.axvline(np.degrees(value[joint]), color=color, linewidth=1.2, label=label)
-        axes.set_ylabel(decision.names[joint].removesuffix("_joint"), fontsize=7)
-        axes.tick_params(labelsize=6)
-    curves[0].legend(fontsize=6, ncols=3, loc="upper right")
-    curves[-1].set_xlabel("target [deg]; energies, low is good", fontsize=7)
+    _draw_arm(middle, decision)
+    _draw_curves(right, decision)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _draw_arm(axes: Any, arrays: dict[str, np.ndarray]) -> None:
+def _draw_curves(figure: Any, decision: Decision) -> None:
+    """The energy of each joint along its candidates, and where it is, should go and went."""
+    arrays = decision.arrays
+    curves = np.atleast_1d(figure.subplots(len(decision.names), 1))
+    values = {
+        "chosen": arrays["q_chosen"],
+        "measured": arrays["q_measured"],
+        "recorded": decision.recorded,
+    }
+    for joint, axes in enumerate(curves):
+        for label, style in LINES.items():
+            axes.axvline(np.degrees(values[label][joint]), label=label, **style)
+        axes.plot(np.degrees(arrays["targets"][joint]), arrays["energies"][joint], color="0.2", linewidth=1)
+        name = decision.names[joint].removesuffix("_joint").replace("_", " ")
+        axes.set_title(name, fontsize=8, loc="left", pad=2)
+        axes.margins(x=0)
+        axes.tick_params(labelsize=6)
+    handles, labels = curves[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, ncols=3, loc="outside upper center", frameon=False)
+    figure.supylabel("energy of a target: low is good", fontsize=8)
+    curves[-1].set_xlabel("joint target [deg]", fontsize=8)
+
+
+def _draw_arm(figure: Any, decision: Decision) -> None:
     """The arm at the chosen target, and where each link's far end would be at the candidates, coloured by energy."""
-    links = arrays["links"]
-    axes.plot(*links.T, color="0.2", linewidth=3, marker="o", markersize=4)
+    axes, arrays = figure.add_subplot(projection="3d"), decision.arrays
+    links, sweep = arrays["links"], None
+    axes.plot(*links.T, color="0.55", linewidth=3, marker="o", markersize=4, label="arm at the chosen target")
     for joint, energies in enumerate(arrays["energies"]):
         points = arrays["far_ends"][joint][:, :, 3]
-        spread = np.ptp(energies) or 1.0
-        axes.scatter(*points.T, c=(energies - energies.min()) / spread, cmap="viridis", s=4)
-        chosen = arrays["far_end_chosen"][joint][:, 3]
-        axes.scatter(*chosen[:, None], color="tab:green", s=30)
+        level = (energies - energies.min()) / (np.ptp(energies) or 1.0)
+        sweep = axes.scatter(*points.T, c=level, cmap="viridis", vmin=0, vmax=1, s=9, depthshade=False)
+    for name, key, style in (
+        ("measured", "far_end_measured", {"facecolors": "none", "edgecolors": "tab:blue", "s": 60}),
+        ("chosen", "far_end_chosen", {"color": "tab:green", "s": 25}),
+    ):
+        ends = arrays[key][:, :, 3]
+        axes.scatter(*ends.T, depthshade=False, label=f"far ends of the links, {name}", **style)
     middle, reach = links.mean(axis=0), max(float(np.ptp(links, axis=0).max()) / 2, 0.1)
-    for set_limits, center in zip((axes.set_xlim, axes.set_ylim, axes.set_zlim), middle, strict=True):
-        set_limits(center - reach, center + reach)
-    axes.set_box_aspect((1, 1, 1))
+    for letter, center in zip("xyz", middle, strict=True):
+        getattr(axes, f"set_{letter}lim")(center - reach, center + reach)
+        getattr(axes, f"set_{letter}label")(f"{letter} [m]", fontsize=7)
+    axes.set_box_aspect((1, 1, 1), zoom=0.95)
     axes.tick_params(labelsize=6)
-    axes.set_title("candidates of each link, dark is good", fontsize=8)
+    axes.legend(fontsize=7, loc="upper left")
+    figure.colorbar(
+        sweep, ax=axes, orientation="horizontal", shrink=0.6, pad=0.05, ticks=[0, 1],
+        label="candidates of each link: its lowest (0) to its highest (1) energy",
+    )  # fmt: skip
 
 
 def write_view(policy: Policy, root: Path | str, episode: int, step: int | None, out: Path | str) -> Path:
@@ -153,7 +183,7 @@ def write_view(policy: Policy, root: Path | str, episode: int, step: int | None,
         raise ValueError(f"the view {out} must end in {', '.join(KINDS)}")
     data = load_episode(policy, root, episode)
     if out.suffix == ".png":
-        picture = draw(decide(policy, data, len(data) // 2 if step is None else step))
+        picture = draw(decide(policy, data, len(data) // 2 if step is None else step, episode))
         from PIL import Image
 
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +191,7 @@ def write_view(policy: Policy, root: Path | str, episode: int, step: int | None,
             Image.fromarray(picture).save(fresh, "PNG")
         return out
     steps = range(len(data)) if step is None else [step]
-    decisions = (decide(policy, data, each) for each in steps)
+    decisions = (decide(policy, data, each, episode) for each in steps)
     if out.suffix == ".mp4":
         frames = [draw(decision) for decision in decisions]
         return write_grid([frames], out, data.spec.fps, [bool(data.success[0])], max_width=1280)

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ikp.kinematics import Camera, Robot
-from ikp.tasks.miscalibration import Miscalibration
+from ikp.tasks.miscalibration import MAX_OFFSET, Miscalibration
 from ikp.tasks.rendering import FAST, NICE, shared_renderer
 from ikp.tasks.scene import camera_matrices
 
 CONTROL_DT = 0.1
-READING_MARGIN = 0.1  # encoders with an offset can read this far beyond the joints' limits [rad]
+READING_MARGIN = 0.2  # encoders with an offset can read this far beyond the joints' limits [rad]
 
 
 class ArmTask(gymnasium.Env, abc.ABC):
@@ -35,6 +35,7 @@ class ArmTask(gymnasium.Env, abc.ABC):
     Args:
         observation: "pixels" (camera image) or "state" (numbers that describe the objects).
         offset_seed: None for a calibrated robot; an integer draws constant joint offsets.
+        offset_limit: largest offset of a joint that is drawn [deg], at most 10.
         render_mode: "rgb_array" or None.
         render_size: (height, width) of the image that `render()` returns [pixel].
         render_camera: One of `render_cameras`; policies see "front".
@@ -63,6 +64,7 @@ class ArmTask(gymnasium.Env, abc.ABC):
         self,
         observation: str = "pixels",
         offset_seed: int | None = None,
+        offset_limit: float = MAX_OFFSET,
         render_mode: str | None = None,
         render_size: tuple[int, int] = (480, 480),
         render_camera: str = "front",
@@ -78,7 +80,7 @@ class ArmTask(gymnasium.Env, abc.ABC):
             )
         self.render_size, self.render_camera = (int(render_size[0]), int(render_size[1])), render_camera
         self.image_size = int(image_size)
-        self.miscalibration = Miscalibration.from_seed(offset_seed, self.robot.dof)
+        self.miscalibration = Miscalibration.from_seed(offset_seed, self.robot.dof, offset_limit)
         self.model = self._build_spec().compile()
         self.data = mujoco.MjData(self.model)
         self._q = self.data.qpos[: self.robot.dof]

@@ -6,6 +6,7 @@ strings and loaded on first use.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -168,8 +169,30 @@ def make_environment(env_id: str, kwargs: Mapping[str, Any], **options: Any) -> 
         return gymnasium.make(env_id, **options, **kwargs)
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         reason = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+        allowed = _option_names(env_id) if isinstance(error, TypeError) else ()
+        if allowed and (unknown := [name for name in kwargs if name not in allowed]):
+            reason = f"it has no option {', '.join(map(repr, unknown))}, but {', '.join(allowed)}"
         given = ", ".join(f"{name}={value!r}" for name, value in kwargs.items()) or "no options"
         raise ValueError(f"cannot make the environment {env_id!r} with {given}: {reason}") from error
+
+
+def _option_names(env_id: str) -> tuple[str, ...]:
+    """Names of the arguments that a registered environment takes; empty where it may take any."""
+    entry = _entries.get(env_id)
+    if entry is None:
+        return ()
+    made = _loaded(entry.environment) if isinstance(entry.environment, str) else entry.environment
+    names: list[str] = []
+    for base in inspect.getmro(made) if inspect.isclass(made) else (made,):
+        if inspect.isclass(base) and "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(base).parameters.values()
+        names += [
+            each.name for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
+        ]
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+            return tuple(names)
+    return ()
 
 
 def check_stored_id(env_id: object, source: Path | str) -> str:

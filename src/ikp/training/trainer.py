@@ -222,9 +222,15 @@ class _Run:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.average.parameters, CLIP, foreach=True)
         if not torch.isfinite(norm):
+            kept = self.out / "state"
             raise FloatingPointError(
                 f"the loss or its gradient is not finite at step {step} ({loss.item()}): look for extreme values in "
-                f"the data or lower the learning rate; the last good state is in {self.out / 'state'}"
+                "the data or lower the learning rate; "
+                + (
+                    f"the last good state is in {kept}"
+                    if has_state(kept)
+                    else "no state was kept before that"
+                )
             )
         for optimizer in self.optimizers:
             optimizer.step()

@@ -57,7 +57,7 @@ class World:
         self.link = WorldLink.of(self.env, None) if link is None else link
         self.sim_dt = float(self.env.model.opt.timestep)
         self.steps = 0
-        self._scene, self._ended, self._success = seed, False, False
+        self._scene, self._ended, self._success, self._score = seed, False, False, 0.0
         self._start = self.measured()
         self._ask_every = round(self.env.control_dt / self.sim_dt)
         self._reference = self.measured()
@@ -88,6 +88,7 @@ class World:
         if self.steps % self._ask_every == 0:
             self._ended, info = self.env.outcome()
             self._success = bool(info["success"])
+            self._score = float(info.get("score", self._success))
         self.publish()
 
     def _follow(self, wanted: Mapping[str, np.ndarray]) -> None:
@@ -110,7 +111,7 @@ class World:
         self.env.reset(seed=seed)
         self._start = self.measured()
         self.env.data.qpos[: self.env.robot.dof], self.env.data.qvel[: self.env.robot.dof] = q, qd
-        self._scene, self._ended, self._success = seed, False, False
+        self._scene, self._ended, self._success, self._score = seed, False, False, 0.0
         self._velocity = np.zeros_like(qd)
 
     def publish(self) -> None:
@@ -124,6 +125,7 @@ class World:
             scene=self._scene,
             ended=self._ended,
             success=self._success,
+            score=self._score,
             holding=float(data.eq_active.any()) if len(data.eq_active) else 0.0,
             time=self.time,
             **poses,
@@ -136,8 +138,8 @@ class WorldLink:
 
     Attributes:
         state: by the world: joints `q` [rad] and speeds `qd` [rad/s], the joints `start` at which the scene's episode
-            starts, the `scene` (seed), whether it has `ended` with `success`, whether the tool is `holding`, the `time`
-            [s], and the scene's poses.
+            starts, the `scene` (seed), whether it has `ended` with `success`, its `score` (0 to 1), whether the tool is
+            `holding`, the `time` [s], and the scene's poses.
         motion: by the arm's driver: whether to `servo`, the target `q` [rad] and the `lookahead` [s].
         bench: by the session: whether the gripper is `closed`, and the `scene` (seed) to lay out.
     """
@@ -151,7 +153,7 @@ class WorldLink:
         """New numbers of the sizes of a task."""
         dof = env.robot.dof
         poses = {name: getattr(env.data, name).size for name in SCENE}
-        single = dict.fromkeys(("scene", "ended", "success", "holding", "time"), 1)
+        single = dict.fromkeys(("scene", "ended", "success", "score", "holding", "time"), 1)
         return WorldLink(
             SharedNumbers(context, {"q": dof, "qd": dof, "start": dof, **single, **poses}),
             SharedNumbers(context, {"servo": 1, "q": dof, "lookahead": 1}),

@@ -33,6 +33,23 @@ SAFETY = {
 """Bits of RTDE's safety_status_bits; the arm may move in normal and reduced mode only."""
 
 
+def client(device: str) -> tuple[Any, Any]:
+    """The modules `rtde_control` and `rtde_receive` of ur-rtde.
+
+    Args:
+        device: what needs them, for the message.
+
+    Raises:
+        OSError: the package is missing, or does not load.
+    """
+    try:
+        import rtde_control  # pyright: ignore[reportMissingImports]
+        import rtde_receive  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise missing("ur-rtde", device, error) from error
+    return rtde_control, rtde_receive
+
+
 class URArm:
     """A Universal Robots arm; `open` connects, in the controller's process.
 
@@ -56,11 +73,7 @@ class URArm:
             OSError: the package is missing, or the controller cannot be reached.
             RobotStopped: the program does not start.
         """
-        try:
-            import rtde_control  # pyright: ignore[reportMissingImports]
-            import rtde_receive  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise missing("ur-rtde", "a UR arm", error) from error
+        rtde_control, rtde_receive = client("a UR arm")
         try:
             self._receive = rtde_receive.RTDEReceiveInterface(self._host, self._rate, VARIABLES)
             self._control = rtde_control.RTDEControlInterface(self._host, self._rate)
