@@ -286,6 +286,9 @@ def test_errors_are_one_line(folder, capsys):
     collected = ["collect", "--out", folder / "data", "--env", "offset_seed=4", "--workers", "1"]
     assert "offset_seed" in failed(capsys, *collected)[1]
     assert "choose one of insertion" in failed(capsys, "collect", "--out", "x", "--task", "juggling")[1]
+    Path("file").touch()
+    for command in ("collect", "demo"):
+        assert "folder file (it is a file): choose another" in failed(capsys, command, "--out", "file")[1]
     assert not Path("new").exists()
 
 

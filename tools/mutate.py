@@ -2,13 +2,14 @@
 
 python tools/mutate.py                          500 of every kind; exit status 1 if there are findings
 python tools/mutate.py --kinds urdf --count 50
+python tools/mutate.py --out results/mutations   also a record of every kind, KIND.json
 python tools/mutate.py --case data:17           one case again, with its files and its traceback (log) kept
 
 Every case runs in a process of its own, with a limit of time and memory, up to the point where a command's work would
 begin: the first training step, the first rollout step, the first demonstration. It has to end with the command's work
 or with one line (a ValueError or OSError) that names the damaged file. What is accepted and yields
 other numbers than the undamaged input is listed, because that is right only where the changed file is valid and means
-something else.
+something else; it counts as `warned` where a warning is given that the undamaged input does not get, else as `other`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,7 +37,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow.compute  # noqa: F401  imported before the forks, since every case needs it
 import torch
+import torch._dynamo
 
 import ikp.demo.run
 import ikp.tasks.insertion.environment  # noqa: F401
@@ -43,8 +47,10 @@ from ikp import cli, runs
 from ikp.data import load_dataset
 from ikp.data.repair import repair_dataset
 from ikp.demo.stages import Stages
+from ikp.files import write_json
 from ikp.kinematics import forward_kinematics, load_robot
 from ikp.policies import Policy
+from ikp.provenance import provenance
 from ikp.rollouts import collect
 from ikp.training.trainer import _Run
 from mutations import (
@@ -167,10 +173,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended: `same`, `other` (accepted, with other numbers), `refused`, or a finding."""
+    """How a case ended: `same`, `warned` or `other` (accepted, with other numbers), `refused`, or a finding."""
 
     state: str
     words: str
+    warned: tuple[str, ...] = ()
 
 
 class Made(NamedTuple):
@@ -311,7 +318,9 @@ def make_case(kind: str, number: int, seed: int, base: Path, folder: Path) -> Ca
     return Case(kind, number, damage, READERS[kind][reader], named, reader)
 
 
-def run_case(case: Case, folder: Path, reference: str | None, seconds: float = PATIENCE * SECONDS) -> Outcome:
+def run_case(
+    case: Case, folder: Path, reference: Outcome | None, seconds: float = PATIENCE * SECONDS
+) -> Outcome:
     """Run a case in a process of its own, which is killed after some seconds."""
     process = os.fork()
     if process == 0:
@@ -330,10 +339,12 @@ def run_case(case: Case, folder: Path, reference: str | None, seconds: float = P
         return Outcome("CRASH", signal.Signals(os.WTERMSIG(status)).name)
     if not (folder / "outcome.json").exists():
         return Outcome("CRASH", f"exit status {os.waitstatus_to_exitcode(status)}")
-    state, words = json.loads((folder / "outcome.json").read_text())
+    state, words, warned = json.loads((folder / "outcome.json").read_text())
     if state == "accepted":
-        return Outcome("same" if reference in (None, words) else "other", words)
-    return Outcome(state, words)
+        state = "same"
+        if reference is not None and words != reference.words:
+            state = "warned" if set(warned) - set(reference.warned) else "other"
+    return Outcome(state, words, tuple(warned))
 
 
 def _waited(process: int, seconds: float) -> int | None:
@@ -359,11 +370,14 @@ def _child(case: Case, folder: Path) -> None:
     sys.addaudithook(
         lambda event, words: ran.append(f"{event} {words}") if _runs_code(event, words) else None
     )
-    with _quiet(folder / "log"):
+    with _quiet(folder / "log"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
         state, words = _ended(case, seen)
+        warned = [str(warning.message) for warning in caught if warning.category is UserWarning]
+        print(*warned, sep="\n")
     if ran:
         state, words = "CODE", ", ".join(ran)
-    (folder / "outcome.json").write_text(json.dumps((state, words)))
+    (folder / "outcome.json").write_text(json.dumps((state, words, warned)))
     os._exit(0)
 
 
@@ -456,7 +470,7 @@ def _quiet(log: Path) -> Iterator[None]:
                 os.close(copy)
 
 
-def _reference(kind: str, base: Path, work: Path) -> dict[str, str]:
+def _reference(kind: str, base: Path, work: Path) -> dict[str, Outcome]:
     """The outcome of the undamaged input, by what reads it; empty for command lines."""
     found = {}
     for name, read in READERS.get(kind, {}).items():
@@ -467,16 +481,17 @@ def _reference(kind: str, base: Path, work: Path) -> dict[str, str]:
         outcome = run_case(Case(kind, -1, "undamaged", read), folder, None)
         if outcome.state != "same":
             raise RuntimeError(f"the undamaged {kind} {name}: {outcome.state} {outcome.words}")
-        found[name] = outcome.words
+        found[name] = outcome
         shutil.rmtree(folder)
     return found
 
 
 def run_kind(
     kind: str, numbers: range, seed: int, base: Path, work: Path, *, keep: bool, verbose: bool
-) -> tuple[list[str], Counter]:
-    """Run the cases of a kind; return the findings and how many ended in each way."""
+) -> dict[str, Any]:
+    """Run the cases of a kind; return how many ended in each way, those accepted with other numbers, the findings."""
     findings: list[str] = []
+    others: dict[str, list[str]] = {"other": [], "warned": []}
     counts: Counter = Counter()
     reference = _reference(kind, base, work)
     for number in numbers:
@@ -488,11 +503,14 @@ def run_kind(
         line = f"{kind}:{number} {outcome.state}: {case.damage}: {outcome.words}"
         if outcome.state.isupper():
             findings.append(line)
-        if outcome.state.isupper() or outcome.state == "other" or keep or verbose:
+        if outcome.state in others:
+            others[outcome.state].append(f"{kind}:{number} {case.damage}")
+        if outcome.state.isupper() or outcome.state in others or keep or verbose:
             print(f"{line} {folder if keep else ''}", flush=True)
         if not keep:
             shutil.rmtree(folder)
-    return findings, counts
+    ended = dict(counts.most_common())
+    return {"seed": seed, "cases": len(numbers), "ended": ended, **others, "findings": findings}
 
 
 def main() -> int:
@@ -504,8 +522,10 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500, help="cases of every kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verbose", action="store_true", help="show every case")
+    parser.add_argument("--out", type=Path, help="folder for a record of every kind")
     parser.add_argument("--case", help="only this one, as KIND:NUMBER, with its files kept")
     args = parser.parse_args()
+    began = provenance()
     torch.set_num_threads(1)  # other threads would not survive a fork
     work = Path(tempfile.mkdtemp(prefix="mutate-"))
     base = work / "base"
@@ -523,13 +543,14 @@ def main() -> int:
         kinds, numbers = [kind], range(int(number), int(number) + 1)
     findings: list[str] = []
     for kind in kinds:
-        found, counts = run_kind(
+        record = run_kind(
             kind, numbers, args.seed, base, work, keep=args.case is not None, verbose=args.verbose
         )
-        findings += found
-        print(
-            f"{kind}: " + ", ".join(f"{count} {state}" for state, count in counts.most_common()), flush=True
-        )
+        findings += record["findings"]
+        counts = ", ".join(f"{count} {state}" for state, count in record["ended"].items())
+        print(f"{kind}: {counts}", flush=True)
+        if args.out is not None:
+            write_json(args.out / f"{kind}.json", record | {"provenance": began})
     if args.case is None:
         shutil.rmtree(work)
     print(f"{len(findings)} findings", *findings, sep="\n")

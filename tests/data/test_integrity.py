@@ -61,6 +61,40 @@ def test_every_file_has_checksums(dataset):
         assert found, path
 
 
+def test_no_image_lies_outside_the_checksums(dataset):
+    """Least and largest values, which a file repeats in places without a checksum, are of single numbers."""
+    root, _ = dataset
+    group = pq.ParquetFile(root / data_path(0)).metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    repeated = {column.path_in_schema for column in columns if column.is_stats_set}
+    assert "frame_index" in repeated
+    assert not [path for path in repeated if "." in path and not path.startswith("next.")]
+
+
+def test_a_changed_footer_is_named(dataset):
+    """Counts of rows, and the information that a writer stores with an episode."""
+    root, _ = dataset
+    path = root / data_path(0)
+    whole, footer, right = path.read_bytes(), pq.ParquetFile(path).metadata, load_dataset(root)
+    start = len(whole) - 8 - footer.serialized_size
+    assert footer.num_rows < 64, "a number of this size takes one byte, twice its value"
+    flips = [(place, 5) for place in range(start, len(whole) - 8) if whole[place] == 2 * footer.num_rows]
+    info = whole.index(b'{"', start)
+    said = []
+    for place, bit in (*flips, (info, 0), (info + 1, 7)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :])
+        try:
+            loaded = load_dataset(root)
+        except DatasetError as error:
+            said.append(str(error))
+        else:
+            assert torch.equal(loaded.state, right.state)
+    assert all(path.name in words for words in said)
+    assert len(said) >= 4, (
+        "the counts of the file and of its group of rows, and both changes of the information"
+    )
+
+
 def test_hidden_files_are_not_read(dataset):
     root, _ = dataset
     for path in list(root.rglob("*.parquet")):

@@ -15,6 +15,7 @@ from ikp import cli
 from ikp.data import DatasetError, DatasetWriter, MapHints, load_dataset, store_joint_map
 from ikp.data.check import check_dataset
 from ikp.data.layout import IKP_PATH
+from ikp.data.usage import usage
 from ikp.joint_map import JointMap, Vector
 from ikp.spec import DataSpec
 
@@ -163,9 +164,17 @@ def test_a_camera_that_is_left_out_is_named(in_radians, dtype, shape):
         assert load_dataset(in_radians).spec.camera_names == ("wrist",)
 
 
+def test_a_camera_that_the_description_has_lost_is_named(in_radians):
+    change_feature(in_radians, "observation.images.front", None)
+    lines = usage(in_radians, load_dataset(in_radians))
+    assert "left out: observation.images.front, which info.json does not describe" in lines
+
+
 def change_feature(root, key, feature):
     info = json.loads((root / "meta/info.json").read_text())
     info["features"][key] = feature
+    if feature is None:
+        del info["features"][key]
     (root / "meta/info.json").write_text(json.dumps(info))
 
 

@@ -211,7 +211,10 @@ def test_way_points_are_refused(tiny, demonstrations, tmp_path):
     [
         ({"recipe": "slow"}, "slow"),
         ({"method": "raw", "image_plane": True}, "image-plane is for methods that choose joints"),
-        ({"method": "explicit", "residual": ["offset"]}, "residual is for the method ikp"),
+        (
+            {"method": "explicit", "residual": ["offset"]},
+            "residual is for the methods ikp, two-step and flow",
+        ),
         ({"normalization_mapping": {"STATE": "MEAN_STD"}}, "leave the option out"),
     ],
 )

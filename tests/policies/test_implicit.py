@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy
+from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, implicit, make_policy
 from ikp.policies.config import LINKS, Ablations, SearchConfig
 from ikp.policies.energy import EnergyWalk
-from ikp.policies.langevin import joint_log_density, langevin
+from ikp.policies.langevin import CHAINS, joint_log_density, langevin
 from ikp.policies.proposal import uniform_negatives
 from ikp.policies.search import search
 
@@ -269,3 +269,21 @@ def test_langevin_is_a_choice_of_the_configuration(robot):
     action = policy.act(batch)
     assert torch.isfinite(action).all()
     assert not torch.equal(action, fitted(robot, "ikp")[0].act(batch))
+
+
+def test_langevin_regresses_once_and_follows_the_pooled_energies(robot, monkeypatch):
+    policy, batch = fitted(robot, "ikp", search=SearchConfig(method="langevin"))
+    context, calls, given = policy.eval().encode(batch), [], {}
+    policy.proposal.register_forward_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr(
+        implicit, "langevin", lambda energies, _, start: given.update(energies=energies) or start
+    )
+    prefix = policy.choose(context)
+    assert len(calls) == 1
+    tiled = torch.arange(len(prefix)).repeat_interleave(CHAINS)
+    candidates = policy.bounds.low[:, None] + torch.rand(len(tiled), prefix.shape[1], 5) * 0.1
+    expected = policy.pooled_energies(context.rows(tiled), prefix[tiled])(candidates)
+    assert torch.allclose(given["energies"](prefix[tiled])(candidates), expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(
+        policy.conditional_energies(context.rows(tiled), prefix[tiled])(candidates), expected
+    )

@@ -44,7 +44,7 @@ def decisions(policy, batch) -> tuple[torch.Tensor, torch.Tensor]:
         policy = policy.double()
         assert is_quick(policy.conditioning(context.rows(torch.tensor([0]))))
         plain = searched(policy, context)
-        assert plain.std() > 0.005, "the decisions differ from one observation to the next"
+        assert plain.std(0).min() > 5e-4, "each dimension differs from one observation to the next"
         return plain, numpy_searched(policy, context)
 
 

@@ -13,7 +13,7 @@ import ikp.rollouts.evaluate as module
 from ikp.kinematics import ur5e
 from ikp.policies import DataSpec, PolicyConfig, make_policy
 from ikp.policies.frame_map import frame_of
-from ikp.rollouts.environments import EnvironmentMaker
+from ikp.rollouts.environments import EnvironmentMaker, check_actions
 from ikp.rollouts.evaluate import evaluate
 
 from .own_environments import CameraPoint, Endless, GoalPoint, Point
@@ -130,6 +130,8 @@ def test_what_is_no_environment_is_refused(mover):
         rollout("Pendulum-v1", mover, env_kwargs={"size": 3})
     with pytest.raises(ValueError, match=r"actions of the space Discrete\(2\), the policy makes 1 numbers"):
         rollout("CartPole-v1", mover)
+    with pytest.raises(ValueError, match=r"actions of the shape \(1,\), the policy makes 2 numbers \(a, b\)"):
+        check_actions(gymnasium.make("Pendulum-v1"), DataSpec(("a", "b")), "Pendulum")
 
 
 @pytest.mark.parametrize("name", ["max_steps", "simultaneous"])

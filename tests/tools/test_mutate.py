@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import mutate
+from ikp.files import read_json
 from mutate import TRAP, Case, run_case
 from mutations import change_arguments, change_json, change_xml, damage_bytes
 
@@ -80,9 +83,31 @@ def test_the_tool_sees_how_a_case_ends(tmp_path, read, state, words):
 
 def test_other_numbers_are_told_from_the_same(tmp_path):
     read = Case("urdf", 0, "none", lambda: 3)
-    same = run_case(read, tmp_path, None).words
+    same = run_case(read, tmp_path, None)
     assert run_case(read, tmp_path, same).state == "same"
     assert run_case(Case("urdf", 0, "none", lambda: 4), tmp_path, same).state == "other"
+
+    def warning(value, words):
+        warnings.warn(words, UserWarning, stacklevel=1)
+        return value
+
+    said = run_case(Case("urdf", 0, "none", lambda: warning(3, "a")), tmp_path, None)
+    ended = [
+        run_case(Case("urdf", 0, "none", partial(warning, *given)), tmp_path, said).state
+        for given in ((3, "b"), (4, "a"), (4, "b"))
+    ]
+    assert ended == ["same", "other", "warned"]
+
+
+def test_a_record_tells_how_the_cases_ended(tmp_path):
+    command = [sys.executable, str(TOOL), "--kinds", "urdf", "--count", "12", "--out", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    record = read_json(tmp_path / "urdf.json")
+    assert sum(record["ended"].values()) == record["cases"] == 12
+    assert [len(record[state]) for state in ("warned", "other")] == [
+        record["ended"].get(state, 0) for state in ("warned", "other")
+    ]
+    assert (record["findings"], "command" in record["provenance"]) == ([], True)
 
 
 def test_damage_depends_on_the_number_of_the_case_alone():

@@ -191,7 +191,7 @@ def scan_files(paths: Sequence[Path]) -> Scan:
 def _episodes_in(path: Path) -> tuple[list[EpisodePlace], dict[int, DatasetError]]:
     """The whole episodes of a file, and the error of each one that is not."""
     with open_data_file(path) as file:
-        info = episode_info(file)
+        info = episode_info(file, path)
         names = [name for name in PLACE_COLUMNS if name in file.schema_arrow.names]
         if "episode_index" not in names:
             raise DatasetError(

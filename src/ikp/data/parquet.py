@@ -87,8 +87,19 @@ def _array(values: np.ndarray, feature: Mapping[str, Any]) -> pa.Array:
 
 
 def write_table(table: pa.Table, path: Path, *, dictionary: bool = True) -> None:
-    """Write a parquet file whose pages have checksums, so that a changed bit is found when it is read."""
-    pq.write_table(table, path, use_dictionary=dictionary, write_page_checksum=True)
+    """Write a parquet file whose pages have checksums, so that a changed bit is found when it is read.
+
+    Only columns of single numbers get the least and the largest value, by which readers choose rows: of images these
+    would be whole images again, outside what the checksums cover.
+    """
+    scalars = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+    pq.write_table(
+        table,
+        path,
+        use_dictionary=dictionary,
+        write_statistics=scalars,  # pyright: ignore[reportArgumentType]  the stub knows no list
+        write_page_checksum=True,
+    )
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -115,7 +126,11 @@ def open_data_file(path: Path) -> pq.ParquetFile:
 
 def _opened(path: Path, fix: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, memory_map=False, page_checksum_verification=True)
+        file = pq.ParquetFile(path, memory_map=False, page_checksum_verification=True)
+        groups = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+        if groups != file.metadata.num_rows:
+            raise ValueError(f"its groups have {groups} rows, its footer says {file.metadata.num_rows}")
+        return file
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing: {fix}") from None
     except (OSError, pa.ArrowException, ValueError) as error:
@@ -127,9 +142,19 @@ def damaged_data(path: Path, error: object) -> DatasetError:
     return damaged(path, error, _OTHER_EPISODES)
 
 
-def episode_info(file: pq.ParquetFile) -> dict[str, Any]:
-    """The information stored with the episode of a data file; empty for files that ikp did not write."""
-    return json.loads((file.schema_arrow.metadata or {}).get(INFO_KEY, b"{}"))
+def episode_info(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
+    """The information stored with the episode of a data file; empty for files that ikp did not write.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
+    try:
+        info = json.loads((file.schema_arrow.metadata or {}).get(INFO_KEY, b"{}"))
+    except ValueError as error:
+        raise damaged_data(path, error) from error
+    if not isinstance(info, dict):
+        raise damaged_data(path, f"the information about its episode is {info!r}")
+    return info
 
 
 def numbers(column: pa.ChunkedArray | pa.Array, dim: int, key: str, path: Path) -> np.ndarray:

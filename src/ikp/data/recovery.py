@@ -51,7 +51,7 @@ def finished_files(root: Path) -> list[Path]:
                 f"the later data files and {INFO_PATH} to continue from there. (A folder that LeRobot itself "
                 "has appended to can be read, but not continued here.)"
             )
-    if files and not episode_info(open_data_file(files[-1])):
+    if files and not episode_info(open_data_file(files[-1]), files[-1]):
         raise DatasetError(
             f"{files[-1]} was not written by ikp: another tool, such as LeRobot, has appended to {root}, which can be "
             "read but not continued here; write to a new folder"
@@ -87,7 +87,7 @@ def rebuild_row(
             f"{path} does not hold episode {metadata.episodes} starting at frame {metadata.frames}: "
             "files were exchanged; restore the folder from a copy"
         )
-    return len(table), [str(episode_info(file).get("task", ""))], stats
+    return len(table), [str(episode_info(file, path).get("task", ""))], stats
 
 
 def episode_stats(table: pa.Table, features: Mapping[str, Any], path: Path) -> DatasetStats:

@@ -187,7 +187,12 @@ class DataFiles:
             notes.append(f"{self._name(path)}: {repeated} repeated rows were left out")
         held = [_episodes_of([table]) for table in tables]
         one_each = all(len(set(each)) == 1 for each in held) and len({each[0] for each in held}) == len(held)
-        return _Rows(kept, episode_info(file), set() if one_each else set(last), notes)
+        try:
+            info = episode_info(file, path)
+        except DatasetError:
+            info = {}
+            notes.append(f"{self._name(path)}: the task of its episode is damaged")
+        return _Rows(kept, info, set() if one_each else set(last), notes)
 
     def _check_finite(self, table: pa.Table, path: Path) -> None:
         for key in (STATE, ENVIRONMENT_STATE, ACTION):

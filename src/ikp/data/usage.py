@@ -20,9 +20,10 @@ from ikp.data.layout import (
     SUCCESS,
     TASKS_PATH,
     DatasetError,
+    parquet_files,
 )
 from ikp.data.metadata import read_info
-from ikp.data.parquet import read_table
+from ikp.data.parquet import open_data_file, read_table
 
 KNOWN = {STATE, ENVIRONMENT_STATE, ACTION, REWARD, DONE, SUCCESS, *INDEX_COLUMNS}
 
@@ -60,6 +61,7 @@ def usage(
         joints = ", ".join(spec.action_names[dim] for dim in spec.joint_dims)
         lines.append(f"used: joints as recorded, {joints}")
     lines += _left_out(info["features"], every, cameras)
+    lines += _not_described(root, info["features"])
     tasks = _tasks(root)
     if len(tasks) > 1:
         lines.append(
@@ -82,6 +84,18 @@ def _left_out(
         if key not in KNOWN | keys:
             lines.append(f"left out: {key} ({feature['dtype']} {feature.get('shape')})")
     return lines
+
+
+def _not_described(root: Path, features: Mapping[str, Any]) -> list[str]:
+    """Columns of the first data file that info.json does not know: a camera there would vanish without a word."""
+    try:
+        with open_data_file(parquet_files(root / "data")[0]) as file:
+            columns = file.schema_arrow.names
+    except (DatasetError, IndexError):
+        return []
+    return [
+        f"left out: {name}, which info.json does not describe" for name in columns if name not in features
+    ]
 
 
 def _tasks(root: Path) -> list[str]:

@@ -26,7 +26,7 @@ from ikp.data.metadata import Metadata, check_description, read_description
 from ikp.data.parquet import episode_table, index_columns, write_table
 from ikp.data.recovery import finished_files, rebuild_row
 from ikp.data.stats import vector_stats
-from ikp.files import read_json, replaced_atomically, write_json
+from ikp.files import read_json, replaced_atomically, writable_folder, write_json
 from ikp.locks import lock
 from ikp.spec import DataSpec
 
@@ -80,7 +80,7 @@ class DatasetWriter:
         common = _frames(spec, robot_type, units)
         description = {"format": 1, "task": task, **common, "extra": dict(extra or {})}
         features_from_spec(spec, units)  # refuse wrong units before anything is created
-        self.root.mkdir(parents=True, exist_ok=True)
+        writable_folder(self.root)
         self._lock = _lock_folder(self.root)
         try:
             self._open(description)

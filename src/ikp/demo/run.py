@@ -15,7 +15,7 @@ from ikp.demo.offsets import compare_offsets
 from ikp.demo.report import PAGE, write_report
 from ikp.demo.snapshots import SHARES, keep_snapshots
 from ikp.demo.stages import LEDGER, Stage, Stages
-from ikp.files import read_json, write_json
+from ikp.files import read_json, writable_folder, write_json
 from ikp.policies import ImplicitPolicy, load_policy
 from ikp.rollouts.collect import collect
 from ikp.rollouts.summary import percent
@@ -37,7 +37,7 @@ def run_demo(config: DemoConfig) -> dict[str, Any]:
         ValueError: unusable settings, or the folder holds a run with others.
     """
     demo = _Demo(config)
-    config.out.mkdir(parents=True, exist_ok=True)
+    writable_folder(config.out)
     stages = Stages(config.out)
     print(
         f"the report will be {config.out / PAGE}; stopped at any time, the same command continues", flush=True

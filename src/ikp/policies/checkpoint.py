@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ikp.files import read_json, replaced_atomically
+from ikp.files import read_json, replaced_atomically, writable_folder
 from ikp.joint_map import EXTRA, GRIPPER, JOINT, JointMap
 from ikp.kinematics import Robot
 from ikp.policies.config import PolicyConfig
@@ -87,7 +87,10 @@ def policy_from_description(
         ValueError: the description is damaged or of another format, or the joint map does not fit it.
     """
     if description.get("format") != FORMAT:
-        raise ValueError(f"{where} has the format {description.get('format')!r}: this version reads {FORMAT}")
+        raise ValueError(
+            f"{where} has the format {description.get('format')!r}, this version reads {FORMAT}: "
+            "train the policy again"
+        )
     with _intact(where):
         robot = Robot.from_dict(description["robot"]) if description["robot"] else None
         spec = DataSpec.from_json(description["spec"])
@@ -107,8 +110,7 @@ def save_policy(policy: Policy, path: Path | str, *, provenance: Mapping[str, An
         path: the folder to write; the files of an older one are replaced.
         provenance: recipe, data, training and commit that the policy comes from, stored beside it.
     """
-    path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
+    path = writable_folder(path)
     description = describe_policy(policy, provenance=provenance)
     with replaced_atomically(path / CONFIG_FILE) as fresh:
         fresh.write_text(json.dumps(description, indent=1))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -164,8 +165,21 @@ class ImplicitPolicy(Policy):
         chosen = torch.cat(found, -1)
         if settings.method == "grid":
             return chosen
-        tiled = context.rows(torch.arange(len(chosen), device=chosen.device).repeat_interleave(CHAINS))
-        return langevin(lambda prefix: self.pooled_energies(tiled, prefix), self.bounds, chosen)
+        # a single way-point (PolicyConfig): of what a step needs, only the prefix differs from the step before
+        rows = torch.arange(len(chosen), device=chosen.device).repeat_interleave(CHAINS)
+        segment, pool = (
+            self._segment(context.rows(rows), None),
+            self._pool(self._segment(context, regression)),
+        )
+        if pool is None:
+            return langevin(partial(self._energies, segment), self.bounds, chosen)
+        pool.keep(rows)
+
+        def pooled(prefix: Tensor) -> Energies:
+            energies = self._energies(segment, prefix)
+            return lambda candidates: pool(energies(candidates), candidates)
+
+        return langevin(pooled, self.bounds, chosen)
 
     @torch.no_grad()
     def decision_slices(

@@ -148,8 +148,9 @@ def check_actions(env: gym.Env, spec: DataSpec, name: str) -> None:
     """
     names, space = spec.recorded_action_names, env.action_space
     if not isinstance(space, gym.spaces.Box) or space.shape != (len(names),):
+        taken = f"shape {space.shape}" if isinstance(space, gym.spaces.Box) else f"space {space}"
         raise ValueError(
-            f"{name} takes actions of the space {space}, the policy makes {len(names)} numbers ({', '.join(names)}): "
+            f"{name} takes actions of the {taken}, the policy makes {len(names)} numbers ({', '.join(names)}): "
             "evaluate it on the environment of its demonstrations, or wrap this one"
         )
 
