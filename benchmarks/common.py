@@ -65,7 +65,7 @@ def measure(
 
     Returns:
         The row: `ours` is the median time of one call, each peer has its own and `ratio`, the median over
-        rounds of the peer's time by ours.
+        rounds of the peer's time by ours. A peer that has the attribute `compile_s` leaves it in its entry.
     """
     ours, *peers = contenders
     if isinstance(contenders[ours], str):
@@ -87,6 +87,8 @@ def measure(
         if peer in work:
             ratio = [theirs / own for theirs, own in zip(seconds[peer], seconds[ours], strict=True)]
             entry |= {"value": _median(seconds[peer], per_unit), "ratio": _median(ratio)}
+            if (compile_s := getattr(work[peer], "compile_s", None)) is not None:
+                entry["compile_s"] = float(f"{compile_s:.2g}")
         else:
             entry["not_run"] = contenders[peer]
         row["peers"].append(entry)

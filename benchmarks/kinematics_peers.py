@@ -6,8 +6,12 @@ scalar <G, T> whose gradient is taken, and imports its library only then.
 
 from __future__ import annotations
 
+import tempfile
+import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +23,10 @@ from ikp.kinematics.rotations import matrix_to_rpy
 
 @dataclass(frozen=True)
 class Peer:
-    """One library at work on one batch."""
+    """One library at work on one batch.
+
+    A callable with `compile_s` compiles at its first call and then knows how long that took.
+    """
 
     forward: Callable[[], object]
     poses: Callable[[], Tensor]  # (n, link, 4, 4) in the order of the robot's links
@@ -47,6 +54,97 @@ def pytorch_kinematics(robot: Robot, q: Tensor, G: Tensor) -> Peer:
         lambda: torch.stack([m.expand(len(q), 4, 4) for m in matrices(q, 0)], dim=1),
         gradient,
         gradient,
+    )
+
+
+class Compiled:
+    """A function that compiles at its first call; `compile_s` is the time of that call."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.function = function
+        self.compile_s: float | None = None
+
+    def __call__(self) -> object:
+        if self.compile_s is not None:
+            return self.function()
+        started = time.perf_counter()
+        result = self.function()
+        self.compile_s = time.perf_counter() - started
+        return result
+
+
+def pytorch_kinematics_compiled(robot: Robot, q: Tensor, G: Tensor) -> Peer:
+    """Its strongest form: one tensor of all frames under `torch.compile` for this size, and its analytical gradient."""
+    import pytorch_kinematics as pk
+
+    chain = pk.build_chain_from_urdf(urdf(robot)).to(dtype=torch.float32, device=q.device.type)
+    torch._dynamo.reset()  # each size is compiled for itself, and from scratch
+    torch._inductor.config.force_disable_caches = True
+    frames = torch.compile(chain.forward_kinematics_tensor, dynamic=False)
+    order = [chain.get_frame_indices(name).item() for name in robot.link_names]
+    weights = torch.zeros(chain.forward_kinematics_tensor(q[:1]).shape[0], len(q), 4, 4, device=q.device)
+    weights[order] = G.transpose(0, 1)
+    leaf = q.clone().requires_grad_()
+
+    def gradient() -> Tensor:
+        return torch.autograd.grad(frames(leaf), leaf, weights)[0]
+
+    return Peer(
+        Compiled(lambda: frames(q)),
+        lambda: frames(q)[order].transpose(0, 1),
+        Compiled(gradient),
+        gradient,
+    )
+
+
+def frax_frames(robot: Robot, q: Tensor, G: Tensor) -> Peer:
+    """Frames of its joints under `jit` and `vmap`; fixed links follow by a product, for it has no frames of them."""
+    import jax
+    import jax.numpy as jnp
+
+    inertia = b'<inertia ixx="1" ixy="0" ixz="0" iyy="1" iyz="0" izz="1"/>'
+    inertial = b'><inertial><mass value="1"/>' + inertia + b"</inertial></link>"
+    links, joints = urdf(robot).split(b"<joint", 1)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # recommends settings
+        import frax
+
+        path = Path(folder, "robot.urdf")
+        path.write_bytes(links.replace(b"/>", inertial) + b"<joint" + joints)
+        model = frax.Robot(str(path))
+    origins = [jnp.asarray(link.T_parent_joint.float().numpy()) for link in robot.links]
+
+    def frames(q: jax.Array) -> jax.Array:
+        joints = model.joint_to_world_transforms(q)
+        T = []
+        for i, link in enumerate(robot.links):
+            if link.joint is not None:
+                T.append(joints[robot.joint_names.index(link.joint.name)])
+            else:
+                T.append(origins[i] if link.parent < 0 else T[link.parent] @ origins[i])
+        return jnp.stack(T)
+
+    @jax.jit
+    def both(q: jax.Array, G: jax.Array) -> tuple[jax.Array, jax.Array]:
+        T, pull_back = jax.vjp(jax.vmap(frames), q)
+        return T, pull_back(G)[0]
+
+    forward = jax.jit(jax.vmap(frames))
+    theta, weights = jnp.asarray(q.numpy()), jnp.asarray(G.contiguous().numpy())
+    return Peer(
+        lambda: jax.block_until_ready(forward(theta)),
+        lambda: torch.tensor(np.asarray(forward(theta))),
+        lambda: jax.block_until_ready(both(theta, weights)),
+        lambda: torch.tensor(np.asarray(both(theta, weights)[1])),
+    )
+
+
+def mjbatch(robot: Robot, q: Tensor, G: Tensor) -> Peer:
+    """Its pool of threads over MuJoCo, which takes one version of MuJoCo and no other."""
+    import mujoco
+
+    raise NotImplementedError(
+        f"mjbatch 0.1.4 needs mujoco 3.14.0, and ikp is set up with {mujoco.__version__}"
     )
 
 
@@ -158,8 +256,11 @@ def mujoco_loop(robot: Robot, q: Tensor, G: Tensor) -> Peer:
 
 
 PEERS: dict[str, Callable[[Robot, Tensor, Tensor], Peer]] = {
-    "pytorch_kinematics": pytorch_kinematics,
+    "pytorch_kinematics, compiled": pytorch_kinematics_compiled,
+    "pytorch_kinematics, dictionary": pytorch_kinematics,
     "JAX, jitted": jax_rows,
+    "frax, jitted": frax_frames,
+    "mjbatch": mjbatch,
     "Pinocchio, Python loop": pinocchio,
     "MuJoCo, Python loop": mujoco_loop,
 }

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -34,7 +35,9 @@ assert {Path(sys.modules[name].__file__).parents[1] for name in ("ikp", "ikp.cli
 def wheel(tmp_path_factory):
     """The wheel of this source tree, built from a copy so that nothing is written into the checkout."""
     source = tmp_path_factory.mktemp("source")
-    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copytree(
+        ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "*.so")
+    )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip("wheel", "--no-build-isolation", "--wheel-dir", source / "dist", source)
@@ -55,9 +58,19 @@ def test_the_wheel_holds_two_packages_and_their_commands(wheel):
         (commands,) = [files.read(name).decode() for name in names if name.endswith("entry_points.txt")]
     packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert packages == {"ikp", "ikp_paper"}
-    assert "ikp/py.typed" in names
+    assert {"ikp/py.typed", "ikp/kinematics/_native.pyi"} <= set(names)
     assert "ikp = ikp.__main__:main" in commands
     assert "ikp-paper = ikp_paper.__main__:main" in commands
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+@pytest.mark.skipif(
+    not Path(sysconfig.get_path("include"), "Python.h").is_file(), reason="no headers of Python here"
+)
+def test_the_wheel_holds_the_extension_where_it_can_be_built(wheel):
+    with zipfile.ZipFile(wheel) as files:
+        built = [name for name in files.namelist() if name.startswith("ikp/kinematics/_native.")]
+    assert any(name.endswith((".so", ".pyd")) for name in built)
 
 
 def test_the_library_alone_collects_trains_and_evaluates(wheel, tmp_path):

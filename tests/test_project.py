@@ -30,7 +30,7 @@ SIMULATION_FILES_AND_PLOTS = {
 def project_files() -> list[Path]:
     """The files of a clone, less pictures and other binary files; found without git, for archives have none."""
     skipped_folders = {".git", "__pycache__", "build", "dist", "outputs", "runs"}
-    binary = {".gif", ".jpg", ".mp4", ".npz", ".parquet", ".png", ".pyc", ".safetensors"}
+    binary = {".gif", ".jpg", ".mp4", ".npz", ".parquet", ".png", ".pyc", ".safetensors", ".so"}
     found = []
     for folder, subfolders, names in os.walk(ROOT):
         subfolders[:] = [

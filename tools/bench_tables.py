@@ -89,7 +89,8 @@ def _peer(entry: Row | None, unit: str) -> str:
         return ""
     if "not_run" in entry:
         return f"not run: {entry['not_run']}"
-    return f"{_time(entry['value'], unit)} ({_digits(entry['ratio'], 2)} ×)"
+    compiled = f", compiled in {_digits(entry['compile_s'], 2)} s" if "compile_s" in entry else ""
+    return f"{_time(entry['value'], unit)} ({_digits(entry['ratio'], 2)} ×{compiled})"
 
 
 def _time(value: float, unit: str) -> str:

@@ -124,9 +124,7 @@ def test_the_ordinary_path_is_back_after_a_transform():
     robot = load_robot("ur5e")
     q = robot.random_q((2,))
     torch.func.jvp(lambda q: forward_kinematics(robot, q), (q,), (q,))
-    assert (
-        forward_kinematics(robot, q.requires_grad_()).grad_fn.next_functions[0][0].name().startswith("_Kin")
-    )
+    assert "Kinematics" in forward_kinematics(robot, q.requires_grad_()).grad_fn.next_functions[0][0].name()
 
 
 @pytest.mark.parametrize("quantity", QUANTITIES)

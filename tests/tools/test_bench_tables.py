@@ -49,10 +49,19 @@ def test_medians_and_ratios_of_what_ran_and_reasons_for_what_did_not(common):
     assert common.measure("x", "n", {"ours": "no device"})["not_run"] == "no device"
 
 
+def test_the_time_of_compiling_is_kept_beside_the_time_of_a_call(common):
+    def compiled():
+        time.sleep(1e-3)
+
+    compiled.compile_s = 41.234
+    row = common.measure("sleep", "n", {"ours": sleeper(1e-3), "compiled": compiled}, budget_s=0.1)
+    assert row["peers"][0]["compile_s"] == 41.0
+
+
 def test_tables_hold_what_the_benchmarks_wrote(common, tmp_path):
     peers = [
         {"name": "fast", "value": 0.004321, "ratio": 0.0361},
-        {"name": "far", "value": 123456.0, "ratio": 1000.4},
+        {"name": "far", "value": 123456.0, "ratio": 1000.4, "compile_s": 41.0},
     ]
     ran = {"name": "work", "size": "n 7", "threads": 2, "unit": "us", "rounds": 5, "ours": 0.12171}
     rows = [
@@ -65,7 +74,15 @@ def test_tables_hold_what_the_benchmarks_wrote(common, tmp_path):
     assert table.startswith("**Some work** (")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
     assert cells[0] == ["", "size", "threads", "ours", "fast", "far", "absent"]
-    assert cells[2] == ["work", "n 7", "2", "0.122 µs", "0.00432 µs (0.036 ×)", "123000 µs (1000 ×)", ""]
+    assert cells[2] == [
+        "work",
+        "n 7",
+        "2",
+        "0.122 µs",
+        "0.00432 µs (0.036 ×)",
+        "123000 µs (1000 ×, compiled in 41 s)",
+        "",
+    ]
     assert cells[3][3:] == ["0.122 µs", "", "", "not run: it is absent"]
     assert cells[4][3:] == ["not run: no GPU here", "", "", ""]
 

@@ -71,13 +71,24 @@ class Plan:
         return tuple(i for i, node in enumerate(self.nodes) if node.dof >= 0)
 
     @cached_property
-    def first_moved(self) -> int:
-        """Index of the first node that any joint moves; all nodes before it are fixed in the base frame."""
+    def moved(self) -> frozenset[int]:
+        """The nodes that any joint moves; all others are fixed in the base frame."""
         moved: set[int] = set()
         for i in self.order:
             if self.nodes[i].dof >= 0 or self.nodes[i].parent in moved:
                 moved.add(i)
-        return min(moved)
+        return frozenset(moved)
+
+    @cached_property
+    def first_moved(self) -> int:
+        """Index of the first node that any joint moves."""
+        return min(self.moved)
+
+    @cached_property
+    def multipliers(self) -> Tensor:
+        """(node, 1) the multiplier of each node."""
+        with torch.inference_mode(False):
+            return torch.tensor([[node.multiplier] for node in self.nodes], dtype=torch.float64)
 
     def base(self, like: Tensor) -> Tensor:
         """Columns (4, 4, 1) of the identity in the dtype and on the device of `like`, cached."""

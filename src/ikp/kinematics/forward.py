@@ -1,22 +1,17 @@
-"""Forward kinematics of every link, batched and differentiable.
-
-The backward pass needs only the poses: the gradient with respect to a joint is the moment about (or the force along)
-its axis that the gradients of all frames below it exert.
-"""
+"""Forward kinematics of every link, batched and differentiable."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikp.kinematics._columns import frame_columns, frame_gradient, joint_gradient, subtree_wrenches
+from ikp.kinematics._compiled import compiled_columns, packed_constants, serves
 from ikp.kinematics._functional import functional_frame_columns, transforms_active
-from ikp.kinematics._plan import Plan, Terms, column_terms, nominal_terms, plan_of
-from ikp.kinematics._single import single_frame_columns
+from ikp.kinematics._functions import CompiledKinematics, TorchKinematics, terms_of, torch_columns
+from ikp.kinematics._plan import plan_of
 from ikp.kinematics.robot import Robot
 from ikp.kinematics.rotations import compose, exp_rotation
 
@@ -84,11 +79,18 @@ def link_columns(
     if transforms_active():
         constant = plan.frames(plan.origins).to(theta) if frames is None else frames
         return functional_frame_columns(theta, constant, plan)[: len(robot.links)]
-    terms = nominal_terms(robot, theta.dtype) if frames is None else column_terms(frames, theta.dtype)
-    if torch.is_grad_enabled() and (theta.requires_grad or (frames is not None and frames.requires_grad)):
-        columns = _Kinematics.apply(theta, frames, plan, terms)
-    else:
-        columns = _frames(theta, plan, terms)
+    residual_trained = frames is not None and frames.requires_grad
+    differentiated = torch.is_grad_enabled() and (theta.requires_grad or residual_trained)
+    if serves(theta) and not residual_trained:
+        constants = packed_constants(robot, frames, theta.dtype)
+        if differentiated:
+            return CompiledKinematics.apply(theta, frames, robot, constants)
+        return compiled_columns(theta, robot, constants)
+    terms = terms_of(robot, frames, theta.dtype)
+    compute = (
+        partial(TorchKinematics.apply, theta, frames) if differentiated else partial(torch_columns, theta)
+    )
+    columns = compute(plan, terms)
     return columns if len(plan.nodes) == len(robot.links) else columns[: len(robot.links)]
 
 
@@ -104,35 +106,3 @@ def residual_origins(robot: Robot, link_residual: Float[Tensor, "link 6"]) -> Fl
     bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=shift.dtype, device=shift.device)
     shift = torch.cat([shift, bottom.expand(links, 1, 4)], dim=-2)
     return compose(plan_of(robot).origins.to(shift), shift)
-
-
-def _frames(theta: Tensor, plan: Plan, terms: Sequence[Sequence[Terms]]) -> Tensor:
-    """Frames of all nodes (node, 4, 4, n) from joint positions (n, dof), by the faster of two implementations."""
-    if theta.shape[0] == 1 and theta.device.type == "cpu" and not torch.compiler.is_compiling():
-        return single_frame_columns(theta, plan, terms)
-    return frame_columns(theta, plan, terms)
-
-
-class _Kinematics(torch.autograd.Function):
-    """Frames of all nodes (node, 4, 4, n) from joint positions (n, dof) and the nodes' constant frames."""
-
-    @staticmethod
-    def forward(ctx: Any, theta: Tensor, frames: Tensor | None, plan: Any, terms: Any) -> Tensor:
-        columns = _frames(theta, plan, terms)
-        ctx.plan = plan
-        ctx.save_for_backward(columns, frames)
-        return columns
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        columns, frames = ctx.saved_tensors
-        grad = grad if grad.stride(-1) == 1 else grad.contiguous()
-        # frames that no joint moves affect only the gradient of the constant frames
-        first = 0 if ctx.needs_input_grad[1] else ctx.plan.first_moved
-        wrench = subtree_wrenches(columns, grad, ctx.plan, first)
-        d_theta = d_frames = None
-        if ctx.needs_input_grad[0]:
-            d_theta = joint_gradient(columns, wrench, ctx.plan, first)
-        if ctx.needs_input_grad[1]:
-            d_frames = frame_gradient(columns, frames, wrench, ctx.plan)
-        return d_theta, d_frames, None, None
