@@ -1,8 +1,8 @@
 /* Forward kinematics and its gradient in one pass over memory; the form of ikp.kinematics._columns, compiled.
  *
  * Blocks of configurations go through the whole tree while they are in the processor's cache, so each pose is
- * written once and each gradient read once. ikp.kinematics._fast checks all arguments and is the only caller; without
- * this module it says so, and torch computes the same.
+ * written once and each gradient read once. ikp.kinematics._compiled checks all arguments and is the only caller; without
+ * this module torch computes the same.
  */
 
 #define Py_LIMITED_API 0x030B0000
