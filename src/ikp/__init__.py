@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ikp.calibration import calibrate
     from ikp.data import Demonstrations, Recorder, load_dataset
     from ikp.joint_map import JointMap
     from ikp.kinematics import Camera, Robot, forward_kinematics, load_robot
@@ -42,6 +43,7 @@ __all__ = [
     "Robot",
     "TrainConfig",
     "__version__",
+    "calibrate",
     "collect",
     "evaluate",
     "forward_kinematics",
@@ -68,6 +70,7 @@ _HOMES = {
     "Recorder": "ikp.data",
     "Robot": "ikp.kinematics",
     "TrainConfig": "ikp.training.config",
+    "calibrate": "ikp.calibration",
     "collect": "ikp.rollouts.collect",
     "evaluate": "ikp.rollouts.evaluate",
     "forward_kinematics": "ikp.kinematics",

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import subcommand
 
+from ikp.cli.calibrate import Calibrate
 from ikp.cli.collect import Collect
 from ikp.cli.data import Data
 from ikp.cli.demo import Demo
@@ -40,7 +41,7 @@ After Ctrl-C or a kill, run collect, record and demo again, and train with --res
 `ikp COMMAND --help` shows all options and examples, `ikp --version` the version; IKP_DEBUG=1 shows tracebacks."""
 COMMANDS = {
     "collect": Collect, "train": Train, "evaluate": Evaluate, "demo": Demo, "data": Data,
-    "record": Record, "replay": Replay, "deploy": Deploy, "view": View,
+    "calibrate": Calibrate, "record": Record, "replay": Replay, "deploy": Deploy, "view": View,
 }  # fmt: skip
 """Commands by name; the attribute `HINT` of each says what to do after Ctrl-C."""
 
@@ -104,7 +105,7 @@ def _warnings_as_lines(program: str) -> Iterator[None]:
 
 def parsed(
     arguments: Sequence[str],
-) -> Collect | Train | Evaluate | Demo | Data | Record | Replay | Deploy | View:
+) -> Collect | Train | Evaluate | Demo | Data | Calibrate | Record | Replay | Deploy | View:
     """The command with its options; ends the process with help or an error where there is nothing to run."""
     chosen = arguments[0] if arguments else ""
     described: Any = tuple(

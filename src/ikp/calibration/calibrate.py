@@ -1,0 +1,83 @@
+"""Estimate the corrections of an arm from measurements of any kinds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ikp.calibration.arm import ArmModel
+from ikp.calibration.identifiability import missing_pose
+from ikp.calibration.measurement import Measurement
+from ikp.calibration.result import Calibration
+from ikp.calibration.solver import Problem, solve
+from ikp.joint_map import JointMap
+from ikp.kinematics import Robot
+
+FEWEST_CHECKS = 3
+"""Residuals beyond the number of estimated parameters: fewer would leave no sign of a mistake."""
+MOST_LEFT = {False: 0.01, True: math.radians(5)}
+"""Root mean square that no calibration of the right arm leaves, of lengths [m] and of angles [rad]."""
+
+
+def calibrate(
+    robot: Robot,
+    measurements: Sequence[Measurement],
+    *,
+    estimate: Sequence[str] = ("offset",),
+    joint_map: JointMap | None = None,
+    robust: bool = False,
+) -> Calibration:
+    """Estimate offsets and further corrections of an arm, with standard deviations.
+
+    The estimate is the most probable one under normal noise and a wide prior around the nominal arm (10 degrees for an
+    offset), which keeps what the measurements do not show where it was. The result says what that is and why.
+
+    Args:
+        robot: the nominal arm.
+        measurements: `TipPoses`, `Sockets` with `SocketDistances`, `Plane`, `Upright`, or anything with the members of
+            `ikp.calibration.Measurement`; several of them share the unknowns of the same name.
+        estimate: any of `offset`, `scale`, `drift` and `links`.
+        joint_map: the map by which the measurements' joint positions were made; by default radians and metres.
+        robust: leave out configurations whose residuals are far beyond the noise.
+
+    Returns:
+        The result: `parameters` with standard deviations, `joint_map`, `corrected_robot`, and a report as text.
+
+    Raises:
+        ValueError: there are too few poses, or poses that do not show what such measurements can show, and the message
+            says which pose to add; or no correction explains the measurements.
+
+    Example:
+        found = ikp.calibrate(robot, [TipPoses(q, "flange", 0.0, position)])
+        found.joint_map.save("arm.json")
+        print(found)
+    """
+    if not measurements or not estimate:
+        raise ValueError(
+            "there is nothing to calibrate: give at least one measurement and one term to estimate"
+        )
+    problem = Problem(ArmModel(robot, estimate), measurements)
+    start = problem.start()
+    nominal = solve(Problem(ArmModel(robot, ()), measurements), start[problem.arm.size :])
+    fit = solve(problem, start, robust=robust)
+    missing = missing_pose(fit)
+    if missing is not None:
+        raise ValueError(missing)
+    if fit.freedom < FEWEST_CHECKS:
+        rows = sum(one.size for one in fit.whitened)
+        poses = int(np.ceil((FEWEST_CHECKS - fit.freedom) / max(one.shape[1] for one in fit.whitened)))
+        raise ValueError(
+            f"{rows} residuals for {rows - round(fit.freedom)} unknowns leave nothing to check the result by: add "
+            f"{poses} pose(s) that move all joints"
+        )
+    found = Calibration(fit, joint_map or JointMap.identity(robot), nominal.raw)
+    for one in found.residuals:
+        if one.after > max(MOST_LEFT[one.is_angle], 5 * one.noise):
+            left = f"{math.degrees(one.after):.1f} deg" if one.is_angle else f"{1000 * one.after:.1f} mm"
+            raise ValueError(
+                f"no {' and '.join(estimate)} of {robot.name!r} explains the {one.measurement}: {left} are left. Check "
+                "that it is this robot, the units, and whether base and tool are known (--unknown)"
+            )
+    return found

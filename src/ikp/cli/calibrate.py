@@ -1,0 +1,199 @@
+"""`ikp calibrate`: the offsets of an arm from measurements, and whether they still hold."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from tyro.conf import arg
+
+from ikp.cli.data import FOUND, NONE, ArmOptions
+from ikp.cli.words import each_once
+
+if TYPE_CHECKING:
+    from ikp.calibration import Calibration, Measurement
+    from ikp.calibration.from_tables import Noise
+    from ikp.calibration.tables import PoseTable
+    from ikp.joint_map import JointMap
+    from ikp.kinematics import Robot
+
+FILE = arg(metavar="FILE", help_behavior_hint=NONE)
+_QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)(mm|m|deg|rad)")
+_UNITS = {"mm": 1e-3, "m": 1.0, "deg": math.pi / 180, "rad": 1.0}
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Estimate the joint offsets of an arm from measurements, and say what they do not show.
+
+    A file of measurements is a CSV or JSON file with one column per joint, named as the joint, and `_deg` or `_rad`
+    behind the name. Any of --poses, --sockets, --point and --plane can be combined. NAME.report.json beside the joint
+    map holds the standard deviations. --verify tests a calibration by five new poses and names the joint that drifted.
+
+    For example:
+      ikp calibrate --robot arm.urdf --poses tips.csv --unknown base --out arm.json --urdf corrected.urdf
+      ikp calibrate --robot ur5e --sockets ball.csv --distance a,b=200mm --out arm.json
+      ikp calibrate --robot ur5e --poses five.csv --verify arm.json
+
+    Attributes:
+        robot: a built-in robot, or a URDF or MJCF file.
+        tip: the measured link.
+        lock: joints of the robot that did not move, as NAME=VALUE [rad or m].
+        units: unit of all joints, or NAME=UNIT.
+        joint_map: the joint map to correct, such as that of a data set.
+        poses: measured positions of the tip (x_mm, y_mm, z_mm), with rotations (qw to qz, rx_rad to rz_rad) or without.
+        sockets: poses with a ball on the tool in sockets; the column socket names them.
+        distance: known distances between sockets, as A,B=200mm.
+        point: poses that hold one point of the tool in place.
+        plane: poses in which the tip touches a plane.
+        unknown: base: the measured frame is not the arm's base; tool: the measured frame or point is not the tip.
+        estimate: offset, scale (of a gear), drift (once per turn) and links (6 numbers per joint).
+        noise: standard deviations of measured lengths and rotations.
+        joint_noise: standard deviation of a joint reading, such as its backlash.
+        robust: leave out poses that fit far worse than the noise.
+        out: the joint map to write.
+        urdf: the corrected URDF to write, for programs that use the readings as they are.
+        verify: test this joint map, and estimate nothing; the exit status is 1 if it does not hold.
+    """
+
+    HINT: ClassVar[str] = "it begins anew when it is run again"
+
+    robot: Annotated[str, arg(metavar="NAME|FILE")]
+    tip: Annotated[str | None, arg(metavar="LINK", help_behavior_hint="(default: its only one)")] = None
+    lock: Annotated[tuple[str, ...], arg(metavar="[NAME=VALUE ...]", help_behavior_hint=NONE)] = ()
+    units: Annotated[tuple[str, ...], arg(metavar="[UNIT|NAME=UNIT ...]", help_behavior_hint=FOUND)] = ()
+    joint_map: Annotated[Path | None, FILE] = None
+    poses: Annotated[Path | None, FILE] = None
+    sockets: Annotated[Path | None, FILE] = None
+    distance: Annotated[tuple[str, ...], arg(metavar="[A,B=LENGTH ...]", help_behavior_hint=NONE)] = ()
+    point: Annotated[Path | None, FILE] = None
+    plane: Annotated[Path | None, FILE] = None
+    unknown: Annotated[tuple[Literal["base", "tool"], ...], arg(help_behavior_hint=NONE)] = ()
+    estimate: Annotated[tuple[str, ...], arg(metavar="[TERM ...]")] = ("offset",)
+    noise: Annotated[tuple[str, ...], arg(metavar="[VALUE ...]")] = ("0.1mm", "0.05deg")
+    joint_noise: Annotated[str, arg(metavar="VALUE")] = "0deg"
+    robust: bool = False
+    out: Annotated[Path | None, FILE] = None
+    urdf: Annotated[Path | None, FILE] = None
+    verify: Annotated[Path | None, arg(metavar="MAP", help_behavior_hint=NONE)] = None
+
+    def run(self) -> None:
+        from ikp.files import writable_file
+
+        for file in (self.out, self.urdf):
+            if file is not None:
+                writable_file(file)
+        if self.verify is not None:
+            self._verify(self.verify)
+        else:
+            self._calibrate()
+
+    def _calibrate(self) -> None:
+        from ikp.calibration import calibrate
+        from ikp.joint_map import JointMap
+
+        robot = self._robot()
+        given = None if self.joint_map is None else JointMap.load(self.joint_map, robot)
+        measurements, used = self._measurements(robot, given)
+        found = calibrate(robot, measurements, estimate=self.estimate, joint_map=used, robust=self.robust)
+        print(found)
+        self._write(found)
+
+    def _write(self, found: Calibration) -> None:
+        from ikp.calibration.files import write_report, write_urdf
+
+        if self.out is not None:
+            print(f"wrote {found.joint_map.save(self.out)} and {write_report(found, self.out)}")
+        if self.urdf is not None:
+            print(f"wrote {write_urdf(found, self.robot, self.urdf)}: use it without the new joint map")
+
+    def _verify(self, path: Path) -> None:
+        from ikp.calibration import verify
+        from ikp.calibration.files import calibrated_covariance
+        from ikp.joint_map import JointMap
+
+        if self.joint_map is not None or self.out is not None or self.urdf is not None:
+            raise ValueError(
+                "--verify tests the joint map that it names: leave out --joint-map, --out and --urdf"
+            )
+        robot = self._robot()
+        measurements, _ = self._measurements(robot, JointMap.load(path, robot))
+        outcome = verify(robot, measurements, calibrated_covariance(path, robot))
+        print(outcome)
+        if not outcome.holds:
+            raise SystemExit(1)
+
+    def _robot(self) -> Robot:
+        tips = () if self.tip is None else (self.tip,)
+        robot = ArmOptions(robot=self.robot, tips=tips, lock=self.lock).load_robot()
+        assert robot is not None
+        if len(robot.tip_names) > 1:
+            raise ValueError(
+                f"the robot has the tips {', '.join(robot.tip_names)}: name the measured one with --tip"
+            )
+        return robot
+
+    def _measurements(self, robot: Robot, joint_map: JointMap | None) -> tuple[list[Measurement], JointMap]:
+        """The measurements of all files, and the joint map of their columns."""
+        from ikp.calibration import from_tables
+        from ikp.calibration.tables import read_poses
+
+        link, noise, tables = robot.tip_names[0], self._noise(), []
+
+        def table(path: Path) -> PoseTable:
+            hints = ArmOptions(units=self.units).loading["hints"]
+            tables.append(read_poses(path, robot, joint_map=joint_map, hints=hints))
+            return tables[-1]
+
+        if self.distance and self.sockets is None:
+            raise ValueError("--distance is between sockets: give their poses with --sockets")
+        made: list[Measurement] = []
+        if self.poses is not None:
+            made.append(from_tables.tip_poses(table(self.poses), robot, link, noise, self.unknown))
+        if self.sockets is not None:
+            made += from_tables.sockets(table(self.sockets), link, noise, _distances(self.distance))
+        if self.point is not None:
+            made.append(from_tables.held_point(table(self.point), link, noise))
+        if self.plane is not None:
+            made.append(from_tables.plane(table(self.plane), link, noise, self.unknown))
+        if not made:
+            raise ValueError("there are no measurements: give any of --poses, --sockets, --point and --plane")
+        return made, joint_map or tables[0].joint_map
+
+    def _noise(self) -> Noise:
+        from ikp.calibration.from_tables import Noise
+
+        lengths = [_quantity(word, "--noise") for word in self.noise if word.endswith("m")]
+        angles = [_quantity(word, "--noise") for word in self.noise if not word.endswith("m")]
+        if len(lengths) > 1 or len(angles) > 1:
+            raise ValueError(f"--noise {' '.join(self.noise)}: give one length and one angle")
+        return Noise(
+            lengths[0] if lengths else Noise.length,
+            angles[0] if angles else Noise.angle,
+            _quantity(self.joint_noise, "--joint-noise"),
+        )
+
+
+def _quantity(text: str, option: str) -> float:
+    """A length [m] or an angle [rad] with its unit."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{option} {text}: give a number with its unit, such as 0.1mm or 0.05deg")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _distances(words: Sequence[str]) -> Mapping[tuple[str, str], float]:
+    """Distances [m] by pairs of sockets."""
+    made: list[tuple[tuple[str, str], float]] = []
+    for word in words:
+        names, equals, length = word.rpartition("=")
+        pair = names.split(",")
+        if not equals or len(pair) != 2 or not length.endswith("m"):
+            raise ValueError(f"--distance {word!r}: write A,B=LENGTH such as a,b=200mm")
+        made.append(((pair[0], pair[1]), _quantity(length, "--distance")))
+    each_once(((",".join(sorted(pair)), length) for pair, length in made), "--distance")
+    return dict(made)
