@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
 import ikp
-from ikp.calibration import ArmModel, Plane, Sockets, TipPoses
+from ikp.calibration import ArmModel, LinkMeasurement, Plane, Sockets, TipPoses, Upright
 
 POSITION, ANGLE = 1e-4, math.radians(0.05)
+"""Standard deviations of measured lengths [m] and angles [rad]."""
 BALL = np.array([0.01, -0.02, 0.08])
+Make = Callable[[np.ndarray], Sequence[LinkMeasurement]]
 
 
 class TrueArm:
-    """An arm whose joints are off by up to 5 degrees."""
+    """An arm whose parameters are off by up to half a prior standard deviation: joints by up to 5 degrees."""
 
-    def __init__(self, name="ur5e", seed=0, terms=("offset",)):
+    def __init__(self, name: str = "ur5e", seed: int = 0, terms: Sequence[str] = ("offset",)) -> None:
         self.robot = ikp.load_robot(name)
         self.model = ArmModel(self.robot, terms)
         self.rng = np.random.default_rng(seed)
         self.beta = self.model.sigma * self.rng.uniform(-0.5, 0.5, self.model.size)
         self.link = self.robot.tip_names[0]
 
-    def q(self, count):
-        """Joint positions as they are read; UR's turn twice, so half of the range is enough."""
+    def q(self, count: int) -> np.ndarray:
+        """Joint readings; UR's joints turn twice, so half of the range is enough."""
         generator = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
         return 0.5 * self.robot.random_q((count,), generator=generator).numpy()
 
-    def poses(self, q):
+    def poses(self, q: np.ndarray) -> np.ndarray:
+        """True poses of the tip at joint readings."""
         return self.model.poses(q, self.beta, self.link)[0]
 
-    def tip_poses(self, count=20, rotations=True, base=None, tool=None, unknown=(), q=None):
+    def tip_poses(
+        self,
+        count: int = 20,
+        rotations: bool = True,
+        base: np.ndarray | None = None,
+        tool: np.ndarray | None = None,
+        unknown: Sequence[str] = (),
+        q: np.ndarray | None = None,
+    ) -> TipPoses:
+        """Measured poses of the tip, or of a marker on it, in the base or another frame."""
         q = self.q(count) if q is None else q
         T = (np.eye(4) if base is None else base) @ self.poses(q) @ (np.eye(4) if tool is None else tool)
         turn = Rotation.from_rotvec(ANGLE * self.rng.normal(size=(len(q), 3))).as_matrix()
@@ -42,41 +55,82 @@ class TrueArm:
         known = [None if name in unknown else np.eye(4) for name in ("base", "tool")]
         return TipPoses(q, self.link, 0.0, position, rotation, *known, POSITION, ANGLE)
 
-    def held(self, make, values, count=20):
-        """Readings at which a measurement's residuals are as large as its noise, and not larger."""
-        q = self.q(40 * count)
-        for _ in range(30):
-            one = make(q).linearise(self.model, self.beta, values)
-            J = one.joints
-            step = np.linalg.solve(
-                J @ np.swapaxes(J, 1, 2) + 1e-9 * np.eye(J.shape[1]), one.residual[..., None]
-            )
-            q = q - np.einsum("nmd,nm->nd", J, step[..., 0])
-        one = make(q).linearise(self.model, self.beta, values)
+    def held(self, make: Make, values: Mapping[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Readings at which constraints hold but for their noise, and which of the drawn configurations they are."""
         lower, upper = self.robot.lower.numpy(), self.robot.upper.numpy()
-        good = (np.abs(one.residual) < 1e-6).all(1) & (q > lower).all(1) & (q < upper).all(1)
-        chosen = np.flatnonzero(good)[:count]
-        assert len(chosen) == count
-        q, J = q[chosen], one.joints[chosen]
-        error = make(q).noise[:, :, None] * self.rng.normal(size=(*J.shape[:2], 1))
-        return q + np.einsum(
-            "nmd,nm->nd", J, np.linalg.solve(J @ np.swapaxes(J, 1, 2), error)[..., 0]
-        ), chosen
+        found, chosen = [np.zeros((0, self.robot.dof))], [np.zeros(0, dtype=int)]
+        while sum(map(len, found)) < count:
+            q = self.q(20 * count)
+            for _ in range(30):
+                residual, J, _ = self._constraints(make(q), values)
+                q = q - _least_step(J, residual)
+            residual, J, noise = self._constraints(make(q), values)
+            good = (np.abs(residual) < 1e-6).all(1) & (q > lower).all(1) & (q < upper).all(1)
+            error = noise * self.rng.normal(size=noise.shape)
+            found.append((q + _least_step(J, error))[good])
+            chosen.append(np.flatnonzero(good))
+        return np.concatenate(found)[:count], np.concatenate(chosen)[:count]
 
-    def sockets(self, places, count=20):
-        """A ball in sockets: by name their true place."""
+    def _constraints(
+        self, made: Sequence[LinkMeasurement], values: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        parts = [one.linearise(self.model, self.beta, values) for one in made]
+        noise = np.concatenate([one.noise for one in made], 1)
+        return (
+            np.concatenate([p.residual for p in parts], 1),
+            np.concatenate([p.joints for p in parts], 1),
+            noise,
+        )
+
+    def sockets(self, places: Mapping[str, Sequence[float]], count: int = 20) -> Sockets:
+        """A ball in sockets, whose true places are given by name."""
         names = np.array(sorted(places))
         values = {"ball": BALL, **{f"socket {name}": np.array(places[name]) for name in names}}
 
-        def labels(rows):
-            return names[np.arange(rows) % len(names)]
+        def make(q: np.ndarray) -> list[LinkMeasurement]:
+            return [Sockets(q, self.link, 0.0, names[np.arange(len(q)) % len(names)], None, POSITION)]
 
-        q, chosen = self.held(
-            lambda q: Sockets(q, self.link, 0.0, labels(len(q)), None, POSITION), values, count
-        )
+        q, chosen = self.held(make, values, count)
         return Sockets(q, self.link, 0.0, names[chosen % len(names)], None, POSITION)
 
-    def plane(self, height, count=20):
+    def plane(self, height: float, count: int = 20) -> Plane:
+        """The tip on a level plane, whose tilt and height are unknown."""
         values = {"tilt of the plane": np.zeros(3), "height of the plane": np.array([height])}
-        q, _ = self.held(lambda q: Plane(q, self.link, 0.0, noise_m=POSITION), values, count)
+        q, _ = self.held(lambda q: [Plane(q, self.link, 0.0, noise_m=POSITION)], values, count)
         return Plane(q, self.link, 0.0, noise_m=POSITION)
+
+    def demonstrations(self, height: float, count: int) -> list[LinkMeasurement]:
+        """An upright tool, which in half of the configurations stands on a level table of unknown height."""
+        axis = self.robot_axis()
+        level, down = np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.0, -1.0])
+
+        def upright(q: np.ndarray) -> Upright:
+            return Upright(q, self.link, 0.0, axis, down, ANGLE)
+
+        def table(q: np.ndarray) -> Plane:
+            return Plane(q, self.link, 0.0, normal=level, noise_m=POSITION)
+
+        values = {"height of the plane": np.array([height])}
+        free = self._pointing(lambda q: [upright(q)], values, count - count // 2, axis)
+        standing = self._pointing(lambda q: [upright(q), table(q)], values, count // 2, axis)
+        return [upright(np.concatenate([free, standing])), table(standing)]
+
+    def robot_axis(self) -> np.ndarray:
+        """The axis of the tip along the tool: z, but for the SO-101, whose gripper points along x."""
+        return np.array([1.0, 0.0, 0.0] if self.robot.name == "so101" else [0.0, 0.0, 1.0])
+
+    def _pointing(
+        self, make: Make, values: Mapping[str, np.ndarray], count: int, axis: np.ndarray
+    ) -> np.ndarray:
+        """Configurations in which the axis points down, not up."""
+        q = np.zeros((0, self.robot.dof))
+        while len(q) < count:
+            more, _ = self.held(make, values, count)
+            q = np.concatenate([q, more[(self.poses(more)[:, :3, :3] @ axis)[:, 2] < 0]])
+        return q[:count]
+
+
+def _least_step(J: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """The smallest change of the joints (n, dof) that changes residuals (n, m) by the given amounts."""
+    pull = np.linalg.solve(J @ np.swapaxes(J, 1, 2) + 1e-9 * np.eye(J.shape[1]), residual[..., None])
+    return np.einsum("nmd,nm->nd", J, pull[..., 0])
