@@ -60,8 +60,8 @@ class TrueArm:
         lower, upper = self.robot.lower.numpy(), self.robot.upper.numpy()
         found, chosen = [np.zeros((0, self.robot.dof))], [np.zeros(0, dtype=int)]
         while sum(map(len, found)) < count:
-            q = self.q(20 * count)
-            for _ in range(30):
+            q = self.q(8 * count)
+            for _ in range(20):
                 residual, J, _ = self._constraints(make(q), values)
                 q = q - _least_step(J, residual)
             residual, J, noise = self._constraints(make(q), values)

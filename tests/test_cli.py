@@ -36,8 +36,8 @@ OPTIONS = {
     "demo": "out recipe minutes demonstrations episodes curve-episodes compare offset-seed seed workers",
     "data": "save store out cameras robot tips lock units joints gripper ignore joint-map",
     "calibrate": (
-        "robot tip lock units joint-map poses sockets distance point plane unknown estimate noise joint-noise robust "
-        "out urdf verify"
+        "robot tip lock units joint-map poses sockets distance point plane data shows factory unknown estimate "
+        "noise joint-noise robust out urdf verify"
     ),
     "record": (
         "out device episodes words fps image-size seconds seed view "

@@ -1,6 +1,7 @@
 """Offsets are found, intervals are honest, what is not identified is said, and poor data are refused with the fix."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,19 +107,32 @@ def test_a_held_point_and_a_touched_plane_combine():
     assert np.abs(error).max() < math.radians(0.1)
 
 
-def test_an_upright_tool_shows_sums_of_joints_only():
+def test_what_demonstrations_show_and_what_stays_nominal():
     arm = TrueArm("ur5e", 3)
-    direction = {"direction": np.array([0.0, 0.0, -1.0]), "noise_rad": 1e-3}
-    q, _ = arm.held(lambda q: Upright(q, arm.link, 0.0, **direction), {}, 30)
-    if float((arm.poses(q)[:, 2, 2]).mean()) > 0:
-        direction["direction"] = np.array([0.0, 0.0, 1.0])
-    down = arm.poses(q)[:, 2, 2] * direction["direction"][2] > 0
-    found = calibrate(arm.robot, [Upright(q[down], arm.link, 0.0, **direction)])
-    by_joint = verdicts(found)
+    upright, table = arm.demonstrations(0.05, 40)
+    alone = calibrate(arm.robot, [upright])
+    by_joint = verdicts(alone)
     assert by_joint["wrist_2_joint"].identified
-    assert "elbow_joint" not in [one.joint for one in found.parameters if one.identified]
-    together = [found.parameters[i].value for i in (1, 2, 3)]
-    assert sum(together) == pytest.approx(arm.beta[1:4].sum(), abs=math.radians(0.2))
+    assert not any(
+        by_joint[name].identified for name in ("shoulder_lift_joint", "elbow_joint", "wrist_1_joint")
+    )
+    assert alone.q_offset[1:4].sum() == pytest.approx(arm.beta[1:4].sum(), abs=math.radians(0.1))
+    np.testing.assert_allclose(alone.q_offset[1:4], alone.q_offset[1:4].mean(), atol=math.radians(0.01))
+    both = calibrate(arm.robot, [upright, table])
+    error, sigma = errors(both, arm)
+    assert len(error) == 4
+    assert (np.abs(error) < 4 * sigma).all()
+
+
+def test_noise_is_not_taken_for_offsets_that_the_data_do_not_show():
+    arm = TrueArm("ur5e", 3)
+    upright, _ = arm.demonstrations(0.05, 40)
+    narrow = upright.q[:8]
+    few = calibrate(arm.robot, [replace(upright, q=narrow, noise_rad=math.radians(1))], complete=False)
+    for one in few.parameters:
+        assert abs(one.value) < math.radians(6)
+        if not one.identified and one.has_effect:
+            assert one.sigma > 0.5 * math.radians(10) / math.sqrt(3)
 
 
 def test_scale_and_drift_are_found_where_the_joints_move_far():

@@ -93,7 +93,7 @@ def test_a_ball_in_sockets_and_a_plane_from_files(capsys):
     command = ["calibrate", "--robot", "ur5e", "--sockets", sockets, "--plane", plane]
     assert cli.main([*command, "--distance", "a,b=200mm", "--out", "arm.json"]) == 0
     shown = capsys.readouterr().out
-    assert "offset from 30 ball in 2 sockets, 1 known distances, 20 plane touched" in shown
+    assert "offset from 30 ball in 2 sockets, 1 known distances, 20 touching the plane" in shown
     report = json.loads(Path("arm.report.json").read_text())
     assert np.linalg.norm(
         np.subtract(report["unknowns"]["socket a"], report["unknowns"]["socket b"])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ikp.calibration.arm import ArmModel
-from ikp.calibration.identifiability import missing_pose
+from ikp.calibration.identifiability import hidden_directions, missing_pose
 from ikp.calibration.measurement import Measurement
 from ikp.calibration.result import Calibration
 from ikp.calibration.solver import Problem, solve
@@ -28,11 +28,12 @@ def calibrate(
     estimate: Sequence[str] = ("offset",),
     joint_map: JointMap | None = None,
     robust: bool = False,
+    complete: bool = True,
 ) -> Calibration:
     """Estimate offsets and further corrections of an arm, with standard deviations.
 
     The estimate is the most probable one under normal noise and a wide prior around the nominal arm (10 degrees for an
-    offset), which keeps what the measurements do not show where it was. The result says what that is and why.
+    offset). Combinations of parameters that the measurements do not show stay nominal. The result says which and why.
 
     Args:
         robot: the nominal arm.
@@ -41,6 +42,7 @@ def calibrate(
         estimate: any of `offset`, `scale`, `drift` and `links`.
         joint_map: the map by which the measurements' joint positions were made; by default radians and metres.
         robust: leave out configurations whose residuals are far beyond the noise.
+        complete: refuse poses where others of the same kind would show more; else the report says so.
 
     Returns:
         The result: `parameters` with standard deviations, `joint_map`, `corrected_robot`, and a report as text.
@@ -62,8 +64,12 @@ def calibrate(
     start = problem.start()
     nominal = solve(Problem(ArmModel(robot, ()), measurements), start[problem.arm.size :])
     fit = solve(problem, start, robust=robust)
+    hidden = hidden_directions(fit)
+    if hidden.size:
+        start = np.concatenate([np.zeros(problem.arm.size), fit.x[problem.arm.size :]])
+        fit = solve(Problem(problem.arm, measurements, fit.problem.kept, hidden), start)
     missing = missing_pose(fit)
-    if missing is not None:
+    if missing is not None and complete:
         raise ValueError(missing)
     if fit.freedom < FEWEST_CHECKS:
         rows = sum(one.size for one in fit.whitened)
@@ -72,7 +78,7 @@ def calibrate(
             f"{rows} residuals for {rows - round(fit.freedom)} unknowns leave nothing to check the result by: add "
             f"{poses} pose(s) that move all joints"
         )
-    found = Calibration(fit, joint_map or JointMap.identity(robot), nominal.raw)
+    found = Calibration(fit, joint_map or JointMap.identity(robot), nominal.raw, missing)
     for one in found.residuals:
         if one.after > max(MOST_LEFT[one.is_angle], 5 * one.noise):
             left = f"{math.degrees(one.after):.1f} deg" if one.is_angle else f"{1000 * one.after:.1f} mm"

@@ -56,14 +56,18 @@ def calibrated_covariance(joint_map: Path, robot: Robot) -> np.ndarray | None:
     return covariance
 
 
-def write_urdf(found: Calibration, source: str, path: Path) -> Path:
-    """Write the corrected robot as a URDF: the given file with other origins and limits, or, for other robots, its
-    links and joints alone.
+def write_urdf(robot: Robot, source: str, path: Path) -> Path:
+    """Write a corrected robot as a URDF: the given file with other origins and limits, or, for other robots, its links
+    and joints alone.
+
+    Args:
+        robot: the corrected robot.
+        source: name or file of the nominal one.
+        path: the file to write.
 
     Raises:
         ValueError: the source is a URDF that cannot be edited.
     """
-    robot = found.corrected_robot
     try:
         text = edited_urdf(Path(source), robot) if Path(source).suffix == ".urdf" else urdf_text(robot)
     except ParseError as error:

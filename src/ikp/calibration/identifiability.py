@@ -1,7 +1,8 @@
 """What the measurements identify of an arm, what hides the rest, and the pose that is missing.
 
-A parameter is identified where the measurements leave less than a tenth of its prior standard deviation. For others the
-covariance says what hides them: a group of parameters that would identify them if it were known.
+A parameter, or a combination of parameters, is identified where the measurements leave less than a tenth of its prior
+standard deviation. Combinations that are not identified are held at the nominal arm: nothing is made up of noise. The
+covariance says what hides a parameter: a group of others that would identify it if it were known.
 """
 
 from __future__ import annotations
@@ -52,12 +53,13 @@ class Parameter:
 
 def parameters(fit: Fit) -> tuple[Parameter, ...]:
     """Every parameter of the arm with its verdict; standard deviations include the noise that the residuals show."""
-    arm, sigma = fit.problem.arm, np.sqrt(np.diag(fit.covariance)) * fit.excess
+    arm, posterior = fit.problem.arm, fit.covariance * fit.excess**2
+    sigma = np.sqrt(np.diag(total_covariance(fit)))
     effect = np.linalg.norm(fit.information * fit.problem.sigma, axis=0)
     groups = _groups(fit.problem)
     made = []
     for index, (joint, name) in enumerate(arm.names):
-        identified = is_identified(fit.covariance, arm.sigma, index)
+        identified = is_identified(posterior, arm.sigma, index)
         has_effect = bool(effect[index] > _NO_EFFECT)
         hidden = () if identified or not has_effect else _hidden_by(fit, index, groups)
         spread = min(float(sigma[index]), float(arm.sigma[index]))
@@ -73,6 +75,21 @@ def parameters(fit: Fit) -> tuple[Parameter, ...]:
             )
         )
     return tuple(made)
+
+
+def hidden_directions(fit: Fit) -> Float[np.ndarray, "size hidden"]:
+    """Combinations of the arm's parameters that are not identified: orthonormal, in units of the prior."""
+    sigma, size = fit.problem.arm.sigma, fit.problem.arm.size
+    left, directions = np.linalg.eigh(fit.covariance[:size, :size] / np.outer(sigma, sigma))
+    return directions[:, np.sqrt(np.maximum(left, 0)) * fit.excess >= IDENTIFIED]
+
+
+def total_covariance(fit: Fit) -> Float[np.ndarray, "size size"]:
+    """Covariance of the arm's parameters, with the noise that the residuals show; the prior's where they are held."""
+    sigma, size, held = fit.problem.arm.sigma, fit.problem.arm.size, fit.problem.held
+    left = fit.covariance[:size, :size] * fit.excess**2 / np.outer(sigma, sigma)
+    share, turned = np.linalg.eigh(np.eye(held.shape[1]) - held.T @ left @ held)
+    return (left + (held @ turned * np.maximum(share, 0)) @ (held @ turned).T) * np.outer(sigma, sigma)
 
 
 def is_identified(covariance: np.ndarray, prior: np.ndarray, index: int) -> bool:

@@ -13,8 +13,6 @@ from ikp.calibration.arm import ArmModel
 from ikp.calibration.measurement import LinkMeasurement, Values, check_poses
 from ikp.calibration.sockets import BALL
 
-TILT, HEIGHT = "tilt of the plane", "height of the plane"
-
 
 @dataclass(frozen=True, eq=False)
 class Plane(LinkMeasurement):
@@ -25,6 +23,7 @@ class Plane(LinkMeasurement):
         normal: (3,) unit normal of the plane in the base frame; None if the plane may be tilted.
         height: distance of the plane from the base's origin along the normal [m]; None if it is unknown.
         noise_m: standard deviation of the distance from the plane [m].
+        label: name of the plane; measurements on planes of one name share its unknowns.
 
     Raises:
         ValueError: shapes do not fit each other or a standard deviation is not positive.
@@ -34,8 +33,8 @@ class Plane(LinkMeasurement):
     normal: Float[np.ndarray, "3"] | None = None
     height: float | None = None
     noise_m: float = 1e-4
+    label: str = "plane"
 
-    name = "plane touched"
     angles = (False,)
 
     def __post_init__(self) -> None:
@@ -44,11 +43,24 @@ class Plane(LinkMeasurement):
             raise ValueError(f"the normal of the plane is {self.normal.tolist()}: give a vector of length 1")
 
     @property
+    def name(self) -> str:
+        """See `Measurement`."""
+        return f"touching the {self.label}"
+
+    @property
+    def _tilt(self) -> str:
+        return f"tilt of the {self.label}"
+
+    @property
+    def _height(self) -> str:
+        return f"height of the {self.label}"
+
+    @property
     def unknowns(self) -> Mapping[str, int]:
         """See `Measurement`; the tilt is a rotation vector that turns the base's z axis into the normal."""
         point = {BALL: 3} if self.point is None else {}
-        tilt = {TILT: 3} if self.normal is None else {}
-        return {**point, **tilt, **({HEIGHT: 1} if self.height is None else {})}
+        tilt = {self._tilt: 3} if self.normal is None else {}
+        return {**point, **tilt, **({self._height: 1} if self.height is None else {})}
 
     @property
     def noise(self) -> Float[np.ndarray, "n m"]:
@@ -63,14 +75,14 @@ class Plane(LinkMeasurement):
             made.setdefault(BALL, np.zeros(3))
         points = T[:, :3, 3] + T[:, :3, :3] @ (made[BALL] if self.point is None else self.point)
         normal = self.normal
-        if normal is None and TILT not in made:
+        if normal is None and self._tilt not in made:
             normal = np.linalg.svd(points - points.mean(0))[2][-1]
             normal = normal if normal[2] >= 0 else -normal
-            made[TILT] = _tilt(normal)
+            made[self._tilt] = _turn(normal)
         elif normal is None:
-            normal = _so3.exp(made[TILT])[:, 2]
+            normal = _so3.exp(made[self._tilt])[:, 2]
         if self.height is None:
-            made.setdefault(HEIGHT, np.array([float((points @ normal).mean())]))
+            made.setdefault(self._height, np.array([float((points @ normal).mean())]))
         return made
 
     def compare(
@@ -80,18 +92,18 @@ class Plane(LinkMeasurement):
         R = T[:, :3, :3]
         arm = R @ (values[BALL] if self.point is None else self.point)
         points = T[:, :3, 3] + arm
-        normal = _so3.exp(values[TILT])[:, 2] if self.normal is None else self.normal
-        height = values[HEIGHT][0] if self.height is None else self.height
+        normal = _so3.exp(values[self._tilt])[:, 2] if self.normal is None else self.normal
+        height = values[self._height][0] if self.height is None else self.height
         motion = np.concatenate([np.broadcast_to(normal, arm.shape), np.cross(arm, normal)], -1)[:, None]
         by: dict[str, np.ndarray] = {BALL: (normal @ R)[:, None]} if self.point is None else {}
         if self.normal is None:
-            by[TILT] = (points @ (-_so3.skew(normal) @ _so3.left_jacobian(values[TILT])))[:, None]
+            by[self._tilt] = (points @ (-_so3.skew(normal) @ _so3.left_jacobian(values[self._tilt])))[:, None]
         if self.height is None:
-            by[HEIGHT] = np.full((len(T), 1, 1), -1.0)
+            by[self._height] = np.full((len(T), 1, 1), -1.0)
         return (points @ normal - height)[:, None], motion, by
 
 
-def _tilt(normal: np.ndarray) -> np.ndarray:
+def _turn(normal: np.ndarray) -> np.ndarray:
     """The shortest rotation vector that turns the z axis into a unit vector."""
     axis = np.cross([0.0, 0.0, 1.0], normal)
     sine = float(np.linalg.norm(axis))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ikp.calibration.corrected import corrected_map, corrected_robot
-from ikp.calibration.identifiability import Parameter, parameters
+from ikp.calibration.identifiability import Parameter, parameters, total_covariance
 from ikp.calibration.joint_terms import TERMS
 from ikp.calibration.measurement import Measurement
 from ikp.calibration.solver import Fit
@@ -51,11 +51,13 @@ class Calibration:
         fit: the solution.
         nominal_map: the joint map in whose terms the measured joints were given.
         before: per measurement the residuals (n, m) of the nominal arm [m or rad].
+        missing: which poses would show more, in words.
     """
 
     fit: Fit
     nominal_map: JointMap
     before: Sequence[np.ndarray]
+    missing: str | None = None
 
     @property
     def robot(self) -> Robot:
@@ -70,8 +72,7 @@ class Calibration:
     @property
     def covariance(self) -> Float[np.ndarray, "size size"]:
         """Covariance of the parameters, with the prior and the noise that the residuals show."""
-        size = self.fit.problem.arm.size
-        return self.fit.covariance[:size, :size] * self.fit.excess**2
+        return total_covariance(self.fit)
 
     @property
     def q_offset(self) -> Float[np.ndarray, "dof"]:
@@ -191,6 +192,8 @@ class Calibration:
             )
         else:
             remarks.append("the stated noise explains the residuals")
+        if self.missing is not None:
+            remarks.append(self.missing)
         if "drift" in self.fit.problem.arm.terms:
             remarks.append("drift is in this report alone: neither a joint map nor a URDF can hold it")
         if "links" in self.fit.problem.arm.terms:

@@ -30,12 +30,18 @@ class Problem:
         arm: the arm's parameters.
         measurements: anything with the members of `Measurement`.
         kept: per measurement the configurations (n,) that count; by default all.
+        held: (arm's size, h) orthonormal directions in which the arm stays nominal, in units of its prior.
     """
 
     def __init__(
-        self, arm: ArmModel, measurements: Sequence[Measurement], kept: Sequence[np.ndarray] | None = None
+        self,
+        arm: ArmModel,
+        measurements: Sequence[Measurement],
+        kept: Sequence[np.ndarray] | None = None,
+        held: np.ndarray | None = None,
     ) -> None:
         self.arm = arm
+        self.held = np.zeros((arm.size, 0)) if held is None else held
         self.measurements = tuple(measurements)
         self.kept = tuple(kept or (np.ones(len(m.noise), dtype=bool) for m in self.measurements))
         self.places: dict[str, slice] = {}
@@ -47,6 +53,10 @@ class Problem:
                     size += count
         self.size = size
         self.sigma = np.concatenate([arm.sigma, np.full(size - arm.size, WIDE)])
+        free = np.linalg.svd(self.held)[0][:, self.held.shape[1] :]
+        self.scale = np.zeros((size, size - self.held.shape[1]))
+        self.scale[: arm.size, : free.shape[1]] = arm.sigma[:, None] * free
+        self.scale[arm.size :, free.shape[1] :] = WIDE * np.eye(size - arm.size)
 
     def start(self, given: Values | None = None) -> Float[np.ndarray, "size"]:
         """A first guess: the nominal arm, and unknowns that fit it."""
@@ -145,7 +155,7 @@ def solve(problem: Problem, start: Float[np.ndarray, "size"] | None = None, *, r
     for whitened, before in zip(rough.whitened, problem.kept, strict=True):
         limit = chi2.ppf(1 - OUTLIER, whitened.shape[1]) * max(1.0, _spread(whitened)) ** 2
         kept.append(before & ((whitened**2).sum(1) <= limit))
-    return _solved(Problem(problem.arm, problem.measurements, kept), rough.x)
+    return _solved(Problem(problem.arm, problem.measurements, kept, problem.held), rough.x)
 
 
 def _spread(whitened: np.ndarray) -> float:
@@ -177,23 +187,23 @@ def _solved(problem: Problem, x: np.ndarray, loss: str = "linear") -> Fit:
 
 
 def _minimum(problem: Problem, x: np.ndarray, whiteners: Sequence[np.ndarray], loss: str) -> np.ndarray:
-    scale, size = problem.sigma, problem.arm.size
-    if not problem.size:
+    scale, size = problem.scale, problem.arm.size
+    if not scale.size:
         return x
     center = np.concatenate([np.zeros(size), x[size:]])
-    prior = np.eye(problem.size)
+    prior = np.eye(scale.shape[1])
     seen: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
 
     def both(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         key = z.tobytes()
         if key not in seen:
-            linearised = problem.linearise(center + scale * z)
+            linearised = problem.linearise(center + scale @ z)
             residual = [
                 np.einsum("nij,nj->ni", w, one.residual).ravel()
                 for w, one in zip(whiteners, linearised, strict=True)
             ]
             rows = [
-                stacked(w @ problem.jacobian(one)) * scale
+                stacked(w @ problem.jacobian(one)) @ scale
                 for w, one in zip(whiteners, linearised, strict=True)
             ]
             seen.clear()
@@ -202,7 +212,7 @@ def _minimum(problem: Problem, x: np.ndarray, whiteners: Sequence[np.ndarray], l
 
     found = least_squares(
         lambda z: both(z)[0],
-        (x - center) / scale,
+        np.linalg.lstsq(scale, x - center, rcond=None)[0],
         jac=lambda z: both(z)[1],  # pyright: ignore[reportArgumentType] - a function, as documented
         method="trf",
         x_scale="jac",
@@ -212,7 +222,7 @@ def _minimum(problem: Problem, x: np.ndarray, whiteners: Sequence[np.ndarray], l
         gtol=1e-12,
         max_nfev=200,
     )
-    return center + scale * found.x
+    return center + scale @ found.x
 
 
 def whitener(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -13,6 +13,7 @@ from tyro.conf import arg
 
 from ikp.cli.data import FOUND, NONE, ArmOptions
 from ikp.cli.words import each_once
+from ikp.joint_map.dimension import Dimension
 
 if TYPE_CHECKING:
     from ikp.calibration import Calibration, Measurement
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ikp.calibration.tables import PoseTable
     from ikp.joint_map import JointMap
     from ikp.kinematics import Robot
+    from ikp.spec import DataSpec
 
 FILE = arg(metavar="FILE", help_behavior_hint=NONE)
 _QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)(mm|m|deg|rad)")
@@ -31,12 +33,15 @@ class Calibrate:
     """Estimate the joint offsets of an arm from measurements, and say what they do not show.
 
     A file of measurements is a CSV or JSON file with one column per joint, named as the joint, and `_deg` or `_rad`
-    behind the name. Any of --poses, --sockets, --point and --plane can be combined. NAME.report.json beside the joint
-    map holds the standard deviations. --verify tests a calibration by five new poses and names the joint that drifted.
+    behind the name. Any of --poses, --sockets, --point, --plane and --data can be combined. NAME.report.json beside the
+    joint map holds the standard deviations. --verify tests a calibration by five new poses and names the joint that
+    drifted. --factory alone, with --urdf, writes a UR as it was measured when it was made.
 
     For example:
       ikp calibrate --robot arm.urdf --poses tips.csv --unknown base --out arm.json --urdf corrected.urdf
       ikp calibrate --robot ur5e --sockets ball.csv --distance a,b=200mm --out arm.json
+      ikp calibrate --robot ur5e --data recordings --shows upright closing --noise 1mm 0.3deg --out arm.json
+      ikp calibrate --robot ur5e --factory my_robot_calibration.yaml --urdf ur5e.urdf
       ikp calibrate --robot ur5e --poses five.csv --verify arm.json
 
     Attributes:
@@ -50,6 +55,10 @@ class Calibrate:
         distance: known distances between sockets, as A,B=200mm.
         point: poses that hold one point of the tool in place.
         plane: poses in which the tip touches a plane.
+        data: demonstrations, as a LeRobotDataset v3.0 folder.
+        shows: what the demonstrations show: upright (an axis of the tip is vertical), closing, opening (at these events
+            of the gripper the tip has one height), lowest (so does the lowest point of each episode).
+        factory: a UR's factory calibration (kinematics.yaml of ur_calibration), which the robot is corrected by first.
         unknown: base: the measured frame is not the arm's base; tool: the measured frame or point is not the tip.
         estimate: offset, scale (of a gear), drift (once per turn) and links (6 numbers per joint).
         noise: standard deviations of measured lengths and rotations.
@@ -72,6 +81,9 @@ class Calibrate:
     distance: Annotated[tuple[str, ...], arg(metavar="[A,B=LENGTH ...]", help_behavior_hint=NONE)] = ()
     point: Annotated[Path | None, FILE] = None
     plane: Annotated[Path | None, FILE] = None
+    data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint=NONE)] = None
+    shows: Annotated[tuple[str, ...], arg(metavar="[CONSTRAINT ...]", help_behavior_hint=NONE)] = ()
+    factory: Annotated[Path | None, FILE] = None
     unknown: Annotated[tuple[Literal["base", "tool"], ...], arg(help_behavior_hint=NONE)] = ()
     estimate: Annotated[tuple[str, ...], arg(metavar="[TERM ...]")] = ("offset",)
     noise: Annotated[tuple[str, ...], arg(metavar="[VALUE ...]")] = ("0.1mm", "0.05deg")
@@ -87,8 +99,11 @@ class Calibrate:
         for file in (self.out, self.urdf):
             if file is not None:
                 writable_file(file)
+        files = (self.poses, self.sockets, self.point, self.plane, self.data)
         if self.verify is not None:
             self._verify(self.verify)
+        elif self.factory is not None and not any(files):
+            self._write_factory(self.factory)
         else:
             self._calibrate()
 
@@ -99,9 +114,26 @@ class Calibrate:
         robot = self._robot()
         given = None if self.joint_map is None else JointMap.load(self.joint_map, robot)
         measurements, used = self._measurements(robot, given)
-        found = calibrate(robot, measurements, estimate=self.estimate, joint_map=used, robust=self.robust)
+        found = calibrate(
+            robot,
+            measurements,
+            estimate=self.estimate,
+            joint_map=used,
+            robust=self.robust,
+            complete=self.data is None,  # nobody can add a pose to demonstrations
+        )
         print(found)
         self._write(found)
+
+    def _write_factory(self, factory: Path) -> None:
+        """Write a UR as its factory calibration says."""
+        from ikp.calibration.files import write_urdf
+
+        if self.urdf is None or self.out is not None:
+            raise ValueError(
+                "--factory alone corrects links, which a joint map cannot hold: give --urdf FILE, and no --out"
+            )
+        print(f"wrote {write_urdf(self._robot(), self.robot, self.urdf)}, as in {factory}")
 
     def _write(self, found: Calibration) -> None:
         from ikp.calibration.files import write_report, write_urdf
@@ -109,7 +141,9 @@ class Calibrate:
         if self.out is not None:
             print(f"wrote {found.joint_map.save(self.out)} and {write_report(found, self.out)}")
         if self.urdf is not None:
-            print(f"wrote {write_urdf(found, self.robot, self.urdf)}: use it without the new joint map")
+            print(
+                f"wrote {write_urdf(found.corrected_robot, self.robot, self.urdf)}: use it without the new joint map"
+            )
 
     def _verify(self, path: Path) -> None:
         from ikp.calibration import verify
@@ -133,9 +167,13 @@ class Calibrate:
         assert robot is not None
         if len(robot.tip_names) > 1:
             raise ValueError(
-                f"the robot has the tips {', '.join(robot.tip_names)}: name the measured one with --tip"
+                f"the robot has the tips {', '.join(robot.tip_names)}: name the measured one (--tip)"
             )
-        return robot
+        if self.factory is None:
+            return robot
+        from ikp.calibration.factory import factory_robot
+
+        return factory_robot(robot, self.factory)
 
     def _measurements(self, robot: Robot, joint_map: JointMap | None) -> tuple[list[Measurement], JointMap]:
         """The measurements of all files, and the joint map of their columns."""
@@ -160,9 +198,34 @@ class Calibrate:
             made.append(from_tables.held_point(table(self.point), link, noise))
         if self.plane is not None:
             made.append(from_tables.plane(table(self.plane), link, noise, self.unknown))
+        if self.shows and self.data is None:
+            raise ValueError("--shows is about demonstrations: give their folder (--data)")
+        maps = [one.joint_map for one in tables]
+        if self.data is not None:
+            shown, recorded = self._shown(self.data, robot, joint_map, link, noise)
+            made += shown
+            maps.insert(0, recorded)
         if not made:
-            raise ValueError("there are no measurements: give any of --poses, --sockets, --point and --plane")
-        return made, joint_map or tables[0].joint_map
+            raise ValueError(
+                "there are no measurements: give any of --poses, --sockets, --point, --plane and --data"
+            )
+        return made, joint_map or maps[0]
+
+    def _shown(
+        self, folder: Path, robot: Robot, joint_map: JointMap | None, link: str, noise: Noise
+    ) -> tuple[list[Measurement], JointMap]:
+        """The measurements that demonstrations hold, and the joint map of the recording."""
+        from ikp.calibration.demonstrations import SHOWN, shown
+        from ikp.data import load_dataset
+
+        if not self.shows:
+            raise ValueError(f"--data needs --shows: choose any of {', '.join(SHOWN)}")
+        hints = ArmOptions(units=self.units).loading["hints"]
+        data = load_dataset(folder, robot=robot, joint_map=joint_map, hints=hints, images=False)
+        q = data.state[:, list(data.spec.joint_dims)].double().numpy()
+        frames = (data.episode_index.numpy(), data.gripper_closed.numpy())
+        recorded = data.spec.joint_map or _map_of(data.spec, robot)
+        return shown(robot, q, *frames, link, self.shows, noise), recorded
 
     def _noise(self) -> Noise:
         from ikp.calibration.from_tables import Noise
@@ -176,6 +239,27 @@ class Calibrate:
             angles[0] if angles else Noise.angle,
             _quantity(self.joint_noise, "--joint-noise"),
         )
+
+
+def _map_of(spec: DataSpec, robot: Robot) -> JointMap:
+    """The joint map of data that are in the model's units and order already."""
+    from ikp.joint_map import EXTRA, GRIPPER, JointMap
+
+    joints = {one.name: one for one in JointMap.identity(robot).action}
+    by_dim = {dim: joints[name] for dim, name in zip(spec.joint_dims, robot.joint_names, strict=True)}
+
+    def entry(dim: int, name: str) -> Dimension:
+        if dim in by_dim:
+            return replace(by_dim[dim], name=name)
+        return Dimension(name, GRIPPER if dim in spec.discrete_dims else EXTRA)
+
+    grippers = {spec.action_names[dim] for dim in spec.discrete_dims}
+    action = tuple(entry(dim, name) for dim, name in enumerate(spec.action_names))
+    state = tuple(
+        entry(dim, name) if dim in by_dim or name in grippers else Dimension(name, EXTRA)
+        for dim, name in enumerate(spec.state_names)
+    )
+    return JointMap(robot.joint_names, action, state)
 
 
 def _quantity(text: str, option: str) -> float:
