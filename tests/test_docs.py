@@ -21,6 +21,7 @@ RUN = {
     "your_robot": ("python",),
     "your_data": ("python", "sh"),
     "own_environment": ("python",),
+    "calibration": ("python", "sh"),
 }
 """Pages that are run from top to bottom in one folder, and the languages of their blocks that are run."""
 SMALLER = {
@@ -28,6 +29,7 @@ SMALLER = {
     "train": ["--steps", "2", "--batch-size", "4", "--width", "16"],
     "evaluate": ["--episodes", "1"],
     "data": [],
+    "calibrate": [],
 }
 """Options that are added to the commands of a page that is run."""
 ARM = (

@@ -17,6 +17,7 @@ from pathlib import Path
 from aloha_table import aloha_table
 from bench_tables import headlines, speed_tables
 from blocks import fill
+from calibration_table import calibration_table
 from closed_loop_table import LIFT, PARTICLE, closed_loop_table
 from expert_table import expert_table
 from ikp.files import replaced_atomically
@@ -54,6 +55,7 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "methods": partial(methods_table, results),
         "speed": partial(headlines, results / "bench"),
         "benchmarks": partial(speed_tables, results / "bench"),
+        "calibration": partial(calibration_table, results),
         "experts": partial(expert_table, results / "experts"),
         "perception": partial(perception_table, results),
         "sweeping": partial(sweeping_table, results),

@@ -233,6 +233,11 @@ def test_the_wrong_robot_and_wrong_arguments_are_refused():
     turned = TipPoses(poses.q[:, ::-1].copy(), arm.link, 0.0, poses.position, poses.rotation)
     with pytest.raises(ValueError, match="explains the tip poses: .* are left. Check that it is this robot"):
         calibrate(arm.robot, [turned])
+    turned = poses.q * [1, 1, -1, 1, 1, 1]
+    with pytest.raises(
+        ValueError, match="With elbow_joint reversed it would be explained: give it the other 'sign'"
+    ):
+        calibrate(arm.robot, [replace(poses, q=turned)])
     with pytest.raises(ValueError, match="choose any of offset, scale, drift, links"):
         calibrate(arm.robot, [poses], estimate=("zeros",))
     with pytest.raises(ValueError, match="nothing to calibrate"):

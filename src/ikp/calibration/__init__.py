@@ -5,7 +5,7 @@
 - `solver`: the most probable parameters and their covariance. `identifiability`: what is identified, what hides the
   rest, and the pose that is missing.
 - `calibrate` puts them together; `result` and `corrected` hold the outcome as a report, a joint map and a robot.
-- `verify`: whether a calibration still holds.
+- `signs`: joints that are read in reverse. `verify`: whether a calibration still holds.
 - `tables`, `from_tables`, `files`: files of measured poses, reports and corrected URDFs.
 
 Levenberg-Marquardt over kinematic parameters with a tip measured from outside, or held in place, is the classical

@@ -11,6 +11,7 @@ from ikp.calibration.arm import ArmModel
 from ikp.calibration.identifiability import hidden_directions, missing_pose
 from ikp.calibration.measurement import Measurement
 from ikp.calibration.result import Calibration
+from ikp.calibration.signs import reversed_joint
 from ikp.calibration.solver import Problem, solve
 from ikp.joint_map import JointMap
 from ikp.kinematics import Robot
@@ -78,12 +79,18 @@ def calibrate(
             f"{rows} residuals for {rows - round(fit.freedom)} unknowns leave nothing to check the result by: add "
             f"{poses} pose(s) that move all joints"
         )
-    found = Calibration(fit, joint_map or JointMap.identity(robot), nominal.raw, missing)
+    used = joint_map or JointMap.identity(robot)
+    found = Calibration(fit, used, nominal.raw, missing)
     for one in found.residuals:
         if one.after > max(MOST_LEFT[one.is_angle], 5 * one.noise):
             left = f"{math.degrees(one.after):.1f} deg" if one.is_angle else f"{1000 * one.after:.1f} mm"
+            turned = reversed_joint(problem.arm, measurements, used)
+            fix = (
+                "Check that it is this robot, the units, and whether base and tool are known (--unknown)"
+                if turned is None
+                else f"With {turned} reversed it would be explained: give it the other 'sign' in the joint map"
+            )
             raise ValueError(
-                f"no {' and '.join(estimate)} of {robot.name!r} explains the {one.measurement}: {left} are left. Check "
-                "that it is this robot, the units, and whether base and tool are known (--unknown)"
+                f"no {' and '.join(estimate)} of {robot.name!r} explains the {one.measurement}: {left} are left. {fix}"
             )
     return found

@@ -1,4 +1,4 @@
-"""What the measurements identify of an arm, what hides the rest, and the pose that is missing.
+"""Verdicts: which parameters the measurements identify, what hides the others, and which pose is missing.
 
 A parameter, or a combination of parameters, is identified where the measurements leave less than a tenth of its prior
 standard deviation. Combinations that are not identified are held at the nominal arm: nothing is made up of noise. The
@@ -118,7 +118,7 @@ def _hidden_by(fit: Fit, index: int, groups: Mapping[str, np.ndarray]) -> tuple[
 
 
 def missing_pose(fit: Fit) -> str | None:
-    """What to measure in addition, in words, where further poses of the same kinds would identify more; else None.
+    """The pose to add, in words, where further poses of the same kinds would identify more; else None.
 
     Poses are made by moving one joint of a measured pose, and at random, and are brought onto the constraints of their
     measurement, such as a ball that stays in its socket.
