@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from ikp.calibration import ArmModel, LinkMeasurement, Plane, Sockets, TipPoses,
 
 POSITION, ANGLE = 1e-4, math.radians(0.05)
 """Standard deviations of measured lengths [m] and angles [rad]."""
+FEWEST_DRAWN = 400  # configurations at a time: few are within the limits once they hold
 BALL = np.array([0.01, -0.02, 0.08])
 Make = Callable[[np.ndarray], Sequence[LinkMeasurement]]
 
@@ -55,21 +57,20 @@ class TrueArm:
         known = [None if name in unknown else np.eye(4) for name in ("base", "tool")]
         return TipPoses(q, self.link, 0.0, position, rotation, *known, POSITION, ANGLE)
 
-    def held(self, make: Make, values: Mapping[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Readings at which constraints hold but for their noise, and which of the drawn configurations they are."""
+    def held(self, make: Make, values: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+        """Readings (count, dof) at which constraints hold but for their noise."""
         lower, upper = self.robot.lower.numpy(), self.robot.upper.numpy()
-        found, chosen = [np.zeros((0, self.robot.dof))], [np.zeros(0, dtype=int)]
-        while sum(map(len, found)) < count:
-            q = self.q(8 * count)
+        found = np.zeros((0, self.robot.dof))
+        while len(found) < count:
+            q = self.q(max(8 * count, FEWEST_DRAWN))
             for _ in range(20):
                 residual, J, _ = self._constraints(make(q), values)
                 q = q - _least_step(J, residual)
             residual, J, noise = self._constraints(make(q), values)
             good = (np.abs(residual) < 1e-6).all(1) & (q > lower).all(1) & (q < upper).all(1)
             error = noise * self.rng.normal(size=noise.shape)
-            found.append((q + _least_step(J, error))[good])
-            chosen.append(np.flatnonzero(good))
-        return np.concatenate(found)[:count], np.concatenate(chosen)[:count]
+            found = np.concatenate([found, (q + _least_step(J, error))[good]])
+        return found[:count]
 
     def _constraints(
         self, made: Sequence[LinkMeasurement], values: Mapping[str, np.ndarray]
@@ -84,19 +85,20 @@ class TrueArm:
 
     def sockets(self, places: Mapping[str, Sequence[float]], count: int = 20) -> Sockets:
         """A ball in sockets, whose true places are given by name."""
-        names = np.array(sorted(places))
-        values = {"ball": BALL, **{f"socket {name}": np.array(places[name]) for name in names}}
+        share = [count // len(places) + (i < count % len(places)) for i in range(len(places))]
+        found = []
+        for (name, place), number in zip(places.items(), share, strict=True):
+            values = {"ball": BALL, f"socket {name}": np.array(place)}
+            found.append(self.held(lambda q, name=name: [self._ball(q, name)], values, number))
+        return replace(self._ball(np.concatenate(found), ""), labels=np.repeat(list(places), share))
 
-        def make(q: np.ndarray) -> list[LinkMeasurement]:
-            return [Sockets(q, self.link, 0.0, names[np.arange(len(q)) % len(names)], None, POSITION)]
-
-        q, chosen = self.held(make, values, count)
-        return Sockets(q, self.link, 0.0, names[chosen % len(names)], None, POSITION)
+    def _ball(self, q: np.ndarray, name: str) -> Sockets:
+        return Sockets(q, self.link, 0.0, np.full(len(q), name), None, POSITION)
 
     def plane(self, height: float, count: int = 20) -> Plane:
         """The tip on a level plane, whose tilt and height are unknown."""
         values = {"tilt of the plane": np.zeros(3), "height of the plane": np.array([height])}
-        q, _ = self.held(lambda q: [Plane(q, self.link, 0.0, noise_m=POSITION)], values, count)
+        q = self.held(lambda q: [Plane(q, self.link, 0.0, noise_m=POSITION)], values, count)
         return Plane(q, self.link, 0.0, noise_m=POSITION)
 
     def demonstrations(self, height: float, count: int) -> list[LinkMeasurement]:
@@ -125,7 +127,7 @@ class TrueArm:
         """Configurations in which the axis points down, not up."""
         q = np.zeros((0, self.robot.dof))
         while len(q) < count:
-            more, _ = self.held(make, values, count)
+            more = self.held(make, values, count)
             q = np.concatenate([q, more[(self.poses(more)[:, :3, :3] @ axis)[:, 2] < 0]])
         return q[:count]
 
