@@ -15,6 +15,7 @@ from ikp.calibration import ArmModel, LinkMeasurement, Plane, Sockets, TipPoses,
 
 POSITION, ANGLE = 1e-4, math.radians(0.05)
 """Standard deviations of measured lengths [m] and angles [rad]."""
+STEPS = 15  # of projection onto constraints
 FEWEST_DRAWN = 400  # configurations at a time: few are within the limits once they hold
 BALL = np.array([0.01, -0.02, 0.08])
 Make = Callable[[np.ndarray], Sequence[LinkMeasurement]]
@@ -29,6 +30,7 @@ class TrueArm:
         self.rng = np.random.default_rng(seed)
         self.beta = self.model.sigma * self.rng.uniform(-0.5, 0.5, self.model.size)
         self.link = self.robot.tip_names[0]
+        self._found: dict[str, np.ndarray] = {}
 
     def q(self, count: int) -> np.ndarray:
         """Joint readings; UR's joints turn twice, so half of the range is enough."""
@@ -57,20 +59,31 @@ class TrueArm:
         known = [None if name in unknown else np.eye(4) for name in ("base", "tool")]
         return TipPoses(q, self.link, 0.0, position, rotation, *known, POSITION, ANGLE)
 
-    def held(self, make: Make, values: Mapping[str, np.ndarray], count: int) -> np.ndarray:
-        """Readings (count, dof) at which constraints hold but for their noise."""
+    def held(self, what: str, make: Make, values: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+        """Readings (count, dof) at which constraints hold but for their noise.
+
+        The first call of a name searches from random readings, later ones from within 0.3 rad of what it found.
+        """
         lower, upper = self.robot.lower.numpy(), self.robot.upper.numpy()
         found = np.zeros((0, self.robot.dof))
         while len(found) < count:
-            q = self.q(max(8 * count, FEWEST_DRAWN))
-            for _ in range(20):
+            q = self._seeds(what, count)
+            for _ in range(STEPS):
                 residual, J, _ = self._constraints(make(q), values)
                 q = q - _least_step(J, residual)
             residual, J, noise = self._constraints(make(q), values)
             good = (np.abs(residual) < 1e-6).all(1) & (q > lower).all(1) & (q < upper).all(1)
             error = noise * self.rng.normal(size=noise.shape)
             found = np.concatenate([found, (q + _least_step(J, error))[good]])
-        return found[:count]
+        self._found.setdefault(what, found)
+        return found[self.rng.permutation(len(found))[:count]]
+
+    def _seeds(self, what: str, count: int) -> np.ndarray:
+        if what not in self._found:
+            return self.q(max(8 * count, FEWEST_DRAWN))
+        known = self._found[what]
+        chosen = known[self.rng.integers(len(known), size=4 * count)]
+        return chosen + 0.3 * self.rng.uniform(-1, 1, chosen.shape)
 
     def _constraints(
         self, made: Sequence[LinkMeasurement], values: Mapping[str, np.ndarray]
@@ -89,7 +102,7 @@ class TrueArm:
         found = []
         for (name, place), number in zip(places.items(), share, strict=True):
             values = {"ball": BALL, f"socket {name}": np.array(place)}
-            found.append(self.held(lambda q, name=name: [self._ball(q, name)], values, number))
+            found.append(self.held(name, lambda q, name=name: [self._ball(q, name)], values, number))
         return replace(self._ball(np.concatenate(found), ""), labels=np.repeat(list(places), share))
 
     def _ball(self, q: np.ndarray, name: str) -> Sockets:
@@ -98,7 +111,7 @@ class TrueArm:
     def plane(self, height: float, count: int = 20) -> Plane:
         """The tip on a level plane, whose tilt and height are unknown."""
         values = {"tilt of the plane": np.zeros(3), "height of the plane": np.array([height])}
-        q = self.held(lambda q: [Plane(q, self.link, 0.0, noise_m=POSITION)], values, count)
+        q = self.held("plane", lambda q: [Plane(q, self.link, 0.0, noise_m=POSITION)], values, count)
         return Plane(q, self.link, 0.0, noise_m=POSITION)
 
     def demonstrations(self, height: float, count: int) -> list[LinkMeasurement]:
@@ -113,8 +126,8 @@ class TrueArm:
             return Plane(q, self.link, 0.0, normal=level, noise_m=POSITION)
 
         values = {"height of the plane": np.array([height])}
-        free = self._pointing(lambda q: [upright(q)], values, count - count // 2, axis)
-        standing = self._pointing(lambda q: [upright(q), table(q)], values, count // 2, axis)
+        free = self._pointing("upright", lambda q: [upright(q)], values, count - count // 2, axis)
+        standing = self._pointing("standing", lambda q: [upright(q), table(q)], values, count // 2, axis)
         return [upright(np.concatenate([free, standing])), table(standing)]
 
     def robot_axis(self) -> np.ndarray:
@@ -122,12 +135,12 @@ class TrueArm:
         return np.array([1.0, 0.0, 0.0] if self.robot.name == "so101" else [0.0, 0.0, 1.0])
 
     def _pointing(
-        self, make: Make, values: Mapping[str, np.ndarray], count: int, axis: np.ndarray
+        self, what: str, make: Make, values: Mapping[str, np.ndarray], count: int, axis: np.ndarray
     ) -> np.ndarray:
         """Configurations in which the axis points down, not up."""
         q = np.zeros((0, self.robot.dof))
         while len(q) < count:
-            more = self.held(make, values, count)
+            more = self.held(what, make, values, count)
             q = np.concatenate([q, more[(self.poses(more)[:, :3, :3] @ axis)[:, 2] < 0]])
         return q[:count]
 

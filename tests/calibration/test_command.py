@@ -174,6 +174,6 @@ def test_bad_arguments_are_refused_with_the_fix(capsys):
     assert "add 1 pose" in failed(capsys, *good[:2], "--poses", poses_of("two.csv", arm, 2))
     assert cli.main(["calibrate", *good, "--out", "arm.json"]) == 0
     report = json.loads(Path("arm.report.json").read_text())
-    for damage in ({"covariance": [[1.0]]}, {"joints": ["a"]}, {"parameters": [1]}):
+    for damage in ({"covariance": [[1.0]]}, {"joints": ["a"]}, {"parameters": [1]}, {"terms": ["links"]}):
         Path("arm.report.json").write_text(json.dumps({**report, **damage}))
-        assert "arm.report.json is" in failed(capsys, *good, "--verify", "arm.json")
+        assert "arm.report.json" in failed(capsys, *good, "--verify", "arm.json")

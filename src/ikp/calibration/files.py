@@ -30,17 +30,24 @@ def calibrated_covariance(joint_map: Path, robot: Robot) -> np.ndarray | None:
     """Covariance (dof, dof) of the calibrated offsets, from the report beside a joint map; None without a report.
 
     Raises:
-        ValueError: the report is damaged, or of another robot.
+        ValueError: the report is damaged, of another robot, or of a calibration that the joint map does not hold.
     """
     path = report_path(joint_map)
     if not path.is_file():
         return None
     again = "write it again with ikp calibrate"
-    report = read_json(path, fix=again, keys={"joints": list, "parameters": list, "covariance": list})
+    report = read_json(
+        path, fix=again, keys={"joints": list, "terms": list, "parameters": list, "covariance": list}
+    )
     if report["joints"] != list(robot.joint_names):
         raise ValueError(
             f"{path} is of the joints {report['joints']}, robot {robot.name!r} has {list(robot.joint_names)}: give "
             "the robot of this calibration"
+        )
+    if not {"offset", "scale"}.issuperset(report["terms"]):
+        raise ValueError(
+            f"{path} estimates {', '.join(report['terms'])}, which the joint map does not hold in full: test the "
+            "corrected URDF (--robot) with the map that it goes with"
         )
     try:
         places = {one["joint"]: i for i, one in enumerate(report["parameters"]) if one["name"] == "offset"}

@@ -30,7 +30,9 @@ _UNITS = {"mm": 1e-3, "m": 1.0, "deg": math.pi / 180, "rad": 1.0}
 
 @dataclass(frozen=True)
 class Calibrate:
-    """Estimate the joint offsets of an arm from measurements, and say what they do not show.
+    """Find the joint offsets of an arm by measurements, or test them.
+
+    The report says what the measurements do not show.
 
     A file of measurements is a CSV or JSON file with one column per joint, named as the joint, and `_deg` or `_rad`
     behind the name. Any of --poses, --sockets, --point, --plane and --data can be combined. NAME.report.json beside the
