@@ -121,7 +121,7 @@ def draw(robot: str, kind: str, seed: int) -> dict[str, Any]:
     """One arm: calibrated, compared with the truth, and tested."""
     arm = TrueArm(robot, seed)
     count, measure = KINDS[kind]
-    found = calibrate(arm.robot, measure(arm, count))
+    found = calibrate(arm.robot, measure(arm, count), complete=kind != "demonstrations")
     parameters = [
         {
             "joint": one.joint,
