@@ -48,11 +48,15 @@ def change_of_robot_table(results: Path) -> str:
 
 
 def _cell(records: Sequence[Record]) -> str:
-    """Success with its interval and the number of episodes; the tip's error where there is one."""
+    """Success and the number of episodes, and the tip's error where there is one.
+
+    All arms meet the same starts, so that the interval counts every start once.
+    """
     if not records:
         return ""
-    episodes = sum(record["episodes"] for record in records)
-    share = count_of(sum(record["success"]["count"] for record in records), episodes)
+    episodes, starts = sum(one["episodes"] for one in records), max(one["episodes"] for one in records)
+    share = sum(one["success"]["count"] for one in records) / episodes
+    found = {**count_of(round(share * starts), starts), "share": share}
     off = sum(record["tip_error_mm"] for record in records) / len(records)
     error = f", tip off by {off:.1f} mm" if off else ""
-    return f"{percent(share)} of {episodes}{error}"
+    return f"{percent(found)}, {len(records)} x {starts}{error}"

@@ -28,8 +28,8 @@ def test_arms_are_counted_together(tmp_path):
     )
     lines = change_of_robot_table(tmp_path).splitlines()
     assert [cell.strip() for cell in lines[0].strip("|").split("|")] == ["calibration", "Explicit", "IKP"]
-    assert "38 % (28 to 48 %) of 80, tip off by 3.0 mm" in lines[2]
-    assert "50 % (35 to 65 %) of 40 |  |" in lines[3]
+    assert "38 % (24 to 53 %), 2 x 40, tip off by 3.0 mm" in lines[2]
+    assert "50 % (35 to 65 %), 1 x 40 |  |" in lines[3]
 
 
 def test_no_record_reads_not_run(tmp_path):
