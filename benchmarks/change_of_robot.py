@@ -65,7 +65,7 @@ def shown(data: Path, arm: int) -> Demonstrations:
 
 
 def offset_of(condition: str, policy: Policy, arm: int, data: Path) -> np.ndarray:
-    """What a calibration says must be added to the joints of an arm B to give those of arm A (dof,) [rad]."""
+    """Offsets that a calibration adds to the joints of an arm B to give those of arm A (dof,) [rad]."""
     robot = policy.robot
     assert robot is not None
     if condition in ("arm A", "none"):

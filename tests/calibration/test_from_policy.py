@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from ikp.calibration.from_policy import PRIOR, calibrate_from_policy
 from ikp.cli.main import main
 from ikp.data import Demonstrations
 from ikp.files import read_json
+from ikp.joint_map import Dimension
 from ikp.kinematics import forward_kinematics, so101
 from ikp.policies.config import PolicyConfig, method_config
 from ikp.spec import DataSpec
@@ -114,9 +116,29 @@ def test_the_command_writes_a_joint_map_that_the_policy_takes(tmp_path, demonstr
     assert set(read_json(tmp_path / "arm.report.json", fix="")) >= {"offsets", "sigma", "demonstrations"}
 
 
+def test_a_map_of_joints_alone_drives_a_policy_with_a_gripper_in_the_same_units(
+    tmp_path, demonstrations, tiny
+):
+    run = tmp_path / "run"
+    assert main(["train", "--data", str(demonstrations), "--out", str(run), "--recipe", "tiny"]) == 0
+    policy = load_policy(run)
+    entries = tuple(Dimension(name, "joint", name, "rad", offset=0.02) for name in policy.robot.joint_names)
+    told = load_policy(run, joint_map=JointMap(policy.robot.joint_names, entries, entries)).spec
+    assert told.recorded_action_names == policy.spec.action_names
+    recorded = torch.zeros(7)
+    torch.testing.assert_close(told.joint_map.states.to_model(recorded), torch.tensor([0.02] * 6 + [0.0]))
+    degrees = tuple(replace(d, unit="deg", scale=math.radians(1.0)) for d in entries)
+    with pytest.raises(ValueError, match="in deg, the policy in .* in rad"):
+        load_policy(run, joint_map=JointMap(policy.robot.joint_names, degrees, degrees))
+
+
 def test_the_command_refuses_what_does_not_go_with_a_policy(tmp_path, capsys):
     assert main(["calibrate", "--policy", "run", "--out", "arm.json"]) != 0
     assert main(["calibrate", "--policy", "run", "--data", "d", "--robot", "ur5e"]) != 0
     assert capsys.readouterr().err.count("--policy takes the demonstrations of --data") == 2
+    twice = ["calibrate", "--robot", "ur5e", "--poses", "tips.csv", "--out"]
+    assert main([*twice, "tips.csv"]) != 0
+    assert main([*twice, "arm.json", "--urdf", "arm.json"]) != 0
+    assert capsys.readouterr().err.count("would be overwritten: choose another file") == 2
     assert main(["calibrate", "--poses", "tips.csv"]) != 0
     assert "--robot is missing" in capsys.readouterr().err

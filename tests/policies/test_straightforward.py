@@ -214,9 +214,19 @@ def test_single_precision_acts_the_same_from_pixels(space):
     residual = ("offset",) if space == "joint+cartesian" else ()
     policy, batch = arm_policy("ur5e", space, residual=residual, pixels=True, dtype=torch.float32)
     policy.eval()
-    plain = straightforward.Straightforward(policy).choose(batch)
-    command = policy.actions.decode(batch["state"][:, -1], plain)
-    torch.testing.assert_close(policy.act(batch)[:, :6], command, rtol=0, atol=2e-5)
+
+    def command(given: dict) -> torch.Tensor:
+        plain = straightforward.Straightforward(policy).choose(given)
+        return policy.actions.decode(given["state"][:, -1], plain)
+
+    plain, spread = command(batch), torch.zeros(())
+    for _ in range(6):  # how far the last digit of the state moves a decision: some minima are flat
+        last_digit = 1 + 2e-7 * (torch.rand_like(batch["state"]) - 0.5)
+        moved = command({**batch, "state": batch["state"] * last_digit})
+        spread = torch.maximum(spread, (moved - plain).abs())
+    off = (policy.act(batch)[:, :6] - plain).abs()
+    assert (off <= 2e-5 + 2 * spread).all(), off - 2 * spread
+    assert (off <= 2e-5).float().mean() > 0.9
 
 
 @pytest.mark.parametrize(

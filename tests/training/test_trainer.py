@@ -223,9 +223,9 @@ def test_large_images_are_seen_a_few_at_a_time_and_decide_the_same(monkeypatch):
     seen: list[int] = []
     parts = policy.encoder.parts
 
-    def spied(observation):
+    def spied(observation, images=None):
         seen.append(len(observation["state"]))
-        return parts(observation)
+        return parts(observation, images)
 
     monkeypatch.setattr(policy.encoder, "parts", spied)
     monkeypatch.setattr("ikp.training.validation.IMAGES_AT_ONCE", 7 * policy.config.history * 16 * 16 * 3 + 5)

@@ -31,6 +31,8 @@ from ikp.spec import Batch
 
 PRIOR = math.radians(5.0)
 """Standard deviation of an offset before any demonstration is seen [rad]."""
+WEAK = 0.5
+"""Share of the prior's standard deviation above which an offset counts as hardly seen."""
 STARTS = 12
 """First guesses, the first at zero: some offsets make a wrong branch of the motion likely."""
 _DIFFERENCE = 1e-3
@@ -85,6 +87,16 @@ class PolicyCalibration:
             rows.append((name, f"{factor * offset:.2f} {unit}", f"{factor * 1.96 * sigma:.2f}"))
         lines = [f"offsets of the arm of {self.demonstrations} demonstrations, from the policy"]
         lines += [f"{name:24}{offset:>14}{interval:>12}" for name, offset, interval in rows]
+        weak = [
+            name
+            for name, sigma in zip(self.joint_map.joints, self.sigma.tolist(), strict=True)
+            if sigma > WEAK * PRIOR
+        ]
+        if weak:
+            lines.append(
+                f"the policy hardly depends on {', '.join(weak)}: measure what matters of them (--poses), or train the "
+                "policy longer, and look whether its own training data give offsets near zero"
+            )
         return "\n".join(lines)
 
 

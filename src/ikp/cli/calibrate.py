@@ -100,6 +100,7 @@ class Calibrate:
     def run(self) -> None:
         from ikp.files import writable_file
 
+        self._check_outputs()
         for file in (self.out, self.urdf):
             if file is not None:
                 writable_file(file)
@@ -112,6 +113,20 @@ class Calibrate:
             self._write_factory(self.factory)
         else:
             self._calibrate()
+
+    def _check_outputs(self) -> None:
+        """Refuse an output that is a file of measurements, the robot's file or the other output."""
+        from ikp.calibration.files import report_path
+
+        outputs = [] if self.out is None else [self.out, report_path(self.out)]
+        outputs += [] if self.urdf is None else [self.urdf]
+        robot = None if self.robot is None else Path(self.robot)
+        read = (self.poses, self.sockets, self.point, self.plane, self.factory, robot)
+        taken = {file.resolve() for file in read if file is not None}
+        for file in outputs:
+            if file.resolve() in taken:
+                raise ValueError(f"{file} would be overwritten: choose another file for the result")
+            taken.add(file.resolve())
 
     def _calibrate(self) -> None:
         from ikp.calibration import calibrate

@@ -166,7 +166,7 @@ class Data:
     def _check(self) -> None:
         if self.out or self.cameras is not None:
             raise ValueError("--out and --cameras go with ikp data repair")
-        from ikp.data import store_joint_map
+        from ikp.data import load_dataset, store_joint_map
         from ikp.data.check import check_dataset
         from ikp.runs import robot_of_data
 
@@ -175,13 +175,18 @@ class Data:
             robot = robot_of_data(self.folder)
         report = check_dataset(self.folder, robot=robot, **self.arm.loading)
         print(report)
-        if (self.save or self.store) and report.joint_map is None:
-            reason = "see above" if report.refused else "give --robot; or none is needed"
-            raise ValueError(f"there is no joint map to write: {reason}")
-        if report.joint_map is not None and self.save:
-            print(f"wrote {report.joint_map.save(self.save)}")
-        if report.joint_map is not None and self.store:
-            store_joint_map(self.folder, report.joint_map)
+        joint_map = report.joint_map
+        if (self.save or self.store) and joint_map is None:
+            if report.refused or robot is None:
+                raise ValueError(
+                    f"there is no joint map to write: {'see above' if report.refused else 'give --robot'}"
+                )
+            data = load_dataset(self.folder, robot=robot, images=False, **self.arm.loading)
+            joint_map = data.spec.recorded_map(robot)  # the numbers are the model's already
+        if joint_map is not None and self.save:
+            print(f"wrote {joint_map.save(self.save)}")
+        if joint_map is not None and self.store:
+            store_joint_map(self.folder, joint_map)
             print(f"stored the joint map in {self.folder}")
         if report.refused:
             raise SystemExit(1)

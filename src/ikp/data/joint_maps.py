@@ -11,6 +11,7 @@ from ikp.data.layout import ACTION, INFO_PATH, MAP_KEY, STATE, DatasetError
 from ikp.data.metadata import read_info
 from ikp.files import write_json
 from ikp.joint_map import EXTRA, JointMap, MapHints, Recording, infer_joint_map
+from ikp.joint_map.joints import check_joint_names
 from ikp.kinematics import Robot
 
 
@@ -57,12 +58,16 @@ def find_joint_map(
         if robot is None and not recording.discrete_dims and hints.is_empty:
             return None
         found = infer_joint_map(robot, recording, hints)
+        # Without a robot only grippers may change; declared joints in the model's units need a map for extras only.
+        is_declared = recording.joint_dims is not None and all(d.role != EXTRA for d in found.action)
+        if not found.is_identity or not (robot is None or is_declared):
+            return found
+        if robot is not None and recording.joint_dims is not None:
+            names = recording.action.names, recording.state.names
+            check_joint_names(robot, *names, recording.joint_dims, fix="give the robot of these data")
+        return None
     except ValueError as error:
         raise DatasetError(f"{root}: {error}") from None
-    # Without a robot only grippers may change; declared joints in the model's units need a map for extras only.
-    is_declared = recording.joint_dims is not None and all(d.role != EXTRA for d in found.action)
-    is_needless = robot is None or is_declared
-    return None if found.is_identity and is_needless else found
 
 
 def _check_fit(joint_map: JointMap, recording: Recording, robot: Robot | None, where: str) -> None:

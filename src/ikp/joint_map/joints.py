@@ -14,9 +14,19 @@ LOAD_FOR_ROBOT = "load the data for this robot: ikp.load_dataset(folder, robot=r
 
 
 def check_joint_names(
-    robot: Robot, action_names: Sequence[str], state_names: Sequence[str], joint_dims: Sequence[int]
+    robot: Robot,
+    action_names: Sequence[str],
+    state_names: Sequence[str],
+    joint_dims: Sequence[int],
+    fix: str = LOAD_FOR_ROBOT,
 ) -> None:
     """Refuse joint dimensions, taken as they are recorded, whose names contradict the robot's joints or their order.
+
+    Args:
+        robot: the robot.
+        action_names, state_names: names of all dimensions.
+        joint_dims: the joints among them, in the order of the robot's q.
+        fix: the end of the message.
 
     Raises:
         ValueError: some joint dimensions have the names of the robot's joints, but not all of them in its order; the
@@ -27,7 +37,7 @@ def check_joint_names(
     if found and list(found.items()) != list(zip(robot.joint_names, range(robot.dof), strict=True)):
         raise ValueError(
             f"the joint dimensions {names} are other joints than those of robot {robot.name!r}, or in another order "
-            f"({list(robot.joint_names)}): {LOAD_FOR_ROBOT}"
+            f"({list(robot.joint_names)}): {fix}"
         )
     if not found and any(plain_name(name).kind == POSE for name in names):
         raise ValueError(f"the action {names} {_looks_like_a_pose(robot)} or use action_space='raw'")
@@ -36,7 +46,7 @@ def check_joint_names(
         own = plain_name(name)
         if words[dim] != own and own in words:
             raise ValueError(
-                f"the state's dimension {dim} is {state_names[dim]!r} where the action has {name!r}: {LOAD_FOR_ROBOT}"
+                f"the state's dimension {dim} is {state_names[dim]!r} where the action has {name!r}: {fix}"
             )
 
 

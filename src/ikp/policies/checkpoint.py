@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ikp.files import read_json, replaced_atomically, writable_folder
-from ikp.joint_map import EXTRA, GRIPPER, JOINT, JointMap
+from ikp.joint_map import EXTRA, GRIPPER, JOINT, Dimension, JointMap
 from ikp.kinematics import Robot
 from ikp.policies.config import PolicyConfig
 from ikp.policies.denoising import DenoisingPolicy
@@ -177,6 +177,7 @@ def _with_other_map(spec: DataSpec, robot: Robot | None, joint_map: JointMap, wh
             f"the joint map has the joints {list(joint_map.joints)}, the robot of {where} has {list(joints)}: write a "
             "map for this robot"
         )
+    joint_map = _completed(joint_map, spec, robot, where)
     joint_dims = spec.joint_dims if joints else ()  # without a robot all that are no grippers are the same
     dims = {
         "action": (_layout(spec.action_names, joint_dims, spec.discrete_dims), joint_map.actions),
@@ -191,6 +192,34 @@ def _with_other_map(spec: DataSpec, robot: Robot | None, joint_map: JointMap, wh
             )
     return replace(
         spec, action_names=joint_map.actions.names, state_names=joint_map.states.names, joint_map=joint_map
+    )
+
+
+def _completed(joint_map: JointMap, spec: DataSpec, robot: Robot | None, where: Path | str) -> JointMap:
+    """A map of the joints alone, such as a calibration's, with the policy's own names and further dimensions.
+
+    Raises:
+        ValueError: its joints are in other units than the policy's, so that it is a map of another recording.
+    """
+    alone = all(d.role == JOINT for d in (*joint_map.action, *joint_map.state))
+    if robot is None or not alone or len(joint_map.action) == len(spec.action_names):
+        return joint_map
+    own = spec.recorded_map(robot)
+
+    def completed(kept: Sequence[Dimension], given: Sequence[Dimension]) -> tuple[Dimension, ...]:
+        joints, made = {d.joint: d for d in given}, []
+        for d in kept:
+            if d.role == JOINT and joints[d.joint].unit != d.unit:
+                raise ValueError(
+                    f"the joint map has {d.joint} in {joints[d.joint].unit}, the policy in {where} in {d.unit}: write "
+                    "one with the policy's units and dimensions (ikp data check FOLDER --robot ARM --save FILE, then "
+                    "ikp calibrate --joint-map FILE)"
+                )
+            made.append(replace(joints[d.joint], name=d.name) if d.role == JOINT else d)
+        return tuple(made)
+
+    return replace(
+        joint_map, action=completed(own.action, joint_map.action), state=completed(own.state, joint_map.state)
     )
 
 

@@ -17,7 +17,7 @@ from ikp.spec import DataSpec, Observation
 
 
 class EncodedImages(NamedTuple):
-    """What the image encoders make of an observation.
+    """Outputs of the image encoders for an observation.
 
     Attributes:
         features: (batch, features) of every camera, by its name.
