@@ -113,9 +113,9 @@ def test_json_and_rotations_of_three_kinds_are_read_alike():
     joints = {f"{name} [rad]": 0.1 * i for i, name in enumerate(arm.robot.joint_names)}
     for turned in rotation.values():
         row = {**joints, "x_m": 0.1, "y_m": 0.2, "z_m": 0.3, **turned}
-        Path("poses.json").write_text(json.dumps({"poses": [row, row]}))
+        Path("poses.json").write_text(json.dumps({"poses": [row]}))
         table = read_poses("poses.json", arm.robot)
-        np.testing.assert_allclose(table.q[1], 0.1 * np.arange(6))
+        np.testing.assert_allclose(table.q[0], 0.1 * np.arange(6))
         np.testing.assert_allclose(table.position[0], (0.1, 0.2, 0.3))
         expected = [[math.cos(0.4), -math.sin(0.4), 0], [math.sin(0.4), math.cos(0.4), 0], [0, 0, 1]]
         np.testing.assert_allclose(table.rotation[0], expected, atol=1e-12)
@@ -177,3 +177,25 @@ def test_bad_arguments_are_refused_with_the_fix(capsys):
     for damage in ({"covariance": [[1.0]]}, {"joints": ["a"]}, {"parameters": [1]}, {"terms": ["links"]}):
         Path("arm.report.json").write_text(json.dumps({**report, **damage}))
         assert "arm.report.json" in failed(capsys, *good, "--verify", "arm.json")
+
+
+def test_rows_that_a_logger_wrote_twice_count_once(capsys):
+    arm = TrueArm("ur5e")
+    once = poses_of("tips.csv", arm, 12)
+    lines = Path(once).read_text().splitlines()
+    Path("twice.csv").write_text("\n".join([lines[0], *(line for line in lines[1:] for _ in range(10))]))
+    with pytest.warns(UserWarning, match="108 of 120 poses repeat another one"):
+        table = read_poses("twice.csv", arm.robot)
+    np.testing.assert_array_equal(table.q, read_poses(once, arm.robot).q)
+
+
+def test_columns_that_hold_the_same_and_sockets_without_a_name_are_refused(capsys):
+    arm = TrueArm("ur5e")
+    q, place = arm.q(12), np.zeros((12, 3))
+    text = Path(write("tips.csv", arm, q, place)).read_text().splitlines()
+    Path("both.csv").write_text("\n".join([text[0] + ",x_m", *(line + ",0.1" for line in text[1:])]))
+    assert "the columns x_mm and x_m hold the same: keep one" in failed(
+        capsys, "--robot", "ur5e", "--poses", "both.csv"
+    )
+    write("ball.csv", arm, q, labels=["left", *[""] * 11])
+    assert "pose 2 names no socket" in failed(capsys, "--robot", "ur5e", "--sockets", "ball.csv")

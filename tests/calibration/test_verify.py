@@ -42,10 +42,20 @@ def test_the_joint_that_drifted_is_named(calibrated):
 def test_joints_that_the_poses_do_not_show_are_named():
     arm = TrueArm("so101")
     found = calibrate(arm.robot, [arm.tip_poses(30)])
-    assert "these poses do not show: gripper" in str(checked(arm, found))
+    assert "these poses do not show it: gripper" in str(checked(arm, found))
     hidden = calibrate(arm.robot, [arm.tip_poses(30, unknown=("base",))])
     outcome = verify(arm.robot, [arm.tip_poses(5, unknown=("base",))], hidden.covariance)
-    assert "do not show: shoulder_pan, gripper" in str(outcome)
+    assert "do not show it: shoulder_pan, gripper" in str(outcome)
+
+
+def test_what_no_single_joint_explains_is_said(calibrated):
+    arm, found = calibrated
+    assert not checked(arm, found, 1).unexplained
+    q = arm.q(5)
+    measured = arm.tip_poses(q=q + np.radians(0.5) * (np.arange(arm.robot.dof) % 3 == 1))
+    outcome = verify(arm.robot, [measured.at(q + found.q_offset, np.arange(5))], found.covariance)
+    assert outcome.unexplained
+    assert "no single joint explains this" in str(outcome)
 
 
 def test_fewer_residuals_than_unknowns_are_refused():

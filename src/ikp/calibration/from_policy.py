@@ -13,13 +13,14 @@ one demonstration, so the standard deviations count each demonstration as one in
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from tqdm import tqdm
 
 from ikp.data import Demonstrations
 from ikp.joint_map import JointMap
@@ -49,7 +50,8 @@ class PolicyCalibration:
 
     Attributes:
         q_offset: (dof,) to add to the demonstrations' joints [rad or m].
-        sigma: (dof,) standard deviations of the offsets, `PRIOR` for what the policy does not depend on.
+        sigma: (dof,) standard deviations of the offsets, the prior's for what the policy does not depend on.
+        prior: standard deviation of an offset before [rad or m].
         demonstrations: number of demonstrations.
         before, after: mean negative log-likelihood of a frame, up to a constant, without and with the offsets.
         joint_map: joint map with which the policy drives the arm of the demonstrations.
@@ -57,6 +59,7 @@ class PolicyCalibration:
 
     q_offset: Float[Tensor, " dof"]
     sigma: Float[Tensor, " dof"]
+    prior: float
     demonstrations: int
     before: float
     after: float
@@ -68,6 +71,7 @@ class PolicyCalibration:
             "joints": list(self.joint_map.joints),
             "offsets": self.q_offset.tolist(),
             "sigma": self.sigma.tolist(),
+            "prior": self.prior,
             "demonstrations": self.demonstrations,
             "loss_before": self.before,
             "loss_after": self.after,
@@ -90,7 +94,7 @@ class PolicyCalibration:
         weak = [
             name
             for name, sigma in zip(self.joint_map.joints, self.sigma.tolist(), strict=True)
-            if sigma > WEAK * PRIOR
+            if sigma > WEAK * self.prior
         ]
         if weak:
             lines.append(
@@ -115,18 +119,27 @@ class _Fit:
 class _Likelihood:
     """Standardised errors of a policy's regression on demonstrations whose joints are shifted."""
 
-    def __init__(self, policy: Policy, batch: Batch) -> None:
-        self.policy, self.batch, self.joints = policy, batch, list(policy.spec.joint_dims)
-        pieces = [
-            policy.encode_images(_rows(batch, part))
-            for part in torch.arange(len(batch["action"])).split(_IMAGES_AT_ONCE)
-        ]
-        maps = [piece.map for piece in pieces if piece.map is not None]
-        names = pieces[0].features
-        self.images = EncodedImages(
-            {name: torch.cat([piece.features[name] for piece in pieces]) for name in names},
-            torch.cat(maps) if maps else None,
-        )
+    def __init__(
+        self,
+        policy: Policy,
+        demonstrations: Demonstrations,
+        frames: Int[Tensor, " frames"],
+        *,
+        progress: bool,
+    ) -> None:
+        self.policy, self.joints = policy, list(policy.spec.joint_dims)
+        self.demonstrations = len(demonstrations.episode_index[frames].unique())
+        device, options = policy.bounds.low.device, policy.batch_options
+        pieces: list[tuple[Batch, EncodedImages]] = []
+        few = frames.to(demonstrations.frame_index.device).split(_IMAGES_AT_ONCE)
+        for rows in tqdm(few, desc="encoding images", unit="batch", disable=None if progress else True):
+            batch = batch_to(demonstrations.batch(rows, **options), device)
+            encoded = policy.encode_images(batch)
+            if policy.plane is None:  # nothing looks at the images again
+                batch["images"] = {}
+            pieces.append((batch, encoded))
+        self.batch = cast(Batch, _joined([batch for batch, _ in pieces]))
+        self.images = EncodedImages(**_joined([encoded._asdict() for _, encoded in pieces]))
 
     def errors(self, offset: Float[Tensor, " dof"]) -> Float[Tensor, "frames dims"]:
         """Errors of the regression, divided by the standard deviations that it predicts."""
@@ -156,6 +169,7 @@ def calibrate_from_policy(
     *,
     prior: float = PRIOR,
     seed: int = 0,
+    progress: bool = True,
 ) -> PolicyCalibration:
     """Estimate the offsets of an arm from a policy of another arm of the same model and a few demonstrations.
 
@@ -165,6 +179,7 @@ def calibrate_from_policy(
         episodes: numbers of the demonstrations to use; all by default.
         prior: standard deviation of an offset before [rad or m].
         seed: of the further first guesses.
+        progress: show a progress bar in a terminal.
 
     Raises:
         ValueError: the policy has no robot or no regression, the data differ from the policy's, there is no
@@ -173,37 +188,44 @@ def calibrate_from_policy(
     frames = _frames(demonstrations, episodes)
     _check(policy, demonstrations, prior)
     policy.eval()
-    device = policy.bounds.low.device
-    batch = demonstrations.batch(frames.to(demonstrations.frame_index.device), **policy.batch_options)
-    likelihood = _Likelihood(policy, batch_to(batch, device))
+    likelihood = _Likelihood(policy, demonstrations, frames, progress=progress)
     generator = torch.Generator().manual_seed(seed)
     guesses = prior * torch.randn(STARTS, len(likelihood.joints), generator=generator)
     guesses[0] = 0.0
+    guesses = guesses.to(policy.bounds.low.device)
     found: list[_Fit] = []
-    for guess in guesses.to(device):
+    for guess in tqdm(
+        guesses, desc="first guesses, at most", disable=None if progress else True, leave=False
+    ):
         found.append(_fitted(likelihood, guess, prior))
-        if (
-            sum(one.loss < min(found).loss + _SAME for one in found) == 2
-        ):  # two guesses lead to the best offsets
+        best = min(found)
+        if sum(one.loss < best.loss + _SAME for one in found) == 2:  # two guesses lead to the best offsets
             break
-    best = min(found)
-    count = len(demonstrations.episode_index[frames].unique())
-    information = _normal_equations(likelihood, best.offset, best.spread)[1] * count
-    covariance = torch.linalg.inv(information + torch.eye(len(information), device=device) / prior**2)
+    best, own = min(found), _prior_information(likelihood, prior)
+    information = (
+        _normal_equations(likelihood, best.offset, best.spread)[1] + own
+    ) * likelihood.demonstrations
     before = likelihood.errors(torch.zeros_like(best.offset)) / best.spread
     return PolicyCalibration(
         best.offset.cpu(),
-        covariance.diagonal().sqrt().cpu(),
-        count,
+        torch.linalg.inv(information).diagonal().sqrt().cpu(),
+        prior,
+        likelihood.demonstrations,
         _loss(before, best.spread),
         best.loss,
         shifted_map(policy, best.offset.tolist()),
     )
 
 
+def _prior_information(likelihood: _Likelihood, prior: float) -> Float[Tensor, "dof dof"]:
+    """Curvature of the prior beside that of the mean loss: every demonstration is one independent observation."""
+    dof, device = len(likelihood.joints), likelihood.policy.bounds.low.device
+    return torch.eye(dof, device=device) / (prior**2 * likelihood.demonstrations)
+
+
 def _fitted(likelihood: _Likelihood, offset: Tensor, prior: float) -> _Fit:
     """The most probable offsets near a guess, by Levenberg-Marquardt in turns with the size of the errors."""
-    own = torch.eye(len(offset), device=offset.device) / (prior**2 * len(likelihood.batch["action"]))
+    own = _prior_information(likelihood, prior)
 
     def total(offset: Tensor, errors: Tensor) -> float:
         return _loss(errors, spread) + 0.5 * float(offset @ own @ offset)
@@ -296,7 +318,13 @@ def _check(policy: Policy, demonstrations: Demonstrations, prior: float) -> None
         )
 
 
-def _rows(batch: Batch, rows: Int[Tensor, " rows"]) -> Batch:
-    """A batch with some rows of its images, all that `encode_images` needs."""
-    images = {camera: image[rows] for camera, image in batch["images"].items()}
-    return {**batch, "state": batch["state"][rows], "images": images}
+def _joined(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Nested dictionaries of tensors, the rows of one after those of the other; None stays None."""
+    made: dict[str, Any] = {}
+    for key, value in pieces[0].items():
+        parts = [piece[key] for piece in pieces]
+        if value is None:
+            made[key] = None
+        else:
+            made[key] = _joined(parts) if isinstance(value, Mapping) else torch.cat(parts)
+    return made

@@ -7,6 +7,7 @@ estimated from, also a likelihood in which a policy takes part.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -76,7 +77,7 @@ class Measurement(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class LinkMeasurement:
+class LinkMeasurement(ABC):
     """Base of measurements that depend on the arm through the pose of one link.
 
     Attributes:
@@ -94,15 +95,15 @@ class LinkMeasurement:
     """Whether the residual says where the arm has to be; else any configuration can be measured."""
 
     @property
+    @abstractmethod
     def noise(self) -> Float[np.ndarray, "n m"]:
         """See `Measurement`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compare(
         self, T: Float[np.ndarray, "n 4 4"], values: Values
     ) -> tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray]]:
         """Residuals (n, m) at link poses `T`, and derivatives by the link's motion (n, m, 6) and by the unknowns."""
-        raise NotImplementedError
 
     def linearise(self, arm: ArmModel, beta: np.ndarray, values: Values) -> Linearised:
         """See `Measurement`."""

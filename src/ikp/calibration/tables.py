@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,10 +89,15 @@ def read_poses(
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r} of measured poses: give a CSV or JSON file")
     try:
-        columns = _columns(path)
+        columns = _without_copies(path, _columns(path))
         labels = columns.pop(SOCKET, None)
         measured = {name: match for name in columns if (match := _MEASURED.fullmatch(name.strip()))}
+        _check_once({name: match[1].lower() for name, match in measured.items()})
         found = {match[1].lower(): _measured(name, match, columns) for name, match in measured.items()}
+        if labels is not None and "" in labels:
+            raise ValueError(
+                f"pose {labels.index('') + 1} names no socket: fill the column {SOCKET!r}, or leave it out"
+            )
         rest = {name: values for name, values in columns.items() if name not in measured}
         joint_map = _joint_map(rest, robot, hints or MapHints()) if joint_map is None else joint_map
         q = _joints(rest, robot, joint_map)
@@ -127,11 +133,33 @@ def _columns(path: Path) -> dict[str, list[str]]:
         raise ValueError("there are no poses: write a line with names, then one line per pose")
     names = [name.strip() for name in rows[0]]
     if len(set(names)) < len(names):
-        raise ValueError(f"a name is there twice: {', '.join(names)}")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"a name is there twice: {', '.join(twice)}")
     for number, row in enumerate(rows[1:], start=1):
         if len(row) != len(names):
             raise ValueError(f"pose {number} has {len(row)} values for {len(names)} names")
     return {name: [row[i].strip() for row in rows[1:]] for i, name in enumerate(names)}
+
+
+def _without_copies(path: Path, columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The columns without rows that repeat another one, which a logger at rest writes: they are no new measurement."""
+    rows = list(zip(*columns.values(), strict=True))
+    once = list(dict.fromkeys(rows))
+    if len(once) == len(rows):
+        return columns
+    warnings.warn(
+        f"{path}: {len(rows) - len(once)} of {len(rows)} poses repeat another one to the last digit: they are left out",
+        stacklevel=3,
+    )
+    return {name: list(values) for name, values in zip(columns, zip(*once, strict=True), strict=True)}
+
+
+def _check_once(quantities: Mapping[str, str]) -> None:
+    """Refuse columns (name to quantity) that hold one quantity twice, such as x_mm and x_m."""
+    for quantity in quantities.values():
+        names = [name for name, other in quantities.items() if other == quantity]
+        if len(names) > 1:
+            raise ValueError(f"the columns {' and '.join(names)} hold the same: keep one")
 
 
 def _numbers(name: str, texts: Sequence[str]) -> np.ndarray:

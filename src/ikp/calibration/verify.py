@@ -71,6 +71,14 @@ class Verification:
         best = self.drifts[0].score ** 2
         return () if self.holds else tuple(one for one in self.drifts if best - one.score**2 < _AS_LIKELY)
 
+    @property
+    def unexplained(self) -> bool:
+        """Whether more speaks against the calibration than the drift of any single joint explains."""
+        left = self.chi_square - self.drifts[0].score ** 2
+        return (
+            not self.holds and self.freedom > 1 and left > float(chi2.ppf(1 - FALSE_ALARM, self.freedom - 1))
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The outcome as plain JSON values."""
         drifts = [
@@ -82,6 +90,7 @@ class Verification:
             "holds": self.holds,
             "chi_square": self.chi_square,
             "degrees_of_freedom": self.freedom,
+            "unexplained": self.unexplained,
             "suspects": [one.joint for one in self.suspects],
             "drifts": drifts,
         }
@@ -96,6 +105,11 @@ class Verification:
                 for one in self.suspects
             ]
             lines.append(f"most likely drifted: {', or '.join(shown)}")
+            if self.unexplained:
+                lines.append(
+                    "no single joint explains this: several joints drifted, one is read in reverse, the base moved, "
+                    "or the measurements are noisier than stated (--noise)"
+                )
         order = sorted(self.drifts, key=lambda one: self.robot.joint_index(one.joint))
         seen = [one for one in order if math.isfinite(one.sigma)]
         blind = [one.joint for one in order if not math.isfinite(one.sigma)]
@@ -104,7 +118,9 @@ class Verification:
         )
         lines.append(f"a drift that these poses find 19 times of 20: {least}")
         if blind:
-            lines.append(f"these poses do not show: {', '.join(blind)}")
+            lines.append(
+                f"not tested, since the calibration leaves it open or these poses do not show it: {', '.join(blind)}"
+            )
         return "\n".join(lines)
 
     def _size(self, joint: str, value: float) -> str:
