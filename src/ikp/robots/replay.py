@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from scipy.interpolate import PchipInterpolator
 
 from ikp.data import load_dataset
 from ikp.robots.session import Session
@@ -85,17 +86,7 @@ def replay(session: Session, root: Path | str, episode: int, scene: int | None =
 
 def smooth(q: Float[np.ndarray, "n dof"]) -> Float[np.ndarray, "intervals parts dof"]:
     """Way-points of a smooth curve through joints at equal times: `PARTS` for each of the n - 1 intervals, at equal
-    times too, the last one at its end. At each row the speed is that between its neighbours; no part swings beyond
-    the two rows around it.
+    times too, the last one at its end. No part swings beyond the two rows around it (Fritsch and Butland's cubics).
     """
-    steps = np.diff(q, axis=0)
-    before, after = np.concatenate([steps[:1], steps]), np.concatenate([steps, steps[-1:]])
-    # the smaller of the neighbours' mean and three times the smaller step, none where the direction changes
-    mean, least = (before + after) / 2, 3 * np.minimum(np.abs(before), np.abs(after))
-    slopes = np.where(before * after > 0, np.sign(mean) * np.minimum(np.abs(mean), least), 0.0)
-    t = (np.arange(1, PARTS + 1) / PARTS)[:, None]
-    rows = [
-        (1 + 2 * t) * (1 - t) ** 2 * a + t**2 * (3 - 2 * t) * b + t * (1 - t) ** 2 * v - t**2 * (1 - t) * w
-        for a, b, v, w in zip(q[:-1], q[1:], slopes[:-1], slopes[1:], strict=True)
-    ]
-    return np.stack(rows)
+    curve = PchipInterpolator(np.arange(len(q)), q)
+    return curve(np.arange(len(q) - 1)[:, None] + np.arange(1, PARTS + 1) / PARTS)
