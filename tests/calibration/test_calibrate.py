@@ -220,7 +220,7 @@ def test_too_few_and_degenerate_poses_are_refused_with_the_pose_to_add():
     q = np.tile(arm.q(1), (20, 1))
     q[:, [0, 1, 4]] += arm.rng.uniform(-0.5, 0.5, (20, 3))
     with pytest.raises(
-        ValueError, match=r"do not show .*: add poses \(tip poses\) that move elbow_joint, such as shoulder"
+        ValueError, match=r"do not show .*: add poses \(tip poses\) that move wrist_1_joint, such as shoulder"
     ):
         calibrate(arm.robot, [arm.tip_poses(q=q)], estimate=("offset", "scale"))
     with pytest.raises(ValueError, match="do not show"):

@@ -1,6 +1,7 @@
 """`ikp calibrate` end to end, and one clear line for every bad file."""
 
 import csv
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_a_ball_in_sockets_and_a_plane_from_files(capsys):
     command = ["calibrate", "--robot", "ur5e", "--sockets", sockets, "--plane", plane]
     assert cli.main([*command, "--distance", "a,b=200mm", "--out", "arm.json"]) == 0
     shown = capsys.readouterr().out
-    assert "offset from 30 ball in 2 sockets, 1 known distances, 20 touching the plane" in shown
+    assert "offset from ball in 2 sockets (30), known distances (1), touching the plane (20)" in shown
     report = json.loads(Path("arm.report.json").read_text())
     assert np.linalg.norm(
         np.subtract(report["unknowns"]["socket a"], report["unknowns"]["socket b"])
@@ -199,3 +200,42 @@ def test_columns_that_hold_the_same_and_sockets_without_a_name_are_refused(capsy
     )
     write("ball.csv", arm, q, labels=["left", *[""] * 11])
     assert "pose 2 names no socket" in failed(capsys, "--robot", "ur5e", "--sockets", "ball.csv")
+
+
+def test_tabs_separate_columns_and_a_decimal_comma_is_told(capsys):
+    arm = TrueArm("ur5e")
+    path = Path(poses_of("tips.csv", arm, 10))
+    text = path.read_text()
+    path.with_name("tabs.tsv").write_text(text.replace(",", "\t"))
+    np.testing.assert_array_equal(read_poses("tabs.tsv", arm.robot).q, read_poses(path, arm.robot).q)
+    path.write_text(text.replace(",", ";").replace(".", ","))
+    assert "write a decimal point" in failed(capsys, "--robot", "ur5e", "--poses", path)
+
+
+def test_wrong_distances_and_a_length_as_noise_of_turning_joints_are_told(capsys):
+    arm = TrueArm("ur5e", 1)
+    ball = arm.sockets({"a": (-0.45, -0.2, 0.15), "b": (-0.45, 0.0, 0.15)}, 30)
+    command = ["--robot", "ur5e", "--sockets", write("ball.csv", arm, ball.q, labels=ball.labels)]
+    assert "(--distance)" in failed(capsys, *command, "--distance", "a,b=300mm")
+    line = failed(capsys, *command, "--joint-noise", "1mm")
+    assert "no joint of 'ur5e' can slide: give an angle" in line
+
+
+def test_the_report_tells_large_offsets_and_an_overstated_noise(capsys):
+    arm = TrueArm("ur5e")
+    arm.beta[1] += math.radians(20)
+    poses = arm.tip_poses(30)
+    found = ikp.calibrate(arm.robot, [dataclasses.replace(poses, position_noise=1e-2, rotation_noise=1e-2)])
+    assert "shoulder_lift_joint by 18 deg: encoders are not off by as much" in str(found)
+    assert "% of the stated noise" in str(found)
+
+
+def test_a_map_without_its_report_is_taken_as_exact(capsys):
+    arm = TrueArm("ur5e")
+    assert (
+        cli.main(["calibrate", "--robot", "ur5e", "--poses", poses_of("a.csv", arm, 30), "--out", "arm.json"])
+        == 0
+    )
+    Path("arm.report.json").unlink()
+    cli.main(["calibrate", "--robot", "ur5e", "--verify", "arm.json", "--poses", poses_of("b.csv", arm, 5)])
+    assert "no arm.report.json beside it: its offsets are taken as exact" in capsys.readouterr().out

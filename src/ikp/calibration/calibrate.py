@@ -12,6 +12,7 @@ from ikp.calibration.identifiability import hidden_directions, missing_pose
 from ikp.calibration.measurement import Measurement
 from ikp.calibration.result import Calibration
 from ikp.calibration.signs import reversed_joint
+from ikp.calibration.sockets import SocketDistances
 from ikp.calibration.solver import Problem, solve
 from ikp.joint_map import JointMap
 from ikp.kinematics import Robot
@@ -84,12 +85,14 @@ def calibrate(
     for one in found.residuals:
         if one.after > max(MOST_LEFT[one.is_angle], 5 * one.noise):
             left = f"{math.degrees(one.after):.1f} deg" if one.is_angle else f"{1000 * one.after:.1f} mm"
+            fix = "Check that it is this robot, the units, and whether base and tool are known (--unknown)"
             turned = reversed_joint(problem.arm, measurements, used)
-            fix = (
-                "Check that it is this robot, the units, and whether base and tool are known (--unknown)"
-                if turned is None
-                else f"With {turned} reversed it would be explained: give it the other 'sign' in the joint map"
-            )
+            if turned is not None:
+                fix = (
+                    f"With {turned} reversed it would be explained: give it the other 'sign' in the joint map"
+                )
+            elif any(isinstance(one, SocketDistances) for one in measurements):
+                fix += ", and that the distances (--distance) are those between the centres of these sockets"
             raise ValueError(
                 f"no {' and '.join(estimate)} of {robot.name!r} explains the {one.measurement}: {left} are left. {fix}"
             )

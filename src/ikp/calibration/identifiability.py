@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from ikp.calibration.measurement import LinkMeasurement
@@ -190,7 +189,7 @@ def _possible(
 
 
 def _varied(robot: Robot, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Poses with one joint moved, and random poses, each with the index of a pose that it is like."""
+    """Poses with one joint moved, and random poses around all, each with the index of a pose that it is like."""
     lower, upper = robot.lower.numpy(), robot.upper.numpy()
     chosen = np.linspace(0, len(q) - 1, min(_TRIED, len(q))).astype(int)
     made: list[np.ndarray] = []
@@ -199,6 +198,10 @@ def _varied(robot: Robot, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             moved = q[chosen].copy()
             moved[:, joint] += sign * (_MOVES[1] if kind == "prismatic" else _MOVES[0])
             made.append(moved)
-    random = robot.random_q((_TRIED * robot.dof,), generator=torch.Generator().manual_seed(0)).numpy()
+    # people measure where the arm works: random poses stay near the measured ones
+    move = np.array([_MOVES[1] if kind == "prismatic" else _MOVES[0] for kind in robot.joint_types])
+    random = np.random.default_rng(0).uniform(
+        q.min(0) - move, q.max(0) + move, (_TRIED * robot.dof, robot.dof)
+    )
     like = np.concatenate([np.tile(chosen, len(made)), np.arange(len(random)) % len(q)])
     return np.clip(np.concatenate([*made, random]), lower, upper), like

@@ -20,6 +20,8 @@ from ikp.joint_map import JointMap
 from ikp.kinematics import Robot
 
 FORMAT = 1
+LARGE_OFFSET = math.radians(15)
+"""Offset that is told [rad]."""
 TWO_SIDED = 1.96
 """Half a 95 % interval of a normal distribution, in standard deviations."""
 
@@ -156,7 +158,7 @@ class Calibration:
 
     def __str__(self) -> str:
         """The report as text: parameters, residuals, noise."""
-        used = ", ".join(f"{int(kept.sum())} {one.name}" for one, kept in self._kept)
+        used = ", ".join(f"{one.name} ({int(kept.sum())})" for one, kept in self._kept)
         lines = [f"{self.robot.name}: {', '.join(self.fit.problem.arm.terms)} from {used}", ""]
         lines += _table([("joint", "", "correction", "+- (95 %)", ""), *map(self._row, self.parameters)])
         lines += [
@@ -190,8 +192,14 @@ class Calibration:
                 f"the residuals are {self.fit.excess:.1f} times the stated noise: the intervals are widened by that. "
                 "State the true noise, leave out outliers (--robust), or estimate more (--estimate offset links)"
             )
+        elif self.fit.overstated:
+            share = 100 * math.sqrt(self.fit.chi_square / self.fit.freedom)
+            remarks.append(
+                f"the residuals are {share:.0f} % of the stated noise: the true one (--noise) gives narrower intervals"
+            )
         else:
             remarks.append("the stated noise explains the residuals")
+        remarks += self._surprises()
         if self.missing is not None:
             remarks.append(self.missing)
         if "drift" in self.fit.problem.arm.terms:
@@ -199,6 +207,29 @@ class Calibration:
         if "links" in self.fit.problem.arm.terms:
             remarks.append("the joint map leaves out the corrections of links: use the corrected URDF")
         return remarks
+
+    def _surprises(self) -> list[str]:
+        """Offsets that are larger than those of encoders, and corrections of parameters that are not identified."""
+        robot, made = self.robot, []
+        turning = {
+            name
+            for name, kind in zip(robot.joint_names, robot.joint_types, strict=True)
+            if kind != "prismatic"
+        }
+        offsets = [one for one in self.parameters if one.name == "offset" and one.joint in turning]
+        large = [one for one in offsets if abs(one.value) > LARGE_OFFSET]
+        if large:
+            shown = ", ".join(f"{one.joint} by {math.degrees(one.value):.0f} deg" for one in large)
+            made.append(
+                f"{shown}: encoders are not off by as much; the data's zero may be another posture than the model's"
+            )
+        shared = dict.fromkeys(one.joint for one in self.parameters if not one.identified and one.value != 0)
+        if shared:
+            made.append(
+                f"{', '.join(shared)}: the measurements show a combination with other joints alone; its smallest "
+                "correction that explains them is taken"
+            )
+        return made
 
 
 def _rms(values: np.ndarray) -> float:

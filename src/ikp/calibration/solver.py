@@ -23,6 +23,8 @@ STEPS = 50
 """Most evaluations of the residuals: a solvable problem takes about ten."""
 OUTLIER = 1e-4
 """Probability of a good configuration's residual from which it counts as an outlier."""
+OVERSTATED = 0.5
+"""Share of the stated noise that the residuals have at least where the noise is stated well."""
 
 
 class Problem:
@@ -129,6 +131,13 @@ class Fit:
         rows = sum(one[kept].size for one, kept in zip(self.whitened, self.problem.kept, strict=True))
         determined = self.problem.size - np.trace(self.covariance / self.problem.sigma**2)
         return rows - float(determined)
+
+    @property
+    def overstated(self) -> bool:
+        """Whether the residuals are less than half of the stated noise, and not by chance (99 %)."""
+        return self.chi_square < min(
+            OVERSTATED**2 * self.freedom, float(chi2.ppf(0.01, max(self.freedom, 1e-9)))
+        )
 
     @property
     def excess(self) -> float:

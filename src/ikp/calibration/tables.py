@@ -1,6 +1,7 @@
 """Measured poses in CSV and JSON files: joint positions by name, positions and rotations with their units.
 
-A CSV file has a header; a JSON file is `{"poses": [{...}, ...]}` with the same names. Columns:
+A CSV file has a header, and commas, semicolons or tabs between its columns; a JSON file is
+`{"poses": [{...}, ...]}` with the same names. Columns:
 
 | column | holds |
 | --- | --- |
@@ -127,7 +128,7 @@ def _columns(path: Path) -> dict[str, list[str]]:
     except UnicodeDecodeError:
         raise ValueError("it is no text: give a CSV or JSON file") from None
     lines = [line for line in lines if not line.startswith("#")]
-    delimiter = ";" if lines and lines[0].count(";") > lines[0].count(",") else ","
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
     rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
     if len(rows) < 2:
         raise ValueError("there are no poses: write a line with names, then one line per pose")
@@ -170,7 +171,12 @@ def _numbers(name: str, texts: Sequence[str]) -> np.ndarray:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise ValueError(f"{name} of pose {number} is {text[:40]!r}: give a finite number")
+            fix = (
+                "write a decimal point, no comma"
+                if re.fullmatch(r"[-+]?\d*,\d+", text)
+                else "give a finite number"
+            )
+            raise ValueError(f"{name} of pose {number} is {text[:40]!r}: {fix}")
         values.append(value)
     return np.array(values)
 

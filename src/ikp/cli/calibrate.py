@@ -186,7 +186,7 @@ class Calibrate:
 
     def _verify(self, path: Path) -> None:
         from ikp.calibration import verify
-        from ikp.calibration.files import calibrated_covariance
+        from ikp.calibration.files import calibrated_covariance, report_path
         from ikp.joint_map import JointMap
 
         if self.joint_map is not None or self.out is not None or self.urdf is not None:
@@ -195,8 +195,11 @@ class Calibrate:
             )
         robot = self._robot()
         measurements, _ = self._measurements(robot, JointMap.load(path, robot))
-        outcome = verify(robot, measurements, calibrated_covariance(path, robot))
+        covariance = calibrated_covariance(path, robot)
+        outcome = verify(robot, measurements, covariance)
         print(outcome)
+        if covariance is None:
+            print(f"there is no {report_path(path).name} beside it: its offsets are taken as exact")
         if not outcome.holds:
             raise SystemExit(1)
 
@@ -225,7 +228,7 @@ class Calibrate:
         from ikp.calibration import from_tables
         from ikp.calibration.tables import read_poses
 
-        link, noise, tables = robot.tip_names[0], self._noise(), []
+        link, noise, tables = robot.tip_names[0], self._noise(robot), []
 
         def table(path: Path) -> PoseTable:
             hints = ArmOptions(units=self.units).loading["hints"]
@@ -271,9 +274,16 @@ class Calibrate:
         frames = (data.episode_index.numpy(), data.gripper_closed.numpy())
         return shown(robot, q, *frames, link, self.shows, noise), data.spec.recorded_map(robot)
 
-    def _noise(self) -> Noise:
+    def _noise(self, robot: Robot) -> Noise:
         from ikp.calibration.from_tables import Noise
 
+        kinds = {"slide" if kind == "prismatic" else "turn" for kind in robot.joint_types}
+        kind = "slide" if self.joint_noise.endswith("m") else "turn"
+        if kind not in kinds and _quantity(self.joint_noise, "--joint-noise") != 0:
+            wanted = {"slide": "an angle such as 0.02deg", "turn": "a length such as 0.1mm"}[kind]
+            raise ValueError(
+                f"--joint-noise {self.joint_noise}: no joint of {robot.name!r} can {kind}: give {wanted}"
+            )
         lengths = [_quantity(word, "--noise") for word in self.noise if word.endswith("m")]
         angles = [_quantity(word, "--noise") for word in self.noise if not word.endswith("m")]
         if len(lengths) > 1 or len(angles) > 1:

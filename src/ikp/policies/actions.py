@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from ikp.joint_map.joints import LOAD_FOR_ROBOT, check_joint_names
 from ikp.kinematics import Robot, forward_kinematics, inverse_kinematics
-from ikp.kinematics.inverse import ROTATION_WEIGHT
+from ikp.kinematics.inverse import ROTATION_WEIGHT, IKSolution
 from ikp.kinematics.rotations import exp_rotation, log_rotation
+from ikp.policies.posture import Posture
 from ikp.spec import DataSpec
 
 State = Float[Tensor, "batch state"]
@@ -34,6 +35,14 @@ class ActionSpace(nn.Module, ABC):
     def __init__(self, action_dims: list[int], names: list[str]) -> None:
         super().__init__()
         self.action_dims, self.names = action_dims, names
+
+    @property
+    def step(self) -> ActionSpace:
+        """The encoding of one way-point."""
+        return self
+
+    def fit(self, action: Action) -> None:
+        """Learn what decoding needs from the demonstrated actions."""
 
     @abstractmethod
     def encode(self, state: State, action: Action) -> Encoded:
@@ -126,9 +135,10 @@ class TipPoses(ActionSpace):
     """Encodes actions as target poses of the tips: position [m] and rotation vector [rad] in the base frame.
 
     Labels are nominal forward kinematics of the commanded joints; execution is nominal, generic inverse
-    kinematics from the measured joints (paper, Sec. V-A). As differences: p_target - p_measured, and the
-    rotation vector of R_target R_measured^T. Near a straight elbow a small step of the tips may need a large step of
-    the joints: a step that exceeds the speed of some joint is shortened as a whole.
+    kinematics (paper, Sec. V-A) from the measured joints, and for a redundant arm from the posture that the
+    demonstrations have at the target. As differences: p_target - p_measured, and the rotation vector of
+    R_target R_measured^T. Near a straight elbow a small step of the tips may need a large step of the joints: a step
+    that exceeds the speed of some joint is shortened as a whole.
 
     Args:
         spec: the data; `joint_dims` must be all its continuous action dimensions.
@@ -145,6 +155,12 @@ class TipPoses(ActionSpace):
         full = all(len(robot.joints_above(tip)) >= 6 for tip in robot.tip_indices)
         self.rotation_weight = ROTATION_WEIGHT if full else POSITION_FIRST
         self.largest_step = (LARGEST_STEP * seconds) * robot.velocity  # infinite where the limit is unknown
+        self.posture = Posture(robot) if robot.dof > 6 * len(robot.tip_names) else None
+
+    def fit(self, action: Action) -> None:
+        if self.posture is not None:
+            q = action[:, self.action_dims]
+            self.posture.fit(self.poses(q), q)
 
     def encode(self, state: State, action: Action) -> Encoded:
         target = self.poses(action[:, self.action_dims])
@@ -166,10 +182,18 @@ class TipPoses(ActionSpace):
         T = torch.eye(4, dtype=q.dtype, device=q.device).repeat(*p.shape[:-1], 1, 1)
         T[..., :3, :3], T[..., :3, 3] = R, p
         q = q if start is None else start
-        solution = inverse_kinematics(
-            self.robot, T, q, iterations=20, restarts=0, rotation_weight=self.rotation_weight
+        reached = self._inverse(T, q).q
+        if self.posture is not None:
+            usual = self._inverse(T, self.posture(T))
+            reached = torch.where(usual.converged[:, None], usual.q, reached)
+        return q + self._shortened(self.robot.shortest(reached - q))
+
+    def _inverse(
+        self, T: Float[Tensor, "batch tips 4 4"], start: Float[Tensor, "batch joints"]
+    ) -> IKSolution:
+        return inverse_kinematics(
+            self.robot, T, start, iterations=20, restarts=0, rotation_weight=self.rotation_weight
         )
-        return q + self._shortened(self.robot.shortest(solution.q - q))
 
     def motions(self, state: State, encoded: Encoded) -> Encoded:
         if self.delta:

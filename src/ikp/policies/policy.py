@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from ikp.kinematics import Robot
-from ikp.policies.actions import make_action_space
+from ikp.policies.actions import ActionSpace, make_action_space
 from ikp.policies.config import PolicyConfig
 from ikp.policies.execution import Execution
 from ikp.policies.frames import FrameHistory
@@ -75,14 +75,14 @@ class Policy(nn.Module, ABC):
         self.robot, self.spec, self.config = robot, spec, config
         self.frames = self.new_history()
         self.due, count = config.timing.due(spec.fps), config.timing.way_points
-        self.step = make_action_space(
+        step = make_action_space(
             robot,
             spec,
             config.action_space,
             delta=config.targets == "delta",
             seconds=self.due[0] / spec.fps,
         )
-        self.actions = self.step if count == 1 else WayPoints(self.step, count)
+        self.actions = step if count == 1 else WayPoints(step, count)
         self.execution = self.new_execution()
         dims = len(self.actions.names)
         self.limits = None
@@ -109,6 +109,11 @@ class Policy(nn.Module, ABC):
         self.extras = None
         if spec.extra_dims and config.action_space != "raw":
             self.extras = ExtraHead(self.context_size, dims, spec.extra_dims, count, width=config.width)
+
+    @property
+    def step(self) -> ActionSpace:
+        """The encoding of one way-point."""
+        return self.actions.step
 
     @property
     def dims(self) -> int:
@@ -166,6 +171,7 @@ class Policy(nn.Module, ABC):
             if goal_state is None:
                 raise ValueError("the image plane needs goal_state (`Demonstrations.goal_state`)")
             self.plane.fit(self.poses, goal_state[:, list(self.spec.joint_dims)])
+        self.actions.fit(action)
         values = self.actions.encode(state, action)
         self.fit_actions(values)
         for head in self.heads.values():

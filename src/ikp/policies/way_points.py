@@ -22,6 +22,13 @@ class WayPoints(ActionSpace):
         super().__init__(space.action_dims, names)
         self.space, self.count = space, count
 
+    @property
+    def step(self) -> ActionSpace:
+        return self.space
+
+    def fit(self, action: Float[Tensor, "frames way_points action"]) -> None:
+        self.space.fit(action.flatten(0, 1))
+
     def encode(self, state: State, action: Float[Tensor, "batch way_points action"]) -> Encoded:
         return self._one_after_another(self.space.encode(self._repeated(state), action.flatten(0, 1)))
 
