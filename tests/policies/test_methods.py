@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import warnings
 
 import pytest
 import safetensors.torch
@@ -144,6 +145,20 @@ def test_damaged_checkpoints_give_one_clear_error(robot, tmp_path):
         load_policy(path)
     with pytest.raises(FileNotFoundError, match="holds no policy"):
         load_policy(tmp_path / "other")
+
+
+def test_an_edited_configuration_is_told(robot, tmp_path):
+    policy, _ = fitted(robot, "explicit")
+    file = save_policy(policy, tmp_path / "policy") / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config))  # other indentation says the same
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_policy(tmp_path / "policy")
+    config["robot"]["links"][2]["T_parent_joint"][0][3] += 0.01
+    file.write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match=r"config.json is not as it was saved"):
+        load_policy(tmp_path / "policy")
 
 
 def test_bad_observations_name_the_fault(robot):

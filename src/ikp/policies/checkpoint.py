@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +18,7 @@ from ikp.policies.denoising import DenoisingPolicy
 from ikp.policies.explicit import ExplicitPolicy
 from ikp.policies.implicit import ImplicitPolicy
 from ikp.policies.policy import Policy
-from ikp.policies.weights import load_weights, packed, unpacked
+from ikp.policies.weights import CHECKSUM, checksum, load_weights, packed, unpacked
 from ikp.spec import DataSpec
 from ikp.words import shortened
 
@@ -112,8 +113,9 @@ def save_policy(policy: Policy, path: Path | str, *, provenance: Mapping[str, An
     """
     path = writable_folder(path)
     description = describe_policy(policy, provenance=provenance)
+    text = json.dumps({CHECKSUM: _checksum(description), **description}, indent=1)
     with replaced_atomically(path / CONFIG_FILE) as fresh:
-        fresh.write_text(json.dumps(description, indent=1))
+        fresh.write_text(text)
     with replaced_atomically(path / WEIGHTS_FILE) as fresh:
         fresh.write_bytes(packed(policy.state_dict()))
     return path
@@ -144,7 +146,8 @@ def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = N
             raise FileNotFoundError(
                 f"{path} holds no policy: {name} is missing. Give the folder that 'ikp train' wrote"
             )
-    description = read_json(path / CONFIG_FILE, fix=AGAIN)
+    description = dict(read_json(path / CONFIG_FILE, fix=AGAIN))
+    stated = description.pop(CHECKSUM, None)
     policy = policy_from_description(description, path / CONFIG_FILE, joint_map=joint_map)
     try:
         load_weights(policy, unpacked(path / WEIGHTS_FILE)[0])
@@ -152,7 +155,17 @@ def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = N
         raise ValueError(
             f"{path / WEIGHTS_FILE} is damaged or of another policy ({error}): {AGAIN}"
         ) from None
+    if stated not in (None, _checksum(description)):
+        warnings.warn(
+            f"{path / CONFIG_FILE} is not as it was saved: it was edited, or is damaged. The policy is as it says now",
+            stacklevel=2,
+        )
     return policy.eval()
+
+
+def _checksum(description: Mapping[str, Any]) -> str:
+    """Of a description without its checksum, however its text is indented."""
+    return checksum(json.dumps(description, sort_keys=True))
 
 
 @contextmanager
