@@ -67,8 +67,8 @@ class NumpyWalk:
         rows, before = len(self.chosen), self.history[:, :j].reshape(len(self.chosen), -1)
         entry = np.empty((rows, 2 if self.link_walk is None else 4, self.base.shape[-1]), self.chosen.dtype)
         np.matmul(before, self.prefix[j, : before.shape[1]], out=entry[:, 0])
-        entry[:, 0] += self.base[j]
-        entry[:, 1] = self.own[j, 0]
+        entry[:, 1] = self.own[j, 0] / self.std[j]  # of a candidate as it is, not standardised
+        entry[:, 0] += self.base[j] - self.mean[j] * entry[:, 1]
         if self.link_walk is not None:
             terms = self.link_walk.terms(j)
             entry[:, 0] += terms[:, 0]
@@ -79,7 +79,7 @@ class NumpyWalk:
         rows, n = len(self.chosen), candidates.shape[1]
         basis = np.empty((rows, n, entry.shape[1]), entry.dtype)
         basis[..., 0] = 1
-        basis[..., 1] = (candidates - self.mean[j]) / self.std[j]
+        basis[..., 1] = candidates
         if self.link_walk is not None:
             turned = candidates + self.turn[:, j, None]
             np.subtract(np.cos(turned), 1, out=basis[..., 2])

@@ -11,6 +11,7 @@ The search works with any object that implements `Walk`, in torch or in NumPy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +21,8 @@ import torch
 
 from ikp.policies.config import SearchConfig
 
+TINY, FLAT = 1e-30, 1e-6
+"""What keeps logarithms and quotients finite."""
 Array = Any
 """A torch tensor or a NumPy array; the functions below use only methods that both have."""
 
@@ -131,14 +134,28 @@ def _local_maxima(xp: Any, height: Array, count: int) -> tuple[Array, Array | No
 
 def _vertex(xp: Any, probability: Array, index: Array) -> Array:
     """Offset of the vertex of the parabola through -log of a maximum and its neighbours, in cells; 0 at the ends."""
+    if xp is np:  # a few rows, for which floats are ten times as fast as arrays
+        rows = [
+            [_offset(row[i - 1 : i + 2].tolist()) for i in at]
+            for row, at in zip(probability, index.tolist(), strict=True)
+        ]
+        return np.array(rows, probability.dtype)
     last = probability.shape[1] - 1
     if last < 2:
-        return xp.zeros_like(probability[:, : index.shape[1]])
+        return torch.zeros_like(probability[:, : index.shape[1]])
     inner = index.clip(1, last - 1)
-    near = _take(xp, probability, xp.concatenate((inner - 1, inner, inner + 1), 1)).clip(1e-30, None)
-    before, at, after = xp.log(near).reshape(len(index), 3, -1).swapaxes(0, 1)
-    moved = (after - before) / (2 * (2 * at - before - after).clip(1e-6, None))
-    return xp.where(inner == index, moved, 0 * moved).clip(-0.5, 0.5)
+    near = probability.gather(1, torch.cat((inner - 1, inner, inner + 1), 1)).clip(TINY)
+    before, at, after = torch.log(near).reshape(len(index), 3, -1).swapaxes(0, 1)
+    moved = (after - before) / (2 * (2 * at - before - after).clip(FLAT))
+    return torch.where(inner == index, moved, 0 * moved).clip(-0.5, 0.5)
+
+
+def _offset(near: Sequence[float]) -> float:
+    """The same of three neighbours; 0 where there are fewer."""
+    if len(near) < 3:
+        return 0.0
+    before, at, after = (math.log(max(p, TINY)) for p in near)
+    return min(max((after - before) / (2 * max(2 * at - before - after, FLAT)), -0.5), 0.5)
 
 
 def _softmax(xp: Any, logits: Array) -> Array:
