@@ -7,6 +7,7 @@ import pytest
 
 from ikp_paper import cli
 from ikp_paper.cli import default_jobs
+from ikp_paper.queue.board import Board
 from ikp_paper.queue.estimates import BASE_MEMORY, collecting, fitting, memory_of
 from ikp_paper.queue.runner import listing
 from ikp_paper.run import Places, resolve
@@ -65,3 +66,11 @@ def test_only_what_is_not_collected_yet_takes_time(tmp_path):
     assert collecting([few], places, 2) == 0
     assert "of it for demonstrations" in listing([many], places, jobs=2, workers=2)
     assert "demonstrations" not in listing([few], places, jobs=2, workers=2)
+
+
+def test_the_time_left_is_not_negative_when_less_was_done_than_expected(capsys):
+    with Board(total=100.0, done=50.0) as board:
+        board.show(80.0, 40.0, "1 of 2 runs", {})
+    shown = capsys.readouterr().err
+    assert "1 of 2 runs" in shown
+    assert "-" not in shown

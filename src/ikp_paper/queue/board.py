@@ -44,6 +44,8 @@ class Board:
     def show(self, total: float, done: float, words: str, states: Mapping[str, str]) -> None:
         """Update the expected seconds, the words before the bar, and the state of each running run."""
         self._bar.total, self._bar.n = total, done
+        # better estimates of the work that was done before may be smaller: the time left must not be negative
+        self._bar.initial = min(self._bar.initial, done)
         self._bar.set_description_str(words, refresh=False)
         lines = [f"{name}: {state}" for name, state in states.items()]
         if self._terminal:
