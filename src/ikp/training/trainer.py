@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class TrainResult:
         validation: action errors at the end (`ikp.training.validation`).
         probe: result of the perception probe at the end (`ikp.training.probe`).
         dependence: what the decisions depend on at the end (`ikp.training.dependence`).
+        arms: action errors at the end on held-out demonstrations of each arm, where several are pooled.
     """
 
     policy: Policy
@@ -56,6 +57,7 @@ class TrainResult:
     validation: dict[str, dict[str, float]]
     probe: dict[str, float]
     dependence: dict[str, float]
+    arms: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Steps, time and errors on held-out demonstrations."""
@@ -173,7 +175,9 @@ class _Run:
         save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
         probe = perception_probe(self.averaged, self.dataset, self.training, self.held_out)
         depends = dependence(self.averaged, self.dataset, self.training, self.held_out)
-        self._record({"probe": probe, "dependence": depends})
+        arms = self._errors_of_arms()
+        found = {f"arm {name}": errors for name, errors in arms.items()}
+        self._record({"probe": probe, "dependence": depends, **found})
         warn_of_copied_motion(depends)
         self.averaged.to("cpu")
         done = {"steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
@@ -181,7 +185,15 @@ class _Run:
         save_policy(self.averaged, self.out / "policy", provenance=provenance)
         self.log.close()
         progress = self.progress
-        return TrainResult(self.averaged, progress.step, progress.seconds, self.validation, probe, depends)
+        return TrainResult(
+            self.averaged,
+            progress.step,
+            progress.seconds,
+            self.validation,
+            probe,
+            depends,
+            arms=arms,
+        )
 
     def _check_scales(self) -> None:
         most = min(VALIDATION_FRAMES, frames_at_once(self.policy))
@@ -254,6 +266,14 @@ class _Run:
         self._record(self.validation)
         if callback is not None:
             callback(self.averaged, self.progress.step, self.progress.seconds)
+
+    def _errors_of_arms(self) -> dict[str, dict[str, float]]:
+        """Action errors on the held-out demonstrations of each arm, where several are pooled."""
+        found = {}
+        for arm in self.dataset.arm_names:
+            own = self.dataset.frames_of_arm(arm, self.held_out)
+            found[arm] = action_errors(self.averaged, self._validation_batch(own))
+        return found
 
     def _validation_batch(self, pool: torch.Tensor, most: int = VALIDATION_FRAMES) -> Batch:
         return self._batch(evenly_spaced(pool, frames_of_a_batch(self.policy, most)))
