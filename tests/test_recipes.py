@@ -38,6 +38,7 @@ def calls(monkeypatch):
             "probe": {},
             "dependence": {},
             "arms": {},
+            "residual": None,
         }
         return SimpleNamespace(steps=0, seconds=0.0, **nothing)
 

@@ -165,6 +165,9 @@ class Train:
         print(f"{result.steps} steps in {result.seconds / 60:.1f} min; errors on held-out demonstrations:")
         for name, value in (result.validation["held_out"] | result.probe | result.dependence).items():
             print(f"  {name:18s} {value:.3f}")
+        if result.residual is not None:
+            print("learned corrections of the kinematics, with 95 % intervals:")
+            print("\n".join(f"  {line}" for line in str(result.residual).splitlines()))
         for arm, errors in result.arms.items():
             print(f"  of the arm {arm}: {', '.join(f'{name} {value:.3f}' for name, value in errors.items())}")
         if result.arms:

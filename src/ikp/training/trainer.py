@@ -26,6 +26,7 @@ from ikp.training.log import RunLog
 from ikp.training.memory import reuse_freed_memory
 from ikp.training.optimizer import CLIP, MovingAverage, make_optimizers, schedule
 from ikp.training.probe import perception_probe
+from ikp.training.residual_posterior import ResidualPosterior, residual_posterior
 from ikp.training.scene_motion import SceneMotion, working_height
 from ikp.training.settings import check_settings, run_settings, write_settings
 from ikp.training.state import Progress, has_state, load_state, save_state
@@ -49,6 +50,7 @@ class TrainResult:
         probe: result of the perception probe at the end (`ikp.training.probe`).
         dependence: what the decisions depend on at the end (`ikp.training.dependence`).
         arms: action errors at the end on held-out demonstrations of each arm, where several are pooled.
+        residual: learned corrections of the kinematics at the end, with their intervals; None where none are learned.
     """
 
     policy: Policy
@@ -58,6 +60,7 @@ class TrainResult:
     probe: dict[str, float]
     dependence: dict[str, float]
     arms: dict[str, dict[str, float]] = field(default_factory=dict)
+    residual: ResidualPosterior | None = None
 
     def __repr__(self) -> str:
         """Steps, time and errors on held-out demonstrations."""
@@ -147,6 +150,7 @@ class _Run:
         self.averaged = copy.deepcopy(policy).eval()
         self.dataset = dataset
         self.training, self.held_out = dataset.split(config.held_out, seed=config.seed)
+        self.demonstrations = len(dataset.episode_index[self.training].unique())
         self.optimizers = make_optimizers(policy, config)
         self.average = MovingAverage(policy)
         self.progress = load_state(out / "state", policy, self.optimizers, self.average) or Progress()
@@ -176,7 +180,9 @@ class _Run:
         probe = perception_probe(self.averaged, self.dataset, self.training, self.held_out)
         depends = dependence(self.averaged, self.dataset, self.training, self.held_out)
         arms = self._errors_of_arms()
+        residual = residual_posterior(self.averaged, self.dataset, self.held_out, self.demonstrations)
         found = {f"arm {name}": errors for name, errors in arms.items()}
+        found |= {} if residual is None else {"residual": residual.to_json()}
         self._record({"probe": probe, "dependence": depends, **found})
         warn_of_copied_motion(depends)
         self.averaged.to("cpu")
@@ -193,6 +199,7 @@ class _Run:
             probe,
             depends,
             arms=arms,
+            residual=residual,
         )
 
     def _check_scales(self) -> None:
@@ -231,7 +238,9 @@ class _Run:
                 group["lr"] = group["base_lr"] * factor
         self.policy.train()
         loss, parts = self.policy.loss(batch)
-        loss.backward()
+        prior = self._prior_loss()
+        (loss if prior is None else loss + prior).backward()
+        parts |= {} if prior is None else {"residual_prior": prior.detach()}
         norm = torch.nn.utils.clip_grad_norm_(self.average.parameters, CLIP, foreach=True)
         if not torch.isfinite(norm):
             kept = self.out / "state"
@@ -249,6 +258,12 @@ class _Run:
         self.average.update(step)
         self.progress = Progress(step + 1, self.progress.seconds + time.perf_counter() - started)
         return {"loss": loss.detach(), "gradient_norm": norm, **parts}
+
+    def _prior_loss(self) -> torch.Tensor | None:
+        """The prior of the kinematic residual beside the mean loss, in which a demonstration is one observation."""
+        poses = self.policy.poses
+        prior = None if poses is None else poses.residual.prior_loss()
+        return None if prior is None else prior / self.demonstrations
 
     def _log(self, parts: dict[str, torch.Tensor], bar: tqdm) -> None:
         values = {name: float(value) for name, value in parts.items()}
