@@ -1,16 +1,20 @@
 """Success of a policy on arms whose encoders have other zeros than the arm it was trained on, by kind of calibration.
 
-python benchmarks/change_of_robot.py --method ikp [--arms 1 2 3] [--episodes 60] [--results FOLDER]
+python benchmarks/change_of_robot.py --method ikp [--pool 3] [--arms 1 2 3] [--episodes 60] [--results FOLDER]
 
 A policy learns insertion from pixels on arm A, with offsets within 2 degrees, and inserts on arms B with offsets within
 5 degrees. What it is told about an arm B is a joint map: none, from a minute of measured tip poses (20, with 0.1 mm and
 0.05 degrees of noise, on A and on B), from 1, 3 or 10 demonstrations on B and the policy itself, or the true one. Each
 arm and calibration is one record; one that exists is not measured again.
+
+With --pool N the policy learns from as many demonstrations of N arms in place of arm A, with offsets within 5 degrees
+that their joint maps tell.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +25,13 @@ import torch
 import ikp
 from ikp.calibration.from_policy import calibrate_from_policy, shifted_map
 from ikp.cli import main as run_ikp
-from ikp.data import Demonstrations
+from ikp.data import Demonstrations, store_joint_map
 from ikp.files import write_json
 from ikp.kinematics import forward_kinematics
 from ikp.policies import Policy
 from ikp.provenance import provenance
 from ikp.rollouts.summary import count_of, percent
+from ikp.runs import robot_of_data
 from ikp.tasks import Miscalibration
 from simulated_arms import TrueArm
 
@@ -37,6 +42,10 @@ POSES = 20
 SHOWN = (1, 3, 10)
 FIRST_SHOWN, FIRST_UNSEEN = 5000, 10_000
 CONDITIONS = ("arm A", "none", "tip poses", *(f"{n} demonstrations" for n in SHOWN), "true")
+OF_POOLS = ("arm A", "none", "tip poses", "true")
+"""Conditions that are measured of pools unless others are named; their arm A is the first arm of the pool."""
+FIRST_POOLED, SCENES_OF_AN_ARM = 101, 200
+"""The first arm of a pool, and the distance between the first scenes of two arms."""
 
 
 def options(arm: int | None) -> dict[str, Any]:
@@ -64,17 +73,21 @@ def shown(data: Path, arm: int) -> Demonstrations:
     return ikp.load_dataset(folder)
 
 
-def offset_of(condition: str, policy: Policy, arm: int, data: Path) -> np.ndarray:
-    """Offsets that a calibration adds to the joints of an arm B to give those of arm A (dof,) [rad]."""
+def offset_of(condition: str, policy: Policy, arm: int | None, data: Path, *, pool: int) -> np.ndarray:
+    """Offsets that a calibration adds to the joints of an arm to give the policy's (dof,) [rad].
+
+    The policy's joints are those of arm A, and of a pool the true ones.
+    """
     robot = policy.robot
     assert robot is not None
-    if condition in ("arm A", "none"):
+    if condition == "none":
         return np.zeros(robot.dof)
-    if condition == "true":
-        return true_offset(arm, robot.dof) - true_offset(None, robot.dof)
+    if condition in ("arm A", "true"):
+        return true_offset(arm, robot.dof) - (0 if pool else true_offset(None, robot.dof))
     if condition == "tip poses":
-        return measured_offset(robot, arm) - measured_offset(robot, None)
+        return measured_offset(robot, arm) - (0 if pool else measured_offset(robot, None))
     count = int(condition.split(maxsplit=1)[0])
+    assert arm is not None
     return calibrate_from_policy(policy, shown(data, arm), range(count)).q_offset.numpy()
 
 
@@ -88,31 +101,55 @@ def tip_error(robot: ikp.Robot, offset: np.ndarray, true: np.ndarray, q: torch.T
     return 1e3 * float((places[0] - places[1]).norm(dim=-1).mean())
 
 
+def pooled_data(chosen: argparse.Namespace) -> list[Path]:
+    """Folders with the demonstrations of each arm of a pool, and its joint map in them."""
+    folders = []
+    for number in range(chosen.pool):
+        arm = FIRST_POOLED + number
+        folder = chosen.out / "data" / f"pool{chosen.pool}" / f"arm{arm}"
+        count = math.ceil(chosen.demonstrations / chosen.pool)
+        seed = SCENES_OF_AN_ARM * number
+        ikp.collect(TASK, folder, count, seed=seed, env_kwargs=options(arm), perturbation=0.7)
+        robot = robot_of_data(folder)
+        assert robot is not None
+        nominal = ikp.load_dataset(folder, robot=robot, images=False).spec
+        if nominal.joint_map is None:  # not stored yet
+            told = nominal.recorded_map(robot).shifted(true_offset(arm, robot.dof).tolist(), "true offsets")
+            store_joint_map(folder, told)
+        folders.append(folder)
+    return folders
+
+
 def trained(method: str, chosen: argparse.Namespace) -> Path:
-    """Folder of the policy of arm A."""
-    data = chosen.out / "data" / "armA"
-    ikp.collect(TASK, data, chosen.demonstrations, env_kwargs=options(None), perturbation=0.7)
-    folder = chosen.out / f"{method}-{chosen.demonstrations}-{chosen.steps}steps-seed{chosen.seed}"
+    """Folder of the policy of arm A, or of a pool."""
+    data = [chosen.out / "data" / "armA"]
+    if chosen.pool:
+        data = pooled_data(chosen)
+    else:
+        ikp.collect(TASK, data[0], chosen.demonstrations, env_kwargs=options(None), perturbation=0.7)
+    pool = f"-pool{chosen.pool}" if chosen.pool else ""
+    folder = chosen.out / f"{method}-{chosen.demonstrations}{pool}-{chosen.steps}steps-seed{chosen.seed}"
     words = ["--method", method, "--steps", chosen.steps, "--seed", chosen.seed, "--threads", 1]
     resume = ["--resume"] if folder.exists() else []
-    if run_ikp(["train", "--data", str(data), "--out", str(folder), *map(str, words), *resume]):
+    if run_ikp(["train", "--data", *map(str, data), "--out", str(folder), *map(str, words), *resume]):
         raise SystemExit(f"the training in {folder} failed")
     return folder
 
 
-def measure(run: Path, condition: str, arm: int, chosen: argparse.Namespace) -> Mapping[str, Any]:
+def measure(run: Path, condition: str, arm: int | None, chosen: argparse.Namespace) -> Mapping[str, Any]:
     """Calibrate and roll out."""
     policy = ikp.load_policy(run)
     robot = policy.robot
     assert robot is not None
-    offset = offset_of(condition, policy, arm, chosen.out / "data")
-    told = ikp.load_policy(run, joint_map=shifted_map(policy, offset.tolist()))
-    own = condition == "arm A"
-    outcome = ikp.evaluate(
-        TASK, told, episodes=chosen.episodes, seed=FIRST_UNSEEN, env_kwargs=options(None if own else arm)
-    )
-    true = np.zeros(robot.dof) if own else offset_of("true", policy, arm, chosen.out)
-    joints = shown(chosen.out / "data", arm).state[:, list(policy.spec.joint_dims)]
+    if condition == "arm A":
+        arm = FIRST_POOLED if chosen.pool else None
+    offset = offset_of(condition, policy, arm, chosen.out / "data", pool=chosen.pool)
+    # the policy's own map has the offsets of the first arm of a pool already
+    own = true_offset(FIRST_POOLED, robot.dof) if chosen.pool else np.zeros(robot.dof)
+    told = ikp.load_policy(run, joint_map=shifted_map(policy, (offset - own).tolist()))
+    outcome = ikp.evaluate(TASK, told, episodes=chosen.episodes, seed=FIRST_UNSEEN, env_kwargs=options(arm))
+    true = offset_of("true", policy, arm, chosen.out, pool=chosen.pool)
+    joints = shown(chosen.out / "data", chosen.arms[0]).state[:, list(policy.spec.joint_dims)]
     return {
         "success": count_of(outcome.successes, chosen.episodes),
         "episodes": chosen.episodes,
@@ -131,18 +168,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--demonstrations", type=int, default=100)
+    parser.add_argument("--pool", type=int, default=0, help="arms that train the policy, 0 for arm A alone")
     parser.add_argument("--arms", type=int, nargs="+", default=[1, 2, 3], help="seeds of the arms B")
     parser.add_argument("--episodes", type=int, default=60)
-    parser.add_argument("--conditions", nargs="+", default=CONDITIONS, choices=CONDITIONS)
+    parser.add_argument(
+        "--conditions", nargs="+", choices=CONDITIONS, help="(default: all, of a pool those without --policy)"
+    )
     parser.add_argument("--results", type=Path, default=Path("results/change_of_robot"))
     parser.add_argument("--out", type=Path, default=Path("outputs/change_of_robot"))
     chosen = parser.parse_args(arguments)
     run = trained(chosen.method, chosen)
-    for condition in chosen.conditions:
+    pool = f"-pool{chosen.pool}" if chosen.pool else ""
+    for condition in chosen.conditions or (OF_POOLS if chosen.pool else CONDITIONS):
         for arm in chosen.arms[:1] if condition == "arm A" else chosen.arms:
-            name = f"{chosen.method}-seed{chosen.seed}-{condition.replace(' ', '-')}" + f"-arm{arm}" * (
-                condition != "arm A"
-            )
+            name = f"{chosen.method}{pool}-seed{chosen.seed}-{condition.replace(' ', '-')}"
+            name += f"-arm{arm}" * (condition != "arm A")
             path = chosen.results / f"{name}.json"
             if path.exists():
                 print(f"{path} exists already; delete it to repeat it")
@@ -151,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found = measure(run, condition, arm, argparse.Namespace(**{**vars(chosen), "episodes": episodes}))
             settings = {"steps": chosen.steps, "demonstrations": chosen.demonstrations, "limit_deg": LIMIT}
             record = {"method": chosen.method, "seed": chosen.seed, "condition": condition, "arm": arm}
+            record |= {"pool": chosen.pool} if chosen.pool else {}
             write_json(path, {**record, **found, "settings": settings, "provenance": provenance()})
             print(
                 f"{name}: {percent(found['success'])}, tip off by {found['tip_error_mm']:.2f} mm", flush=True

@@ -33,7 +33,14 @@ def calls(monkeypatch):
 
     def train(data, out, **options):
         made.training = options
-        return SimpleNamespace(steps=0, seconds=0.0, validation={"held_out": {}}, probe={}, dependence={})
+        nothing = {
+            "validation": {"held_out": {}},
+            "probe": {},
+            "dependence": {},
+            "arms": {},
+            "residual": None,
+        }
+        return SimpleNamespace(steps=0, seconds=0.0, **nothing)
 
     def task_of_data(root, name=None):
         return Task(made.collection["env_id"], made.collection["env_kwargs"])

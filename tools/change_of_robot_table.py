@@ -29,22 +29,32 @@ Record = Mapping[str, Any]
 
 
 def change_of_robot_table(results: Path) -> str:
-    """A row per calibration, a column per method: success over all arms and seeds, and the mean error of the tip.
+    """A row per calibration, a column per method and pool of arms that trained it.
+
+    Each cell is the success over all arms and seeds, and the mean error of the tip.
 
     Args:
         results: folder that holds `change_of_robot/*.json`, the records of `benchmarks/change_of_robot.py`.
     """
     records = [read_json(path) for path in sorted((results / "change_of_robot").glob("*.json"))]
-    methods = [method for method in METHODS if any(record["method"] == method for record in records)]
+    found = {(record["method"], record.get("pool", 0)) for record in records}
+    columns = sorted(found, key=lambda column: (list(METHODS).index(column[0]), column[1]))
     rows = []
     for condition, title in CONDITIONS.items():
         cells = [
-            _cell([r for r in records if (r["method"], r["condition"]) == (method, condition)])
-            for method in methods
+            _cell(
+                [
+                    r
+                    for r in records
+                    if (r["method"], r.get("pool", 0), r["condition"]) == (*column, condition)
+                ]
+            )
+            for column in columns
         ]
         if any(cells):
             rows.append([title, *cells])
-    return markdown([["calibration", *(METHODS[method] for method in methods)], *rows]) if rows else NOT_RUN
+    titles = [METHODS[method] + (f", {pool} arms" if pool else "") for method, pool in columns]
+    return markdown([["calibration", *titles], *rows]) if rows else NOT_RUN
 
 
 def _cell(records: Sequence[Record]) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from ikp.data import Demonstrations, load_dataset
+from ikp.data import Demonstrations, MapHints, load_dataset, pooled
 from ikp.data.layout import IKP_PATH
 from ikp.data.metadata import read_description, read_info
+from ikp.data.pool import arms_table, names_of_arms
 from ikp.data.usage import usage
 from ikp.files import check_keys, read_json, writable_file, write_json
 from ikp.kinematics import Camera, Robot
@@ -26,6 +27,9 @@ from ikp.rollouts.summary import summarize
 from ikp.tasks.registry import check_stored_id, gymnasium_id, make_environment, registered_tasks, task_entry
 from ikp.training.config import TrainConfig
 from ikp.training.trainer import Callback, TrainResult, check_new, train
+
+ARM_MAPS = Path("joint_maps")
+"""Folder of a run with the joint map of each arm whose data it was trained on, where there are several."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def task_of_data(root: Path | str, name: str | None = None, observation: str = "
 
 
 def train_policy(
-    data: Path | str,
+    data: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
     method: str,
@@ -105,13 +109,15 @@ def train_policy(
     """Train a policy on a data set's folder; the result in `out/policy` stores its task and its provenance.
 
     Args:
-        data: folder of a LeRobotDataset v3.0.
+        data: folder of a LeRobotDataset v3.0; or several, of arms of one model, each with the joint map that it stores
+            (`ikp.data.pooled`). The policy drives the first arm unless it is loaded with another joint map; those of
+            all are in `out/joint_maps`.
         out: folder of the run.
         method: key of `ikp.policies.METHODS`, stored with the result.
         policy, train_config: all choices (`Recipe.policy_for`, `Recipe.train_for`); `train_config.seed` also draws the
             initial weights.
         recipe: name of the recipe that they come from, stored with the result.
-        episodes: use only the first ones, or those of a list.
+        episodes: use only the first ones, or those of a list, of every folder.
         robot: kinematic model, for data from elsewhere; data of a simulated task bring their own.
         cameras: models of cameras that the data set does not describe, or describes wrongly, by name.
         loading: further arguments of `ikp.load_dataset`: cameras, image_size, joint_map, hints.
@@ -121,10 +127,11 @@ def train_policy(
         report: receives the lines that say what of the data is used and what is left out.
 
     Raises:
-        ValueError: the policy needs a robot and there is none, or uses none and there is one; or the task is not
-            registered.
+        ValueError: the policy needs a robot and there is none, or uses none and there is one; the task is not
+            registered; or several folders do not go together.
         DatasetError, FileExistsError, FloatingPointError: as `ikp.load_dataset` and `ikp.train`.
     """
+    folders = folders_of(data)
     check_new(Path(out), resume=resume)
     robot, demonstrations, simulated = load_matched(
         data,
@@ -136,24 +143,62 @@ def train_policy(
         loading={"episodes": episodes, **(loading or {})},
     )
     if report is not None:
-        for line in usage(data, demonstrations):
+        for line in _usage(folders, demonstrations, robot):
             report(line)
     torch.manual_seed(train_config.seed)
     new = make_policy(robot, demonstrations.spec, policy)
     described = {
         "recipe": recipe,
         "method": method,
-        "data": {"folder": str(data), "episodes": demonstrations.episodes, "frames": len(demonstrations)},
+        "data": _described_data(folders, demonstrations),
         "task": vars(simulated) if simulated else None,
         **provenance(),
     }
-    return train(
+    result = train(
         new, demonstrations, train_config, out=out, resume=resume, callback=callback, provenance=described
     )
+    for name, joint_map in demonstrations.arm_maps.items():
+        if joint_map is not None:
+            joint_map.save(Path(out) / ARM_MAPS / f"{name}.json")
+    return result
+
+
+def folders_of(data: Path | str | Sequence[Path | str]) -> list[Path | str]:
+    """The folders of one data set or of several.
+
+    Raises:
+        ValueError: there is none.
+    """
+    folders = [data] if isinstance(data, Path | str) else list(data)
+    if not folders:
+        raise ValueError("no data folder is given: name at least one (--data FOLDER)")
+    return folders
+
+
+def _usage(
+    folders: Sequence[Path | str], demonstrations: Demonstrations, robot: Robot | None
+) -> Iterator[str]:
+    """Lines that say what of the data is used and what is left out."""
+    yield from usage(folders[0], demonstrations)
+    if demonstrations.arms:
+        yield "used: arms, of which the table above has the joint map of the first"
+        yield from (f"  {line}" for line in arms_table(demonstrations, robot).splitlines())
+
+
+def _described_data(folders: Sequence[Path | str], demonstrations: Demonstrations) -> dict[str, Any]:
+    """The data of a training, for its provenance."""
+    described: dict[str, Any] = {
+        "folder": str(folders[0]), "episodes": demonstrations.episodes, "frames": len(demonstrations),
+    }  # fmt: skip
+    if demonstrations.arms:
+        described["arms"] = {
+            name: str(folder) for name, folder in zip(demonstrations.arm_names, folders, strict=True)
+        }
+    return described
 
 
 def load_matched(
-    data: Path | str,
+    data: Path | str | Sequence[Path | str],
     policy: PolicyConfig,
     train_config: TrainConfig,
     *,
@@ -165,37 +210,85 @@ def load_matched(
     """Load a data set for a policy, with the robot and the camera models that the policy needs.
 
     Args:
-        data: folder of a LeRobotDataset v3.0.
+        data: folder of a LeRobotDataset v3.0, or several of arms of one model.
         policy, train_config: all choices.
         robot, cameras, task: as in `train_policy`.
         loading: further arguments of `ikp.load_dataset`.
 
     Returns:
-        The robot (None for a policy without one), the demonstrations, and the simulated task of the data.
+        The robot (None for a policy without one), the demonstrations, and the simulated task of the data, of several
+        arms that of the first.
 
     Raises:
-        ValueError: the policy needs a robot and there is none, or uses none and there is one; or the task is not
-            registered.
+        ValueError: the policy needs a robot and there is none, or uses none and there is one; the task is not
+            registered; or several folders do not go together.
         DatasetError: as `ikp.load_dataset`.
     """
-    read_info(Path(data))  # a folder that is no data set is told before a missing robot
+    folders, loading = folders_of(data), loading or {}
+    names = names_of_arms(folders)
+    hints = loading.get("hints") or MapHints()
+    if len(folders) > 1 and not (loading.get("joint_map") is None and hints.is_empty):
+        raise ValueError(
+            "several data folders come with their own joint maps, which --joint-map, --units, --joints, --gripper and "
+            "--ignore would replace: store the map of each in its folder, with the same options "
+            "(`ikp data check FOLDER ... --store`)"
+        )
+    for folder in folders:
+        read_info(Path(folder))  # a folder that is no data set is told before a missing robot
     if robot is not None and policy.action_space == "raw":
         raise ValueError(
             "the method 'raw' takes actions as plain vectors and uses no robot: leave the robot out (--robot, "
             "--tips, --lock), or choose another method"
         )
     if robot is None and policy.action_space != "raw":
-        robot = _robot_of(task_of_data(data, task), data)
-    demonstrations = load_dataset(data, robot=robot, **(loading or {}))
+        robot = _robot_of(task_of_data(folders[0], task), folders[0])
+    uses_cameras = policy.image_plane is not None or train_config.moved_scenes
+    parts: dict[str, Demonstrations] = {}
+    tasks: list[Task | None] = []
+    for name, folder in zip(names, folders, strict=True):
+        demonstrations = load_dataset(folder, robot=robot, **loading)
+        tasks.append(task_of_data(folder, task, "pixels" if demonstrations.spec.camera_names else "state"))
+        known = _camera_models(folder, demonstrations, tasks[-1]) if uses_cameras else {}
+        spec = demonstrations.spec
+        models = {**spec.cameras, **known, **(cameras or {})}
+        parts[name] = replace(demonstrations, spec=replace(spec, cameras=models))
+    _check_one_task(names, tasks)
+    every = pooled(parts, robot)
+    if uses_cameras:
+        _check_cameras(parts, every)
+    return robot, every, tasks[0]
+
+
+def _camera_models(
+    folder: Path | str, demonstrations: Demonstrations, task: Task | None
+) -> Mapping[str, Camera]:
+    """Models of the cameras of a simulated task's data where the data set describes none."""
     spec = demonstrations.spec
-    simulated = task_of_data(data, task, "pixels" if spec.camera_names else "state")
-    needs_cameras = bool(spec.camera_names) and (policy.image_plane is not None or train_config.moved_scenes)
-    if needs_cameras and simulated is not None and not spec.cameras:  # the data set describes none
-        with _named(data):
-            spec = replace(spec, cameras=simulated.cameras(spec.camera_names))
-    if cameras:
-        spec = replace(spec, cameras={**spec.cameras, **cameras})
-    return robot, replace(demonstrations, spec=spec), simulated
+    if task is None or spec.cameras or not spec.camera_names:
+        return {}
+    with _named(folder):
+        return task.cameras(spec.camera_names)
+
+
+def _check_one_task(names: Sequence[str], tasks: Sequence[Task | None]) -> None:
+    """Refuse data of several simulated tasks."""
+    ids = [None if task is None else task.env_id for task in tasks]
+    for name, env_id in zip(names, ids, strict=True):
+        if env_id != ids[0]:
+            raise ValueError(
+                f"{names[0]} was collected in the task {ids[0]}, {name} in {env_id}: train on the data of one task"
+            )
+
+
+def _check_cameras(parts: Mapping[str, Demonstrations], every: Demonstrations) -> None:
+    """Refuse cameras that stand elsewhere in the data of another arm."""
+    lost = sorted({name for part in parts.values() for name in part.spec.cameras} - set(every.spec.cameras))
+    if lost:
+        raise ValueError(
+            f"the models of the cameras {', '.join(lost)} are not the same in {', '.join(parts)}, and the image plane "
+            "and moved scenes need one: give a model for all (--camera NAME=FILE), or leave both out (--image-plane "
+            "False --moved-scenes False)"
+        )
 
 
 def robot_of_data(data: Path | str) -> Robot | None:
@@ -240,6 +333,13 @@ def policy_provenance(path: Path | str) -> dict[str, Any]:
     if values["task"]:
         check_keys(values["task"], {"env_id": str, "env_kwargs": dict}, f"{file}: task", fix=fix)
     return stored
+
+
+def arms_of(made: Mapping[str, Any]) -> list[str]:
+    """Names of the arms on whose data a policy was trained, by its provenance; empty where it was one."""
+    data = made.get("data")
+    arms = data.get("arms") if isinstance(data, Mapping) else None
+    return list(arms) if isinstance(arms, Mapping) else []
 
 
 def evaluate_policy(

@@ -91,6 +91,7 @@ def test_the_page_and_the_result_say_the_same(finished):
     text = (config.out / "index.html").read_text()
     assert f"<b>{result['summary']['success']['count']} of 2</b>" in text
     assert "correlation" in text
+    assert "intervals of ±" in text
     assert stored["stages"]["evaluate-ikp-image"]["runs"] == 2
     assert all(stage["finished"] for stage in stored["stages"].values())
     minutes = [point["minutes"] for point in stored["curves"]["ikp-image"]]

@@ -87,6 +87,28 @@ def test_a_policy_is_deployed_viewed_and_its_episode_replayed(root, tmp_path, ca
     assert "must end in .png, .mp4, .rrd" in capsys.readouterr().err
 
 
+def test_a_policy_drives_an_arm_with_another_joint_map(root, tmp_path, capsys):
+    folder = saved_policy(root)
+    policy = load_policy(folder)
+    policy.spec.recorded_map(policy.robot).shifted([0.05] * 6).save(tmp_path / "arm.json")
+    deploy = [
+        "deploy",
+        "--policy",
+        str(folder),
+        *BENCH,
+        "--out",
+        "other",
+        "--episodes",
+        "1",
+        "--seconds",
+        "0.5",
+    ]
+    assert main([*deploy, "--joint-map", "arm.json"]) == 0
+    assert "policy: 5 frames" in capsys.readouterr().out
+    assert main([*deploy, "--joint-map", "none.json"]) != 0
+    assert "there is no joint map" in capsys.readouterr().err
+
+
 def test_a_stop_ends_a_deployment_and_its_report_is_written(root, tmp_path, capsys, monkeypatch):
     begin, scenes = Session.begin_episode, []
 

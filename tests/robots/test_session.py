@@ -237,6 +237,8 @@ def test_a_policy_for_another_bench_is_refused(session):
     joint_map = JointMap(joints, (*degrees, command), (*degrees, measured))
     with pytest.raises(ValueError, match="other units than the bench"):
         check_policy(session, spec.with_joint_map(joint_map))
+    radians = [replace(d, unit="rad", scale=1.0, offset=0.1) for d in degrees]
+    check_policy(session, spec.with_joint_map(JointMap(joints, (*radians, command), (*radians, measured))))
     with pytest.raises(ValueError, match="acts at 5 Hz, the session runs at 10"):
         check_policy(session, replace(spec, fps=5.0))
     with pytest.raises(ValueError, match=r"at \(64, 64\)"):

@@ -32,5 +32,18 @@ def test_arms_are_counted_together(tmp_path):
     assert "50 % (35 to 65 %), 1 x 40 |  |" in lines[3]
 
 
+def test_pools_have_columns_of_their_own(tmp_path):
+    folder = tmp_path / "change_of_robot"
+    folder.mkdir()
+    record = {"method": "ikp", "condition": "true", "arm": 1, "episodes": 40, "tip_error_mm": 0.0}
+    for pool, count in ((None, 20), (3, 30)):
+        more = {} if pool is None else {"pool": pool}
+        (folder / f"{pool}.json").write_text(json.dumps({**record, **more, "success": {"count": count}}))
+    lines = change_of_robot_table(tmp_path).splitlines()
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == ["calibration", "IKP", "IKP, 3 arms"]
+    assert "50 %" in lines[2].split("|")[2]
+    assert "75 %" in lines[2].split("|")[3]
+
+
 def test_no_record_reads_not_run(tmp_path):
     assert change_of_robot_table(tmp_path) == "not run"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 from ikp.data import Demonstrations
 from ikp.joint_map import JointMap
-from ikp.joint_map.dimension import JOINT, Dimension
 from ikp.policies import Policy
 from ikp.policies.observation import EncodedImages
 from ikp.policies.policy import batch_to
@@ -276,18 +275,8 @@ def _spread(errors: Float[Tensor, "frames dims"]) -> Float[Tensor, " dims"]:
 
 def shifted_map(policy: Policy, offset: Sequence[float]) -> JointMap:
     """The joint map with which a policy drives an arm whose joints need further offsets (dof,) [rad or m]."""
-    robot, spec = policy.robot, policy.spec
-    assert robot is not None
-    shift = dict(zip(robot.joint_names, offset, strict=True))
-    joint_map = spec.recorded_map(robot)
-
-    def shifted(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
-        return tuple(
-            replace(d, offset=d.offset + shift[d.joint], reason="calibrated") if d.role == JOINT else d
-            for d in dimensions
-        )
-
-    return replace(joint_map, action=shifted(joint_map.action), state=shifted(joint_map.state))
+    assert policy.robot is not None
+    return policy.spec.recorded_map(policy.robot).shifted(offset)
 
 
 def _frames(demonstrations: Demonstrations, episodes: Sequence[int] | None) -> Int[Tensor, " frames"]:

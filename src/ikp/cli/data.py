@@ -82,16 +82,16 @@ class DataOptions:
     """The demonstrations, and what they do not say about themselves.
 
     Attributes:
-        data: folder of a LeRobotDataset v3.0.
+        data: LeRobotDataset v3.0 folder, one per arm.
         out: folder of the run: policy/, metrics.jsonl, tensorboard/ and the state to resume from.
-        episodes: the number of first episodes to use, or a list such as 0-9,12.
+        episodes: the number of first episodes to use, or a list such as 0-9,12; of each folder.
         cameras: cameras to use; nothing after --cameras means none.
         image_size: resize images to HEIGHTxWIDTH.
         camera: JSON models of cameras that the data set does not describe, for the image plane and moved scenes.
         task: the simulated task, where the data set names none; module:id for a task of your own.
     """
 
-    data: Path
+    data: Annotated[tuple[Path, ...], arg(metavar="FOLDER ...")]
     out: Path
     episodes: Annotated[str | None, arg(metavar="N|LIST", help_behavior_hint="(default: all)")] = None
     cameras: Annotated[

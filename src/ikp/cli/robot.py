@@ -169,6 +169,8 @@ class Deploy:
         bench: the bench.
         policy: folder of a run or of a policy.
         out: folder of the data set of the episodes; OUT.json holds the measurements.
+        joint_map: the joint map of this arm, as `ikp calibrate` writes it; needed where the policy was trained on
+            several arms.
         episodes: number of episodes.
         seconds: longest episode.
         seed: of the first simulated scene.
@@ -180,6 +182,7 @@ class Deploy:
     bench: BenchOptions
     policy: Path
     out: Path
+    joint_map: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: policy's)")] = None
     episodes: int = 10
     seconds: float = 60.0
     seed: int = 1_000_000
@@ -192,10 +195,16 @@ class Deploy:
         from ikp.robots.dataset import check_dataset
         from ikp.robots.deployment import Measurements, check_policy, deploy
         from ikp.robots.session import Session
-        from ikp.runs import policy_provenance
+        from ikp.runs import ARM_MAPS, arms_of, policy_provenance
 
         check_options(episodes=self.episodes, seconds=self.seconds, seed=self.seed)
-        policy, made = load_policy(policy_folder(self.policy)), policy_provenance(self.policy)
+        made = policy_provenance(self.policy)
+        if self.joint_map is None and (arms := arms_of(made)):
+            raise ValueError(
+                f"the policy was trained on the arms {', '.join(arms)}: say which one this is with its joint map, such "
+                f"as --joint-map {self.policy / ARM_MAPS / arms[0]}.json"
+            )
+        policy = load_policy(policy_folder(self.policy), joint_map=self.joint_map)
         spec = policy.spec
         size = next(((h, w) for h, w, _ in spec.image_shapes.values()), (96, 96))
         out = self.out.resolve()

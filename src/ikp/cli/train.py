@@ -116,6 +116,7 @@ class Train:
       ikp train --data recordings --out runs/plane --robot arm.urdf --camera front=front.json --image-plane True
       ikp train --data recordings --out runs/far --robot arm.urdf --action-rate 2.5 --way-points 5
       ikp train --data recordings --out runs/raw --method raw
+      ikp train --data recordings/left recordings/right --out runs/both --robot arm.urdf
 
     Attributes:
         recipe: the recipe.
@@ -137,13 +138,13 @@ class Train:
 
     def run(self) -> None:
         from ikp.kinematics import Camera
-        from ikp.runs import task_of_data, train_policy
+        from ikp.runs import ARM_MAPS, folders_of, task_of_data, train_policy
 
         source = self.data
         chosen = self.training.applied(self.policy.applied(recipe(self.recipe)))
         policy = chosen.policy_for(self.method)
         self.policy.check(self.method, policy)
-        task = task_of_data(source.data, source.task)
+        task = task_of_data(folders_of(source.data)[0], source.task)
         train = chosen.train_for(task.env_id if task else None, self.method, self.training.moved_scenes)
         cameras = named_options(source.camera, "--camera", "front=camera.json")
         result = train_policy(
@@ -164,6 +165,17 @@ class Train:
         print(f"{result.steps} steps in {result.seconds / 60:.1f} min; errors on held-out demonstrations:")
         for name, value in (result.validation["held_out"] | result.probe | result.dependence).items():
             print(f"  {name:18s} {value:.3f}")
+        if result.residual is not None:
+            print("learned corrections of the kinematics, with 95 % intervals:")
+            print("\n".join(f"  {line}" for line in str(result.residual).splitlines()))
+        for arm, errors in result.arms.items():
+            print(f"  of the arm {arm}: {', '.join(f'{name} {value:.3f}' for name, value in errors.items())}")
+        if result.arms:
+            print(
+                f"the policy drives the arm {next(iter(result.arms))}; for another one give its joint map "
+                f"(ikp.load_policy(..., joint_map=FILE), ikp deploy --joint-map FILE): {source.out / ARM_MAPS} has "
+                "those of the data"
+            )
         if task is None:
             print(
                 f"next: in Python, ikp.load_policy({str(source.out)!r}).select_action(frame); the data name no "

@@ -6,6 +6,7 @@
 - `info`: checks meta/info.json and meta/ikp.json.
 - `damage`: the error for a file that cannot be read.
 - `joint_maps`: what the recorded numbers are to a robot's joints.
+- `pool`: joins the demonstrations of several arms, each with its own joint map.
 - `check`: what looks wrong in a data set; `usage`: what of it is used.
 - `recorder`: records the frames of any loop; `frame_spec` takes names and sizes from the first one.
 - `writer`: writes a folder; `episode_recorder` checks and encodes an episode, `metadata` and `stats` describe the data
@@ -19,6 +20,7 @@ from ikp.data.demonstrations import Demonstrations
 from ikp.data.episode_recorder import EncodedEpisode, EpisodeRecorder
 from ikp.data.joint_maps import store_joint_map
 from ikp.data.layout import DatasetError
+from ikp.data.pool import pooled
 from ikp.data.reader import load_dataset
 from ikp.data.recorder import Recorder
 from ikp.data.writer import DatasetWriter
@@ -33,5 +35,6 @@ __all__ = [
     "MapHints",
     "Recorder",
     "load_dataset",
+    "pooled",
     "store_joint_map",
 ]

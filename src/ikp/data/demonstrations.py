@@ -35,6 +35,8 @@ class Demonstrations:
         success: (episode,) whether the task was solved; true if the data set does not say.
         info: the information stored with each episode, its seed for example.
         on_disk: whether the images are mapped from files, so that it pays to `prefetch` them.
+        arms: (episode,) name of the arm of each episode, where several arms are pooled (`ikp.data.pooled`), else empty.
+        arm_maps: joint map of each arm by its name; the specification has that of the first one.
     """
 
     spec: DataSpec
@@ -47,6 +49,8 @@ class Demonstrations:
     success: Bool[Tensor, " episode"]
     info: Sequence[Mapping[str, Any]] = field(default=())
     on_disk: bool = False
+    arms: Sequence[str] = field(default=())
+    arm_maps: Mapping[str, JointMap | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         starts = torch.nonzero(self.frame_index == 0).flatten()
@@ -65,7 +69,8 @@ class Demonstrations:
             self.spec.environment_state_dim > 0
         )
         return (
-            f"Demonstrations({self.episodes} episodes, {len(self)} frames; {', '.join([*sizes, *cameras])})"
+            f"Demonstrations({self.episodes} episodes{f' of {len(self.arm_names)} arms' if self.arms else ''}, "
+            f"{len(self)} frames; {', '.join([*sizes, *cameras])})"
         )
 
     def __len__(self) -> int:
@@ -182,20 +187,37 @@ class Demonstrations:
         """Split the frames at random by episode, into frames for training and frames of held-out episodes.
 
         Args:
-            held_out: a share of the episodes (a float below 1) or a number of episodes (an integer).
+            held_out: a share of the episodes (a float below 1) or a number of episodes (an integer), of every arm where
+                several are pooled.
             seed: the same seed chooses the same episodes.
 
         Raises:
             ValueError: one of the two would have no episode.
         """
-        count = max(1, round(held_out * self.episodes)) if isinstance(held_out, float) else held_out
-        if not 0 < count < self.episodes:
-            raise ValueError(
-                f"{held_out} held-out of {self.episodes} episodes leaves none on one side: "
-                f"choose a share between 0 and 1 or a number from 1 to {self.episodes - 1}"
-            )
         order = np.random.default_rng(seed).permutation(self.episodes)
-        return self.frames_of(order[count:]), self.frames_of(order[:count])
+        training: list[int] = []
+        chosen: list[int] = []
+        for arm in self.arm_names or (None,):
+            own = [int(episode) for episode in order if arm is None or self.arms[episode] == arm]
+            count = max(1, round(held_out * len(own))) if isinstance(held_out, float) else held_out
+            if not 0 < count < len(own):
+                raise ValueError(
+                    f"{held_out} held-out of {len(own)} episodes{'' if arm is None else f' of the arm {arm!r}'} leaves "
+                    f"none on one side: choose a share between 0 and 1 or a number from 1 to {len(own) - 1}"
+                )
+            chosen += own[:count]
+            training += own[count:]
+        return self.frames_of(training), self.frames_of(chosen)
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """Names of the pooled arms, in the order of their episodes; empty where the demonstrations are of one arm."""
+        return tuple(dict.fromkeys(self.arms))
+
+    def frames_of_arm(self, arm: str, frames: Int[Tensor, " frame"]) -> Int[Tensor, " own"]:
+        """Those of the frames that are of a pooled arm."""
+        own = self.frames_of([episode for episode, name in enumerate(self.arms) if name == arm])
+        return frames[torch.isin(frames, own)]
 
     def frames_of(self, episodes: Sequence[int] | np.ndarray) -> Int[Tensor, " frame"]:
         """The frames of some episodes, by their position from 0 to `episodes` - 1, in ascending order."""
@@ -235,6 +257,7 @@ class Demonstrations:
             frame_index=self.frame_index[:end],
             success=self.success[:episodes],
             info=self.info[:episodes],
+            arms=self.arms[:episodes],
         )
 
     def to(self, device: str | torch.device) -> Demonstrations:

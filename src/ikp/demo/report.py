@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from ikp.demo.plots import (
     success_curve,
 )
 from ikp.files import read_json, replaced_atomically
+from ikp.policies.residual import ANGLE_PRIOR
 from ikp.rollouts.summary import TOLERANCES, percent, tolerance_name
-from ikp.training.metrics import last_probe, read_metrics
+from ikp.training.metrics import last_probe, last_sigmas, read_metrics
 from ikp.training.scene_motion import SHIFT_METRES, TURN_DEGREES
 
 PAGE = "index.html"
@@ -40,7 +42,7 @@ def write_report(root: Path, result: Mapping[str, Any]) -> Path:
     decision = Decision.load(root / "decision.npz")
     _draw(root, result, decision)
     sections = [_headline(root, result), _task(root, result, decision), _learning(root, result)]
-    sections += [_decision(root, decision), _offsets(root, result["offsets"]), _provenance(root, result)]
+    sections += [_decision(root, decision), _offsets(root, result), _provenance(root, result)]
     page = html_page("IKP: insertion from pixels on a miscalibrated UR5e", sections)
     with replaced_atomically(root / PAGE) as fresh:
         fresh.write_text(page, encoding="utf-8")
@@ -222,8 +224,10 @@ motion before the grasp.</p>
     }"""
 
 
-def _offsets(root: Path, offsets: Mapping[str, Any]) -> str:
-    words = [_learned_words(offsets), _solved_words(offsets)]
+def _offsets(root: Path, result: Mapping[str, Any]) -> str:
+    offsets = result["offsets"]
+    sigmas = last_sigmas(read_metrics(root / "runs" / result["main"] / "metrics.jsonl"))
+    words = [_learned_words(offsets), _interval_words(sigmas), _solved_words(offsets)]
     return f"""<h2>Learned and true offsets</h2>
 <p>{" ".join(words)}</p>
 {
@@ -251,6 +255,16 @@ def _learned_words(offsets: Mapping[str, Any]) -> str:
         f"The policy's residual ended with an error of <b>{found['rms_error']:.2f}° RMS</b> against the true offsets, "
         f"which are {found['rms_true']:.2f}° RMS themselves (correlation {found['correlation']:+.2f} over six joints): "
         f"<b>{verdict(found)}</b>.{'' if verdict(found) == 'recovered' else why}"
+    )
+
+
+def _interval_words(sigmas: Sequence[float]) -> str:
+    if not sigmas:
+        return ""
+    low, high, most = (1.96 * sigma for sigma in (min(sigmas), max(sigmas), math.degrees(ANGLE_PRIOR)))
+    return (
+        f"The training itself gives the learned offsets 95 % intervals of ±{low:.1f} to ±{high:.1f}°, in which the "
+        f"network's weights are as unknown as the offsets; without any data they are ±{most:.1f}°."
     )
 
 

@@ -105,6 +105,30 @@ class JointMap:
         common += [Dimension(name, GRIPPER) for name in grippers]
         return cls(robot.joint_names, tuple(common), (*common, *(Dimension(name, EXTRA) for name in extras)))
 
+    def shifted(self, q_offset: Sequence[float], reason: str = "calibrated") -> JointMap:
+        """The map with further offsets, of an arm whose joints are at q + q_offset where this map says q.
+
+        Args:
+            q_offset: (dof,) one number per joint [rad or m].
+            reason: why, shown in the table.
+
+        Raises:
+            ValueError: there is another number of offsets.
+        """
+        if len(q_offset) != len(self.joints):
+            raise ValueError(
+                f"q_offset has {len(q_offset)} numbers, and the joint map {len(self.joints)} joints: give one each"
+            )
+        shift = dict(zip(self.joints, q_offset, strict=True))
+
+        def moved(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
+            return tuple(
+                replace(d, offset=d.offset + shift[d.joint], reason=reason) if d.role == JOINT else d
+                for d in dimensions
+            )
+
+        return replace(self, action=moved(self.action), state=moved(self.state))
+
     def to_json(self) -> dict[str, Any]:
         """The map as plain JSON values."""
         return {

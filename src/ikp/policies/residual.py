@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from ikp.kinematics import Robot
 from ikp.nets.dense import check_width
 
+ANGLE_PRIOR = math.radians(5.0)
+LENGTH_PRIOR = 0.01
+"""Standard deviations of a correction before any data are seen [rad, m]."""
+
 
 class KinematicResidual(nn.Module):
     """Any combination of a constant offset per joint, the paper's dense joint residual and corrections of the links.
@@ -25,6 +29,8 @@ class KinematicResidual(nn.Module):
     """
 
     zero: Tensor
+    joint_prior: Tensor
+    link_prior: Tensor
 
     def __init__(self, robot: Robot, kinds: tuple[str, ...]) -> None:
         super().__init__()
@@ -32,6 +38,19 @@ class KinematicResidual(nn.Module):
         self.dense = DenseJointResidual(robot.dof) if "dense" in kinds else None
         self.link = LinkResidual(robot) if "link" in kinds else None
         self.register_buffer("zero", torch.zeros(robot.dof), persistent=False)
+        priors = [LENGTH_PRIOR if kind == "prismatic" else ANGLE_PRIOR for kind in robot.joint_types]
+        self.register_buffer("joint_prior", torch.tensor(priors), persistent=False)
+        link = torch.tensor([LENGTH_PRIOR] * 3 + [ANGLE_PRIOR] * 3)
+        self.register_buffer("link_prior", link, persistent=False)
+
+    def prior_loss(self) -> Tensor | None:
+        """Negative log-density of the prior, up to a constant, of constants and links; None without these.
+
+        The dense residual blocks have none, as in the paper.
+        """
+        parts = [] if self.offset is None else [(self.offset.value / self.joint_prior).square().sum()]
+        parts += [] if self.link is None else [(self.link.value / self.link_prior).square().sum()]
+        return 0.5 * torch.stack(parts).sum() if parts else None
 
     @property
     def link_residual(self) -> Tensor | None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ikp.data import DatasetWriter
+from ikp.joint_map import GRIPPER, JOINT, JointMap
 from ikp.policies.execution import Execution
 from ikp.policies.frames import FrameHistory
 from ikp.robots.commands import Telemetry
@@ -229,15 +230,23 @@ def check_policy(session: Session, spec: DataSpec) -> None:
                 f"the policy sees camera {name!r} at {shape[:2]}, the session makes {session.image_size}: "
                 "use the policy's"
             )
-    if spec.changes_numbers:
+    if spec.joint_map is not None and not _is_in_bench_units(spec.joint_map):
         raise ValueError(
-            "the policy's data are in other units than the bench, which has rad, m and 0 or 1 for a gripper: record "
-            "with ikp record, or convert the data"
+            "the policy's joint map is of other units than the bench, which has rad, m and 0 or 1 for a gripper: "
+            "record with ikp record, or give a joint map with 'scale' 1 and grippers 'open' 0, 'closed' 1"
         )
     if abs(spec.fps - session.fps) > 1e-6:
         raise ValueError(
             f"the policy acts at {spec.fps:g} Hz, the session runs at {session.fps:g}: use the policy's rate"
         )
+
+
+def _is_in_bench_units(joint_map: JointMap) -> bool:
+    """Whether a map takes rad, m and 0 or 1 for a gripper; zeros and signs of the joints may be others."""
+    dimensions = (*joint_map.action, *joint_map.state)
+    scales = {d.scale for d in dimensions if d.role == JOINT}
+    grippers = {(d.open, d.closed) for d in dimensions if d.role == GRIPPER}
+    return scales <= {1.0} and grippers <= {(0.0, 1.0)}
 
 
 def _episode(

@@ -27,3 +27,9 @@ def read_metrics(path: Path | str) -> list[dict[str, Any]]:
 def last_probe(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The result of the perception probe at the end of training; empty where there is none."""
     return next((line["probe"] for line in reversed(metrics) if "probe" in line), {})
+
+
+def last_sigmas(metrics: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Standard deviations of the learned corrections at the end of training [deg or mm]; empty where there are none."""
+    found = next((line["residual"] for line in reversed(metrics) if "residual" in line), {})
+    return [value for name, value in found.items() if " sigma " in name]

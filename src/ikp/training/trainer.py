@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ikp.training.log import RunLog
 from ikp.training.memory import reuse_freed_memory
 from ikp.training.optimizer import CLIP, MovingAverage, make_optimizers, schedule
 from ikp.training.probe import perception_probe
+from ikp.training.residual_posterior import ResidualPosterior, residual_posterior
 from ikp.training.scene_motion import SceneMotion, working_height
 from ikp.training.settings import check_settings, run_settings, write_settings
 from ikp.training.state import Progress, has_state, load_state, save_state
@@ -48,6 +49,8 @@ class TrainResult:
         validation: action errors at the end (`ikp.training.validation`).
         probe: result of the perception probe at the end (`ikp.training.probe`).
         dependence: what the decisions depend on at the end (`ikp.training.dependence`).
+        arms: action errors at the end on held-out demonstrations of each arm, where several are pooled.
+        residual: learned corrections of the kinematics at the end, with their intervals; None where none are learned.
     """
 
     policy: Policy
@@ -56,6 +59,8 @@ class TrainResult:
     validation: dict[str, dict[str, float]]
     probe: dict[str, float]
     dependence: dict[str, float]
+    arms: dict[str, dict[str, float]] = field(default_factory=dict)
+    residual: ResidualPosterior | None = None
 
     def __repr__(self) -> str:
         """Steps, time and errors on held-out demonstrations."""
@@ -145,6 +150,7 @@ class _Run:
         self.averaged = copy.deepcopy(policy).eval()
         self.dataset = dataset
         self.training, self.held_out = dataset.split(config.held_out, seed=config.seed)
+        self.demonstrations = len(dataset.episode_index[self.training].unique())
         self.optimizers = make_optimizers(policy, config)
         self.average = MovingAverage(policy)
         self.progress = load_state(out / "state", policy, self.optimizers, self.average) or Progress()
@@ -173,7 +179,11 @@ class _Run:
         save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
         probe = perception_probe(self.averaged, self.dataset, self.training, self.held_out)
         depends = dependence(self.averaged, self.dataset, self.training, self.held_out)
-        self._record({"probe": probe, "dependence": depends})
+        arms = self._errors_of_arms()
+        residual = residual_posterior(self.averaged, self.dataset, self.held_out, self.demonstrations)
+        found = {f"arm {name}": errors for name, errors in arms.items()}
+        found |= {} if residual is None else {"residual": residual.to_json()}
+        self._record({"probe": probe, "dependence": depends, **found})
         warn_of_copied_motion(depends)
         self.averaged.to("cpu")
         done = {"steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
@@ -181,7 +191,16 @@ class _Run:
         save_policy(self.averaged, self.out / "policy", provenance=provenance)
         self.log.close()
         progress = self.progress
-        return TrainResult(self.averaged, progress.step, progress.seconds, self.validation, probe, depends)
+        return TrainResult(
+            self.averaged,
+            progress.step,
+            progress.seconds,
+            self.validation,
+            probe,
+            depends,
+            arms=arms,
+            residual=residual,
+        )
 
     def _check_scales(self) -> None:
         most = min(VALIDATION_FRAMES, frames_at_once(self.policy))
@@ -219,7 +238,9 @@ class _Run:
                 group["lr"] = group["base_lr"] * factor
         self.policy.train()
         loss, parts = self.policy.loss(batch)
-        loss.backward()
+        prior = self._prior_loss()
+        (loss if prior is None else loss + prior).backward()
+        parts |= {} if prior is None else {"residual_prior": prior.detach()}
         norm = torch.nn.utils.clip_grad_norm_(self.average.parameters, CLIP, foreach=True)
         if not torch.isfinite(norm):
             kept = self.out / "state"
@@ -238,6 +259,12 @@ class _Run:
         self.progress = Progress(step + 1, self.progress.seconds + time.perf_counter() - started)
         return {"loss": loss.detach(), "gradient_norm": norm, **parts}
 
+    def _prior_loss(self) -> torch.Tensor | None:
+        """The prior of the kinematic residual beside the mean loss, in which a demonstration is one observation."""
+        poses = self.policy.poses
+        prior = None if poses is None else poses.residual.prior_loss()
+        return None if prior is None else prior / self.demonstrations
+
     def _log(self, parts: dict[str, torch.Tensor], bar: tqdm) -> None:
         values = {name: float(value) for name, value in parts.items()}
         self._record({"train": values})
@@ -254,6 +281,14 @@ class _Run:
         self._record(self.validation)
         if callback is not None:
             callback(self.averaged, self.progress.step, self.progress.seconds)
+
+    def _errors_of_arms(self) -> dict[str, dict[str, float]]:
+        """Action errors on the held-out demonstrations of each arm, where several are pooled."""
+        found = {}
+        for arm in self.dataset.arm_names:
+            own = self.dataset.frames_of_arm(arm, self.held_out)
+            found[arm] = action_errors(self.averaged, self._validation_batch(own))
+        return found
 
     def _validation_batch(self, pool: torch.Tensor, most: int = VALIDATION_FRAMES) -> Batch:
         return self._batch(evenly_spaced(pool, frames_of_a_batch(self.policy, most)))

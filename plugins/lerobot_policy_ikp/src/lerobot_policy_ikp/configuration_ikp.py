@@ -133,7 +133,7 @@ class IKPConfig(PreTrainedConfig):
 
     def data(self, root: Path) -> DataOptions:
         """The options about the data set in a folder, as the command line of ikp reads them."""
-        return DataOptions(root, root, **{name: self._option(name) for name in DATA})
+        return DataOptions((root,), root, **{name: self._option(name) for name in DATA})
 
     @property
     def _choices(self) -> PolicyOptions:
