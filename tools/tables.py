@@ -20,6 +20,7 @@ from blocks import fill
 from calibration_table import calibration_table
 from change_of_robot_table import change_of_robot_table
 from closed_loop_table import LIFT, PARTICLE, closed_loop_table
+from energy_table import energy_table
 from expert_table import expert_table
 from ikp.files import replaced_atomically
 from ikp.policies.config import PAPER_METHODS
@@ -58,6 +59,7 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "speed": partial(headlines, results / "bench"),
         "benchmarks": partial(speed_tables, results / "bench"),
         "calibration": partial(calibration_table, results),
+        "energies": partial(energy_table, results),
         "experts": partial(expert_table, results / "experts"),
         "perception": partial(perception_table, results),
         "sweeping": partial(sweeping_table, results),
