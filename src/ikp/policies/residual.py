@@ -43,14 +43,21 @@ class KinematicResidual(nn.Module):
         link = torch.tensor([LENGTH_PRIOR] * 3 + [ANGLE_PRIOR] * 3)
         self.register_buffer("link_prior", link, persistent=False)
 
-    def prior_loss(self) -> Tensor | None:
-        """Negative log-density of the prior, up to a constant, of constants and links; None without these.
+    @torch.no_grad()
+    def shrink(self, rate: float) -> None:
+        """Pull constants and links towards zero after a step of the optimiser, as decoupled weight decay does.
 
-        The dense residual blocks have none, as in the paper.
+        The decay is one over the prior's standard deviation. Steps of Adam are at most `rate` long, so that only
+        gradients that always agree hold a correction of one standard deviation, and gradients without a direction hold
+        none. The dense residual blocks are left alone, as in the paper.
+
+        Args:
+            rate: learning rate of the corrections in this step.
         """
-        parts = [] if self.offset is None else [(self.offset.value / self.joint_prior).square().sum()]
-        parts += [] if self.link is None else [(self.link.value / self.link_prior).square().sum()]
-        return 0.5 * torch.stack(parts).sum() if parts else None
+        if self.offset is not None:
+            self.offset.value.mul_(1 - rate / self.joint_prior)
+        if self.link is not None:
+            self.link.value.mul_(1 - rate / self.link_prior)
 
     @property
     def link_residual(self) -> Tensor | None:

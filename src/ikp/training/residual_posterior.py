@@ -84,7 +84,7 @@ class ResidualPosterior:
             if self.sigma is None:
                 text += f" {unit}  no interval: the policy has no regression"
             else:
-                known = "" if self.identified[i] else "  not identified: the interval is that of the prior"
+                known = "" if self.identified[i] else "  not identified: hardly narrower than the prior"
                 text += f" +- {1.96 * self.sigma[i]:.3f} {unit}{known}"
             lines.append(text)
         return "\n".join(lines)

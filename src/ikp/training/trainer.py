@@ -24,7 +24,7 @@ from ikp.training.dependence import dependence, warn_of_copied_motion
 from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.log import RunLog
 from ikp.training.memory import reuse_freed_memory
-from ikp.training.optimizer import CLIP, MovingAverage, make_optimizers, schedule
+from ikp.training.optimizer import CLIP, RESIDUAL_LEARNING_RATE, MovingAverage, make_optimizers, schedule
 from ikp.training.probe import perception_probe
 from ikp.training.residual_posterior import ResidualPosterior, residual_posterior
 from ikp.training.scene_motion import SceneMotion, working_height
@@ -150,7 +150,6 @@ class _Run:
         self.averaged = copy.deepcopy(policy).eval()
         self.dataset = dataset
         self.training, self.held_out = dataset.split(config.held_out, seed=config.seed)
-        self.demonstrations = len(dataset.episode_index[self.training].unique())
         self.optimizers = make_optimizers(policy, config)
         self.average = MovingAverage(policy)
         self.progress = load_state(out / "state", policy, self.optimizers, self.average) or Progress()
@@ -180,7 +179,8 @@ class _Run:
         probe = perception_probe(self.averaged, self.dataset, self.training, self.held_out)
         depends = dependence(self.averaged, self.dataset, self.training, self.held_out)
         arms = self._errors_of_arms()
-        residual = residual_posterior(self.averaged, self.dataset, self.held_out, self.demonstrations)
+        trained = len(self.dataset.episode_index[self.training].unique())
+        residual = residual_posterior(self.averaged, self.dataset, self.held_out, trained)
         found = {f"arm {name}": errors for name, errors in arms.items()}
         found |= {} if residual is None else {"residual": residual.to_json()}
         self._record({"probe": probe, "dependence": depends, **found})
@@ -238,9 +238,7 @@ class _Run:
                 group["lr"] = group["base_lr"] * factor
         self.policy.train()
         loss, parts = self.policy.loss(batch)
-        prior = self._prior_loss()
-        (loss if prior is None else loss + prior).backward()
-        parts |= {} if prior is None else {"residual_prior": prior.detach()}
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.average.parameters, CLIP, foreach=True)
         if not torch.isfinite(norm):
             kept = self.out / "state"
@@ -255,15 +253,11 @@ class _Run:
             )
         for optimizer in self.optimizers:
             optimizer.step()
+        if self.policy.poses is not None:
+            self.policy.poses.residual.shrink(factor * RESIDUAL_LEARNING_RATE)
         self.average.update(step)
         self.progress = Progress(step + 1, self.progress.seconds + time.perf_counter() - started)
         return {"loss": loss.detach(), "gradient_norm": norm, **parts}
-
-    def _prior_loss(self) -> torch.Tensor | None:
-        """The prior of the kinematic residual beside the mean loss, in which a demonstration is one observation."""
-        poses = self.policy.poses
-        prior = None if poses is None else poses.residual.prior_loss()
-        return None if prior is None else prior / self.demonstrations
 
     def _log(self, parts: dict[str, torch.Tensor], bar: tqdm) -> None:
         values = {name: float(value) for name, value in parts.items()}
