@@ -1,4 +1,4 @@
-"""The pull on the learned corrections, and the intervals that a training reports of them."""
+"""The intervals that a training reports of the learned corrections."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ikp.kinematics import iiwa14, ur5e
+from ikp.kinematics import ur5e
 from ikp.nets import EncoderConfig
 from ikp.policies import PolicyConfig, make_policy, method_config
-from ikp.policies.residual import ANGLE_PRIOR, KinematicResidual
+from ikp.policies.residual import ANGLE_PRIOR
 from ikp.training import residual_posterior as module
-from ikp.training.config import TrainConfig
-from ikp.training.optimizer import RESIDUAL_LEARNING_RATE, optimizers_of
 from ikp.training.residual_posterior import ResidualPosterior, information_beside, residual_posterior
 from ikp.training.trainer import train
 
@@ -28,39 +26,6 @@ def small_policy(data, method="ikp", **changes):
     policy = make_policy(ur5e(), data.spec, replace(method_config(method, base), **changes))
     policy.fit_scales(data.state, data.action, data.environment_state)
     return policy.eval()
-
-
-def steps_of_adam(gradients):
-    """The offset of the first joint [rad] after steps with these gradients, from 3 degrees."""
-    residual = KinematicResidual(ur5e(), ("offset",))
-    value = residual.offset.value
-    with torch.no_grad():
-        value.fill_(math.radians(3.0))
-    (optimizer,) = optimizers_of({"poses.residual.offset.value": value}, TrainConfig())
-    for gradient in gradients:
-        value.grad = torch.full_like(value, float(gradient))
-        optimizer.step()
-        residual.shrink(RESIDUAL_LEARNING_RATE)
-    return float(value[0].detach())
-
-
-def test_only_gradients_with_a_direction_hold_a_correction():
-    torch.manual_seed(0)
-    noise = torch.randn(3000)
-    assert abs(steps_of_adam(noise)) < 0.1 * ANGLE_PRIOR
-    assert steps_of_adam(-torch.ones(3000)) == pytest.approx(ANGLE_PRIOR, rel=0.01)
-    assert 0.3 * ANGLE_PRIOR < steps_of_adam(noise - 0.5) < 0.6 * ANGLE_PRIOR
-
-
-def test_links_shrink_by_their_units_and_dense_blocks_do_not():
-    residual = KinematicResidual(ur5e(), ("link", "dense"))
-    with torch.no_grad():
-        for parameter in residual.parameters():
-            parameter.fill_(1.0)
-    residual.shrink(1e-3)
-    torch.testing.assert_close(residual.link.value[0], 1 - 1e-3 / residual.link_prior)
-    assert all((parameter == 1).all() for parameter in residual.dense.parameters())
-    KinematicResidual(iiwa14(), ()).shrink(1e-3)
 
 
 def test_a_training_reports_and_logs_the_corrections(tmp_path):

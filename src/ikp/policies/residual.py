@@ -43,22 +43,6 @@ class KinematicResidual(nn.Module):
         link = torch.tensor([LENGTH_PRIOR] * 3 + [ANGLE_PRIOR] * 3)
         self.register_buffer("link_prior", link, persistent=False)
 
-    @torch.no_grad()
-    def shrink(self, rate: float) -> None:
-        """Pull constants and links towards zero after a step of the optimiser, as decoupled weight decay does.
-
-        The decay is one over the prior's standard deviation. Steps of Adam are at most `rate` long, so that only
-        gradients that always agree hold a correction of one standard deviation, and gradients without a direction hold
-        none. The dense residual blocks are left alone, as in the paper.
-
-        Args:
-            rate: learning rate of the corrections in this step.
-        """
-        if self.offset is not None:
-            self.offset.value.mul_(1 - rate / self.joint_prior)
-        if self.link is not None:
-            self.link.value.mul_(1 - rate / self.link_prior)
-
     @property
     def link_residual(self) -> Tensor | None:
         """Corrections (link, 6) [m, rad] of the fixed link transforms (see forward_kinematics), or None."""

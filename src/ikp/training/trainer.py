@@ -24,7 +24,7 @@ from ikp.training.dependence import dependence, warn_of_copied_motion
 from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.log import RunLog
 from ikp.training.memory import reuse_freed_memory
-from ikp.training.optimizer import CLIP, RESIDUAL_LEARNING_RATE, MovingAverage, make_optimizers, schedule
+from ikp.training.optimizer import CLIP, MovingAverage, make_optimizers, schedule
 from ikp.training.probe import perception_probe
 from ikp.training.residual_posterior import ResidualPosterior, residual_posterior
 from ikp.training.scene_motion import SceneMotion, working_height
@@ -253,8 +253,6 @@ class _Run:
             )
         for optimizer in self.optimizers:
             optimizer.step()
-        if self.policy.poses is not None:
-            self.policy.poses.residual.shrink(factor * RESIDUAL_LEARNING_RATE)
         self.average.update(step)
         self.progress = Progress(step + 1, self.progress.seconds + time.perf_counter() - started)
         return {"loss": loss.detach(), "gradient_norm": norm, **parts}
