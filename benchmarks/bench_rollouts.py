@@ -1,4 +1,4 @@
-"""How fast the insertion task collects demonstrations and evaluates policies.
+"""How fast demonstrations are collected and policies are evaluated, in insertion and in sweeping.
 
 .venv/bin/python benchmarks/bench_rollouts.py   writes results/bench/rollouts.json
 
@@ -28,12 +28,12 @@ from ikp.rollouts.collect import collect
 from ikp.rollouts.evaluate import evaluate
 from ikp.training.memory import reuse_freed_memory
 
-TASK = "ikp/Insertion-v0"
+TASK, SWEEPING = "ikp/Insertion-v0", "ikp/BimanualSweeping-v0"
 OBSERVATIONS = {"state": "state", "pixels": "96x96 pixels"}
 SHORT, LONG = 8, 72
 """Episodes of the two collections whose difference gives a rate."""
 ROUNDS = 3
-EVALUATED = 100
+EVALUATED = {TASK: 100, SWEEPING: 20}
 PROCESSES = (1, 2)
 
 
@@ -92,8 +92,8 @@ def collection_rows() -> list[Row]:
 class Simulation:
     """Steps of an environment that holds its joints, episode after episode."""
 
-    def __init__(self, observation: str) -> None:
-        self.env = gymnasium.make(TASK, observation=observation, disable_env_checker=True)
+    def __init__(self, observation: str, task: str = TASK) -> None:
+        self.env = gymnasium.make(task, observation=observation, disable_env_checker=True)
         self.seed = 0
         self.start()
 
@@ -102,7 +102,8 @@ class Simulation:
         first, _ = self.env.reset(seed=self.seed)
         self.seed += 1
         joints = len(self.env.get_wrapper_attr("joint_dims"))
-        self.action = np.concatenate([first["state"][:joints], [0.0]]).astype(np.float32)
+        others = self.env.action_space.shape[0] - joints
+        self.action = np.concatenate([first["state"][:joints], np.zeros(others)]).astype(np.float32)
 
     def __call__(self) -> None:
         _, _, terminated, truncated, _ = self.env.step(self.action)
@@ -130,30 +131,34 @@ def _processor_ms(simulation: Simulation, steps: int = 200) -> float:
     return 1e3 * (time.process_time() - started) / steps
 
 
-def evaluation_row(observation: str) -> Row:
-    """A batched evaluation."""
-    policy = untrained_policy(observation)
-    result = evaluate(
-        TASK, policy, episodes=EVALUATED, env_kwargs={"observation": observation}, progress=False
-    )
-    steps = sum(episode.steps for episode in result.episodes)
-    name = f"evaluation of {EVALUATED} episodes of insertion"
-    return _row(name, OBSERVATIONS[observation], "s", 1, result.seconds) | {
-        "peers": [],
+def evaluation_row(observation: str, task: str = TASK) -> Row:
+    """A batched evaluation in as many processes as pay, beside one process, and the physics alone."""
+    policy, count = untrained_policy(observation, task), EVALUATED[task]
+    options = {"episodes": count, "env_kwargs": {"observation": observation}, "progress": False}
+    found = evaluate(task, policy, **options)
+    alone = evaluate(task, policy, workers=1, **options)
+    assert found.episodes == alone.episodes
+    steps = sum(episode.steps for episode in found.episodes)
+    physics = _processor_ms(Simulation("state", task)) / 1e3 * steps
+    name = f"evaluation of {count} episodes of {task.removeprefix('ikp/').removesuffix('-v0')}"
+    peer = {"value": _digits(alone.seconds), "ratio": _digits(alone.seconds / found.seconds)}
+    return _row(name, OBSERVATIONS[observation], "s", 1, found.seconds) | {
+        "peers": [{"name": "one process", **peer}],
         "environment_steps": steps,
-        "environment_steps_per_second": _digits(steps / result.seconds),
-        "policy_ms_per_call": _digits(result.policy_milliseconds),
+        "environment_steps_per_second": _digits(steps / found.seconds),
+        "episodes_per_second": _digits(count / found.seconds),
+        "episodes_per_second_of_physics_on_one_core": _digits(count / physics),
+        "policy_ms_per_call": _digits(found.policy_milliseconds),
     }
 
 
-def untrained_policy(observation: str) -> Policy:
+def untrained_policy(observation: str, task: str = TASK) -> Policy:
     """An IKP of the recipe standard whose scales fit the task."""
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "demonstrations"
-        kwargs = {"observation": observation}
-        collect(TASK, folder, SHORT, env_kwargs=kwargs, workers=1, progress=False)
+        collect(task, folder, SHORT, env_kwargs={"observation": observation}, progress=False)
         demonstrations = load_dataset(folder)
-    env = gymnasium.make(TASK, observation="state")
+    env = gymnasium.make(task, observation="state")
     config = recipe("standard").policy_for("ikp")
     policy = make_policy(env.get_wrapper_attr("robot"), demonstrations.spec, config)
     policy.fit_scales(demonstrations.state, demonstrations.action, demonstrations.environment_state)
@@ -173,6 +178,7 @@ def main() -> None:
     torch.manual_seed(0)
     reuse_freed_memory()
     rows = [step_row(), *collection_rows(), *(evaluation_row(observation) for observation in OBSERVATIONS)]
+    rows.append(evaluation_row("pixels", SWEEPING))
     write_rows("rollouts", "Demonstrations and evaluation", rows)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ikp.nets import DenseResNet, StackedEnergies
+from ikp.nets.energies import ROWS_IN_CACHE
 from ikp.nets.fused import mask_, relu
 
 
@@ -31,6 +32,17 @@ def test_the_stack_equals_separate_networks():
         torch.testing.assert_close(energies[d], expected, atol=1e-5, rtol=1e-5)
         alone = stack.unstacked()[d](base[d], basis[d], slopes[d])
         torch.testing.assert_close(alone, energies[d], atol=1e-5, rtol=1e-5)
+
+
+def test_candidates_are_evaluated_in_parts_and_each_gets_its_own_energy():
+    torch.manual_seed(0)
+    width, batch, count = 8, 7, ROWS_IN_CACHE // 3
+    stack = StackedEnergies(1, width=width, blocks=1).requires_grad_(False)
+    inputs = torch.randn(1, batch, width), torch.randn(1, batch, count, 2), torch.randn(1, batch, 2, width)
+    (alone,) = stack.unstacked()
+    found = alone(*(each[0] for each in inputs))
+    assert batch % (ROWS_IN_CACHE // count), "the last part is smaller"
+    torch.testing.assert_close(found, stack(*inputs)[0], atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [5, 200])  # below and above what oneDNN is used for

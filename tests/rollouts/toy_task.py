@@ -25,6 +25,7 @@ class ToyEnv(gymnasium.Env):
         fail_below: episodes whose goal is lower never succeed.
         die_above: episodes whose goal is higher kill their process.
         duration: a step takes this long [s].
+        talks: prints at every reset.
     """
 
     camera_names = ("top",)
@@ -36,8 +37,9 @@ class ToyEnv(gymnasium.Env):
     control_dt = 0.1
     robot: Robot = ToyRobot()
 
-    def __init__(self, fail_below=-1.0, die_above=2.0, duration=0.0, error=False):
+    def __init__(self, fail_below=-1.0, die_above=2.0, duration=0.0, error=False, talks=False):
         self.fail_below, self.die_above, self.duration, self.error = fail_below, die_above, duration, error
+        self.talks = talks
         box = gymnasium.spaces.Box
         self.action_space = box(-2, 2, (1,), np.float32)
         self.observation_space = gymnasium.spaces.Dict(
@@ -48,6 +50,8 @@ class ToyEnv(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
+        if self.talks:
+            print("a toy", flush=True)
         self.position, self.goal = 0.0, float(self.np_random.uniform())
         return self._observe(), {}
 

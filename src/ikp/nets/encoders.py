@@ -61,7 +61,7 @@ class SpatialSoftmax(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
 
     def forward(self, maps: Float[Tensor, "batch heads rows columns"]) -> Float[Tensor, "batch two_heads"]:
-        return self.weigh(maps * self.sharpness)[0]
+        return self.weigh(maps * self.sharpness).flatten(1)
 
     @property
     def sharpness(self) -> Float[Tensor, ""]:
@@ -69,13 +69,23 @@ class SpatialSoftmax(nn.Module):
         return torch.exp(-self.log_temperature)
 
     @staticmethod
-    def weigh(logits: Float[Tensor, "batch heads rows columns"]) -> tuple[Tensor, Tensor]:
-        """Expected positions (batch, 2 * heads) and the softmax weights (batch, heads, rows * columns)."""
+    def weigh(
+        logits: Float[Tensor, "batch heads rows columns"],
+        values: Float[Tensor, "batch features rows columns"] | None = None,
+    ) -> Float[Tensor, "batch heads two_and_features"]:
+        """Expected position, and expected values, of each head.
+
+        Args:
+            logits: logits of the softmax over the cells.
+            values: features of the cells, for which the same weights count.
+        """
         rows, columns = logits.shape[-2:]
-        weights = logits.flatten(2).softmax(-1, dtype=torch.float32)
-        row, column = _grid(rows, columns, logits.device)
-        grid = torch.stack([row.flatten(), column.flatten()], -1)
-        return (weights @ grid).flatten(1), weights
+        # channels-last maps are read in the order in which they lie: cells by heads
+        weights = logits.flatten(2).transpose(1, 2).softmax(1, dtype=torch.float32)
+        grid = torch.stack(_grid(rows, columns, logits.device), -1).flatten(0, 1).expand(len(logits), -1, -1)
+        if values is not None:
+            grid = torch.cat([grid, values.flatten(2).transpose(1, 2)], -1)
+        return torch.bmm(weights.transpose(1, 2), grid)
 
 
 class CoordinateChannels(nn.Module):
@@ -174,16 +184,14 @@ class KeypointTrunk(nn.Module):
         return self.read(self.map(x))
 
     def map(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch channels rows4 columns4"]:
-        """Feature map of both scales, at the resolution of the finer one."""
+        """Rectified feature map of both scales, at the resolution of the finer one."""
         fine = self.fine(x)
-        return self.lateral(fine) + self.coarse(fine)
+        return torch.relu(self.lateral(fine) + self.coarse(fine))
 
     def read(self, maps: Float[Tensor, "batch channels rows4 columns4"]) -> Float[Tensor, "batch features"]:
         """Keypoints and their local features, from the result of `map`."""
-        merged = self._merged(torch.relu(maps))
-        positions, weights = self.softmax.weigh(merged[:, :HEADS])
-        local = merged[:, HEADS:].float().flatten(2).transpose(1, 2)
-        return torch.cat([positions, torch.bmm(weights, local).flatten(1)], 1)
+        found = self.softmax.weigh(*self._merged(maps).split([HEADS, SEEN], 1))
+        return torch.cat([found[..., :2].flatten(1), found[..., 2:].flatten(1)], 1)
 
     def _merged(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch maps rows columns"]:
         """Logits of the heads and local features; the temperature scales the weights, which are smaller than maps."""

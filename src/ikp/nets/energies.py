@@ -28,6 +28,9 @@ from ikp.kinematics._functional import transforms_active
 from ikp.nets.dense import check_width
 from ikp.nets.fused import FEW_ROWS, linear_add, linear_relu, mask_, relu
 
+ROWS_IN_CACHE = 2000
+"""Candidates of one dimension that a search evaluates at a time on a CPU; the activations of more leave the cache."""
+
 
 class StackedLinear(nn.Module):
     """`dims` independent linear layers: `weight` (dims, inputs, outputs), `bias` (dims, 1, outputs)."""
@@ -131,7 +134,9 @@ class SingleEnergy:
         """Energies without gradient; call it only where autograd is off."""
         batch, candidates = basis.shape[:2]
         if batch * candidates > FEW_ROWS:
-            return _forward(base, basis, slopes, self.weights)[0]
+            examples = max(1, ROWS_IN_CACHE // candidates) if base.device.type == "cpu" else batch
+            parts = [slice(start, start + examples) for start in range(0, batch, examples)]
+            return torch.cat([_forward(base[p], basis[p], slopes[p], self.weights)[0] for p in parts])
         return self._few(torch.baddbmm(base[:, None], basis, slopes).flatten(0, 1)).view(batch, candidates)
 
     def _few(self, h: Float[Tensor, "rows width"]) -> Float[Tensor, "rows 1"]:

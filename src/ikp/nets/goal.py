@@ -21,7 +21,7 @@ class HeatMap(nn.Module):
     Args:
         channels: channels of the rectified feature map.
         phase: size of the vector that describes the phase (gripper states); 0 for none.
-        hidden: width of the hidden layer.
+        hidden: width of the hidden layer `inner`, which the caller applies.
     """
 
     def __init__(self, channels: int, phase: int, hidden: int = 32) -> None:
@@ -31,12 +31,11 @@ class HeatMap(nn.Module):
         self.out = nn.Conv2d(hidden, 1, 1, bias=False)  # a softmax ignores a bias
 
     def forward(
-        self, maps: Float[Tensor, "batch c rows columns"], phase: Float[Tensor, "batch phase"]
+        self, hidden: Float[Tensor, "batch rows columns hidden"], phase: Float[Tensor, "batch phase"]
     ) -> Float[Tensor, "batch rows columns"]:
-        x = self.inner(maps)
-        if self.phase is not None:
-            x = x + self.phase(phase)[..., None, None]
-        return self.out(F.relu(x))[:, 0]
+        """Logits from the result of `inner`."""
+        x = hidden if self.phase is None else hidden + self.phase(phase)[:, None, None]
+        return F.relu(x) @ self.out.weight.flatten()
 
 
 def expected_pixel(

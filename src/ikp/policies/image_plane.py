@@ -162,21 +162,32 @@ class ImagePlane(nn.Module):
         """Estimate the goal of the motion.
 
         Args:
-            maps: the encoder's feature map.
+            maps: the encoder's rectified feature map.
             image: the image of the newest frame.
             state: the standardised state of the newest frame.
         """
         phase, pose = state[:, self.phase_dims], self.pose()
-        rectified = F.relu(maps.to(state.dtype))
-        logits = self.heatmap(rectified, phase)
+        hidden, seen = self._read(maps, state.dtype)
+        logits = self.heatmap(hidden, phase)
         coarse = back_project(self.K, pose, expected_pixel(logits, *self.size), self.height)
         middle = coarse.detach()
         pixels = project(self.K, pose, self._rings(middle))
-        seen = self.seen(rectified)
-        colours = image.permute(0, 3, 1, 2).to(seen.dtype) * (1 / 127.5) - 1
-        patch = torch.cat([sample_pixels(part, pixels, *self.size) for part in (seen, colours)], 1)
+        colours = image.to(seen.dtype).mul_(1 / 127.5).sub_(1)
+        channels_first = [part.permute(0, 3, 1, 2) for part in (seen, colours)]
+        patch = torch.cat([sample_pixels(part, pixels, *self.size) for part in channels_first], 1)
         profile, shift = self.profile(patch, phase)
         return Goal(logits, coarse, middle + SHIFT_SCALE * shift, profile, expected_heading(profile))
+
+    def _read(
+        self, maps: Float[Tensor, "batch c rows4 columns4"], dtype: torch.dtype
+    ) -> tuple[Float[Tensor, "batch rows4 columns4 hidden"], Float[Tensor, "batch rows4 columns4 seen"]]:
+        """The heatmap's hidden layer and the channels for the patch, by one product in the precision of the map."""
+        parts = self.heatmap.inner, self.seen
+        weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
+        with torch.autocast(maps.device.type, torch.bfloat16, enabled=maps.dtype == torch.bfloat16):
+            found = F.linear(maps.permute(0, 2, 3, 1), weight.flatten(1), bias)
+        hidden, seen = found.to(dtype).split([part.out_channels for part in parts], -1)
+        return hidden, seen
 
     def _rings(self, middle: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch rings angles 3"]:
         """Points of the polar patch on the plane."""

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from ikp.checks import whole_number
 from ikp.data import DatasetError, DatasetWriter, EncodedEpisode, EpisodeRecorder
 from ikp.rollouts.environments import succeeded
+from ikp.rollouts.processes import ONE_THREAD, usable_cores
 from ikp.spec import DataSpec
 from ikp.tasks.registry import TaskEntry, make_environment, register_task, task_entry
 
@@ -120,7 +121,7 @@ def collect(
         CollectionInterrupted: Ctrl-C; what was finished is kept and the same call continues.
     """
     start = time.perf_counter()
-    workers = _usable_cores() if workers is None else workers
+    workers = usable_cores() if workers is None else workers
     for name, value, (low, high) in (
         ("episodes", episodes, (1, MOST_EPISODES)),
         ("workers", workers, (1, MOST_WORKERS)),
@@ -165,10 +166,6 @@ def _plain(values: Mapping[str, Any], what: str) -> dict[str, Any]:
         return json.loads(json.dumps(dict(values)))
     except TypeError as error:
         raise ValueError(f"{what} {dict(values)} cannot be stored as JSON: {error}") from error
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _open_writer(root: Path, settings: _Task, simulation: _Simulation, task: str) -> DatasetWriter:
@@ -231,10 +228,9 @@ def _produce(
 
 @contextlib.contextmanager
 def _children_start_quietly() -> Iterator[None]:
-    """Processes started here use one thread for linear algebra and leave Ctrl-C to their parent."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+    """Processes started here use one thread each and leave Ctrl-C to their parent."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:

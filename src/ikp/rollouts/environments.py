@@ -12,12 +12,21 @@ import numpy as np
 from gymnasium.wrappers import TimeLimit
 
 from ikp.spec import DataSpec
-from ikp.tasks.registry import gymnasium_id, make_environment
+from ikp.tasks.registry import (
+    TaskEntry,
+    gymnasium_id,
+    make_environment,
+    register_task,
+    registered_tasks,
+)
 
 Environment = str | gym.Env | Callable[..., gym.Env]
 """A Gymnasium id or the name of a task, an environment, or a function that makes one."""
 Success = str | Callable[[Mapping[str, Any]], Any]
 """The key of `info` that says whether an episode succeeded, or a function of `info`."""
+
+MakerDescription = tuple[TaskEntry, dict[str, Any]]
+"""A registered task and the arguments of its environment."""
 
 SUCCESS_KEYS = ("success", "is_success")
 OTHER_RATE = 0.05
@@ -39,9 +48,12 @@ class EnvironmentMaker:
     def __init__(self, environment: object, kwargs: Mapping[str, Any]) -> None:
         self._kwargs = dict(kwargs)
         self._given: gym.Env | None = None
+        self._entry: TaskEntry | None = None
         self._make: Callable[..., gym.Env]
         if isinstance(environment, str):
             self.name = gymnasium_id(environment)
+            known = {entry.env_id: entry for entry in registered_tasks()}
+            self._entry = known.get(self.name.rpartition(":")[2])
             self._make = self._from_registry
             self._takes_render_mode = True
         elif isinstance(environment, gym.Env):
@@ -65,6 +77,18 @@ class EnvironmentMaker:
     def is_shared(self) -> bool:
         """Whether there is only the one environment that was given."""
         return self._given is not None
+
+    @property
+    def description(self) -> MakerDescription | None:
+        """What another process needs to make the same environments; None unless they are those of a registered task."""
+        return None if self._entry is None else (self._entry, self._kwargs)
+
+    @classmethod
+    def described(cls, description: MakerDescription) -> EnvironmentMaker:
+        """The maker of a `description`; it registers the task, which this process may not know."""
+        entry, kwargs = description
+        register_task(entry)
+        return cls(entry.env_id, kwargs)
 
     def make(self, *, filmed: bool = False) -> gym.Env:
         """An environment, with `render_mode="rgb_array"` where it is filmed and takes this argument.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from ikp.rollouts.environments import (
     warn_of_differences,
 )
 from ikp.rollouts.intervals import wilson_interval
+from ikp.rollouts.processes import ProcessSimulation, processes_that_pay
+from ikp.rollouts.simulation import LocalSimulation, Simulation, Turn
 
 FIRST_SEED = 1_000_000
 """First seed of evaluations, far from the seeds of demonstrations."""
@@ -38,6 +41,8 @@ LOCK_STEP = 100
 """Largest number of environments that step together, unless more are asked for."""
 MOST_EPISODES = 1_000_000
 """Largest number of episodes, steps and environments; a larger one is a typing error."""
+MOST_WORKERS = 512
+"""Largest number of processes; a larger one is a typing error."""
 MOST_STEPS = 1000
 """Longest episode of an environment without a time limit, unless another one is asked for."""
 OUTSIDE = 1e-3
@@ -117,6 +122,7 @@ def evaluate(
     success: Success | None = None,
     max_steps: int | None = None,
     simultaneous: int | None = None,
+    workers: int | None = None,
     video: Path | str | None = None,
     video_episodes: int = 9,
     progress: bool = True,
@@ -137,6 +143,9 @@ def evaluate(
         max_steps: steps after which an episode ends; by default `MOST_STEPS`, unless the environment has a time limit.
         simultaneous: largest number of environments that exist and step together; by default as many as half of the
             free memory holds, at most `LOCK_STEP`.
+        workers: processes that simulate, for registered tasks; by default one for each core that torch uses where
+            enough is simulated to pay for their start, and else 1: this process alone. The outcome does not depend on
+            it.
         video: path of an mp4 grid of the first `video_episodes` rollouts; None for no video.
         video_episodes: number of rollouts in the video.
         progress: show a progress bar.
@@ -151,18 +160,29 @@ def evaluate(
         ("video_episodes", video_episodes, (1, LOCK_STEP)),
         ("max_steps", max_steps, (1, MOST_EPISODES)),
         ("simultaneous", simultaneous, (1, MOST_EPISODES)),
+        ("workers", workers, (1, MOST_WORKERS)),
     ):
         if value is not None:
             whole_number(name, value, low, high)
     kwargs = dict(env_kwargs or {})
     maker = EnvironmentMaker(env, kwargs)
     started = time.perf_counter()
-    rollouts = _Rollouts(
-        maker, policy, frame, success, max_steps, [FIRST_SEED + seed + i for i in range(episodes)]
-    )
-    rollouts.filmed = min(video_episodes, episodes) if video is not None else 0
-    with tqdm(total=episodes, desc="evaluating", unit="episode", disable=not progress) as bar, rollouts:
-        rollouts.open(1 if maker.is_shared else simultaneous or LOCK_STEP, bounded=simultaneous is None)
+    most = 1 if maker.is_shared else simultaneous or LOCK_STEP
+    with (
+        tqdm(total=episodes, desc="evaluating", unit="episode", disable=not progress) as bar,
+        closing(_simulation(maker, workers, episodes, most)) as simulation,
+    ):
+        rollouts = _Rollouts(
+            simulation,
+            maker.name,
+            policy,
+            frame,
+            success,
+            max_steps,
+            [FIRST_SEED + seed + i for i in range(episodes)],
+        )
+        rollouts.filmed = min(video_episodes, episodes) if video is not None else 0
+        rollouts.open(most, bounded=simultaneous is None)
         rollouts.run(bar)
     finished = rollouts.finished()
     if video is not None:
@@ -174,19 +194,29 @@ def evaluate(
     return Evaluation(maker.name, kwargs, tuple(finished), seconds, 1e3 * float(np.mean(rollouts.calls)))
 
 
+def _simulation(maker: EnvironmentMaker, workers: int | None, episodes: int, most: int) -> Simulation:
+    """The simulation of at most `most` environments at once, in as many processes as were asked for or pay."""
+    if workers is None:
+        workers = processes_that_pay(maker, episodes)
+    workers = min(workers, most, episodes)
+    return LocalSimulation(maker) if workers == 1 else ProcessSimulation(maker, workers)
+
+
 class _Rollouts:
     """Environments that step together; one whose episode ends starts the next one."""
 
     def __init__(
         self,
-        maker: EnvironmentMaker,
+        simulation: Simulation,
+        name: str,
         policy: Policy,
         frame: FrameMap | None,
         success: Success | None,
         max_steps: int | None,
         seeds: Sequence[int],
     ) -> None:
-        self.maker, self.policy, self.frame, self.success = maker, policy, frame, success
+        self.simulation, self.name = simulation, name
+        self.policy, self.frame, self.success = policy, frame, success
         self.max_steps, self.seeds = max_steps, seeds
         self.filmed = 0
         self.calls: list[float] = []
@@ -200,27 +230,44 @@ class _Rollouts:
         """Make the environments and start an episode in each; if `bounded`, no more than half of the memory holds."""
         self.frames = [[] for _ in range(self.filmed)]
         free = free_memory()
-        while self._waiting and len(self._slots) < most:
-            env = self.maker.make(filmed=len(self._slots) < self.filmed)
-            slot = _Slot(env, self.policy.new_history(), self.policy.new_execution())
-            self._slots.append(slot)
-            check_actions(env, self.policy.spec, self.maker.name)
-            if len(self._slots) == 1:
-                robot = self.policy.robot
-                joints = robot.joint_names if robot is not None else ()
-                warn_of_differences(env, self.policy.spec, joints, self.maker.name)
-            self._start(slot)
+        while (count := min(self.simulation.width, len(self._waiting), most - len(self._slots))) > 0:
+            self._start(self._new_slots(count))
             left = free_memory()
             if bounded and free is not None and left is not None and left < free / 2:
                 break
 
+    def _new_slots(self, count: int) -> list[_Slot]:
+        first = len(self._slots)
+        numbers = range(first, first + count)
+        for env in self.simulation.make(numbers, range(self.filmed)):
+            check_actions(env, self.policy.spec, self.name)
+            if not self._slots:
+                robot = self.policy.robot
+                joints = robot.joint_names if robot is not None else ()
+                warn_of_differences(env, self.policy.spec, joints, self.name)
+            space = env.action_space
+            assert isinstance(space, gym.spaces.Box)
+            slot = _Slot(
+                len(self._slots),
+                space,
+                has_time_limit(env),
+                self.policy.new_history(),
+                self.policy.new_execution(),
+            )
+            self._slots.append(slot)
+        return self._slots[first:]
+
     def run(self, bar: tqdm) -> None:
         while running := [slot for slot in self._slots if slot.index is not None]:
             self._decide([slot for slot in running if slot.execution.is_due])
-            for slot in running:
-                if self._step(slot, slot.execution.next().numpy()):
-                    bar.update()
-                    self._start(slot)
+            actions = {slot.number: self._action(slot) for slot in running}
+            turns = self.simulation.step(actions, self._filmed(running))
+            ended = [slot for slot in running if self._advance(slot, turns[slot.number])]
+            bar.update(len(ended))
+            self._start(ended)
+
+    def _filmed(self, slots: Sequence[_Slot]) -> Collection[int]:
+        return [slot.number for slot in slots if slot.index is not None and slot.index < self.filmed]
 
     def _decide(self, slots: Sequence[_Slot]) -> None:
         if not slots:
@@ -231,53 +278,57 @@ class _Rollouts:
             slot.execution.follow(*decided)
         self.calls.append(time.perf_counter() - started)
 
-    def _start(self, slot: _Slot) -> None:
-        """Start the next episode in a slot, or leave it empty when there is none."""
-        slot.index = self._waiting.popleft() if self._waiting else None
-        if slot.index is None:
-            return
-        slot.window.reset()
-        slot.execution.reset()
-        slot.last_actions.clear()
-        slot.steps, slot.reward = 0, 0.0
-        observation, _ = slot.env.reset(seed=self.seeds[slot.index])
-        self._receive(slot, observation)
+    def _start(self, slots: Sequence[_Slot]) -> None:
+        """Start the next episodes in slots, or leave slots empty when there is none."""
+        for slot in slots:
+            slot.index = self._waiting.popleft() if self._waiting else None
+        begun = [slot for slot in slots if slot.index is not None]
+        seeds = {slot.number: self.seeds[slot.index] for slot in begun if slot.index is not None}
+        turns = self.simulation.reset(seeds, self._filmed(begun))
+        for slot in begun:
+            slot.window.reset()
+            slot.execution.reset()
+            slot.last_actions.clear()
+            slot.steps, slot.reward = 0, 0.0
+            self._receive(slot, turns[slot.number])
 
-    def _step(self, slot: _Slot, action: np.ndarray) -> bool:
-        """One step; True at the end of an episode, whose outcome is then stored."""
-        assert slot.index is not None
-        space = slot.env.action_space
-        assert isinstance(space, gym.spaces.Box)
-        self._warn_of_action(action, space)
-        observation, reward, terminated, truncated, info = slot.env.step(action.astype(space.dtype))
-        slot.steps, slot.reward = slot.steps + 1, slot.reward + float(reward)
+    def _action(self, slot: _Slot) -> np.ndarray:
+        """The next action of a slot, as its environment takes it."""
+        action = slot.execution.next().numpy()
+        self._warn_of_action(action, slot.space)
         slot.last_actions.append(action)
-        self._receive(slot, observation)
-        over = bool(terminated or truncated or self._is_too_long(slot))
+        return action.astype(slot.space.dtype)
+
+    def _advance(self, slot: _Slot, turn: Turn) -> bool:
+        """Take the result of a step in; True at the end of an episode, whose outcome is then stored."""
+        assert slot.index is not None
+        slot.steps, slot.reward = slot.steps + 1, slot.reward + turn.reward
+        self._receive(slot, turn)
+        over = turn.terminated or turn.truncated or self._is_too_long(slot)
         if over:
             self._results[slot.index] = Episode(
                 self.seeds[slot.index],
-                succeeded(info, self.success),
+                succeeded(turn.info, self.success),
                 slot.steps,
-                _numbers(info),
+                _numbers(turn.info),
                 is_standing(slot.last_actions),
                 slot.reward,
             )
         return over
 
-    def _receive(self, slot: _Slot, observation: Any) -> None:
+    def _receive(self, slot: _Slot, turn: Turn) -> None:
         try:
-            slot.window.add(frame_of(observation, self.frame))
+            slot.window.add(frame_of(turn.observation, self.frame))
         except ValueError as error:
             raise ValueError(
-                f"{self.maker.name}: {error}; where an input is under another key, say so: "
+                f"{self.name}: {error}; where an input is under another key, say so: "
                 "frame={'state': 'KEY'}, or a function of the observation in place of the key"
             ) from error
         if slot.index is not None and slot.index < self.filmed:
-            picture = slot.env.render()
+            picture = turn.picture
             if not isinstance(picture, np.ndarray):
                 raise ValueError(
-                    f"{self.maker.name} renders a {type(picture).__name__}, no image: make it with "
+                    f"{self.name} renders a {type(picture).__name__}, no image: make it with "
                     "render_mode='rgb_array', or leave the video out"
                 )
             self.frames[slot.index].append(picture)
@@ -285,9 +336,9 @@ class _Rollouts:
     def _is_too_long(self, slot: _Slot) -> bool:
         if self.max_steps is not None:
             return slot.steps >= self.max_steps
-        if slot.steps < MOST_STEPS or has_time_limit(slot.env):
+        if slot.steps < MOST_STEPS or slot.has_time_limit:
             return False
-        self._tell("length", f"{self.maker.name} did not end within {MOST_STEPS} steps: set max_steps")
+        self._tell("length", f"{self.name} did not end within {MOST_STEPS} steps: set max_steps")
         return True
 
     def _warn_of_action(self, action: np.ndarray, space: gym.spaces.Box) -> None:
@@ -297,7 +348,7 @@ class _Rollouts:
             dim = int(outside[0])
             self._tell(
                 "action",
-                f"the policy's action leaves the action space of {self.maker.name} in "
+                f"the policy's action leaves the action space of {self.name} in "
                 f"{self.policy.spec.recorded_action_names[dim]!r}: {action[dim]:g} is not from {space.low[dim]:g} to "
                 f"{space.high[dim]:g}",
             )
@@ -312,19 +363,14 @@ class _Rollouts:
         """The outcomes, in the order of the seeds."""
         return [self._results[index] for index in sorted(self._results)]
 
-    def __enter__(self) -> _Rollouts:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for slot in self._slots:
-            self.maker.close(slot.env)
-
 
 @dataclass
 class _Slot:
     """An environment and the episode in it; `index` is None when there is no further one."""
 
-    env: gym.Env
+    number: int
+    space: gym.spaces.Box
+    has_time_limit: bool
     window: FrameHistory
     execution: Execution
     index: int | None = None

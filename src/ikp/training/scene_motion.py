@@ -88,16 +88,16 @@ def move_images(
     seen = camera.resized(rows, columns)
     H = plane_homography(seen.intrinsics(), seen.pose(), height)
     backwards = inverse_pose(motion.double().cpu())[:, [0, 1, 3]][:, :, [0, 1, 3]]
-    to_source = (H @ backwards @ torch.linalg.inv(H)).to(images.device, torch.float32)
+    # from pixels to the coordinates of `grid_sample`, which are -1 and 1 at the edges of the image
+    to_grid = H.new_tensor([[2 / columns, 0, -1], [0, 2 / rows, -1], [0, 0, 1]])
+    to_source = (to_grid @ H @ backwards @ torch.linalg.inv(H)).to(images.device, torch.float32)
     centres = [torch.arange(n, dtype=torch.float32, device=images.device) + 0.5 for n in (rows, columns)]
     v, u = torch.meshgrid(*centres, indexing="ij")
-    pixels = torch.stack([u, v, torch.ones_like(u)], -1).reshape(-1, 3)
-    source = pixels @ to_source.transpose(1, 2)
-    grid = 2 * source[..., :2] / source[..., 2:] / pixels.new_tensor([columns, rows]) - 1
+    pixels = torch.stack([u, v, torch.ones_like(u)]).flatten(1)
+    x, y, w = (to_source @ pixels).unbind(1)
+    grid = torch.stack([x.div_(w), y.div_(w)], -1).reshape(batch, rows, columns, 2)
     stacked = images.permute(0, 1, 4, 2, 3).reshape(batch, frames * 3, rows, columns).float()
-    moved = F.grid_sample(
-        stacked, grid.reshape(batch, rows, columns, 2), padding_mode="border", align_corners=False
-    )
+    moved = F.grid_sample(stacked, grid, padding_mode="border", align_corners=False)
     return moved.round_().to(torch.uint8).reshape(batch, frames, 3, rows, columns).permute(0, 1, 3, 4, 2)
 
 
