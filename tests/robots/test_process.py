@@ -1,11 +1,12 @@
 """The controller in its own process: it ends in a stop whatever happens to it or to the session."""
 
 import gc
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import threading
+import time
 from multiprocessing import Pipe
 from pathlib import Path
 
@@ -27,7 +28,8 @@ from ikp.robots.config import ControllerConfig
 from ikp.robots.interfaces import RobotStopped
 from ikp.robots.link import Blackboard
 from ikp.robots.priority import keep_from_pausing
-from ikp.robots.shared import SharedNumbers, SharedTable
+from ikp.robots.shared import Flag, SharedNumbers, SharedTable
+from ikp.robots.starting import start
 from ikp.robots.twin.process import WorldProcess
 from ikp.robots.twin.world import World
 
@@ -75,7 +77,9 @@ def run_body(world, happens, *, commands=(), arm_class=FaultyArm, **settings):
         sender.send_bytes(command if isinstance(command, bytes) else to_bytes(command))
     board = Blackboard(world.env.robot.dof, None)
     arm.sender = sender
-    process._run(lambda: arm, ControllerConfig(rate=500.0, **settings), receiver, board, threading.Event())
+    ready = Flag(multiprocessing.get_context())
+    process._run(lambda: arm, ControllerConfig(rate=500.0, **settings), receiver, board, ready)
+    assert ready.is_set()
     assert arm.stops == 1
     assert arm.closed
     return board.read()[1], arm
@@ -186,6 +190,46 @@ def test_real_time_priority_is_asked_for_only_by_the_settings_and_may_be_refused
     assert len(asked) == 1
 
 
+def test_a_process_that_ends_before_it_is_ready_is_told_at_once():
+    context = multiprocessing.get_context("spawn")
+    with pytest.raises(RuntimeError, match="the clock did not start: its process ended with the status 3"):
+        start(context.Process(target=sys.exit, args=(3,)), Flag(context), "the clock")
+
+
+def starts_slowly(ready):
+    print(os.getpid(), flush=True)
+    time.sleep(1.0)
+    ready.set()
+
+
+def test_a_process_ends_whose_starter_is_killed_while_it_waits(tmp_path):
+    code = (
+        "import multiprocessing, sys\n"
+        f"sys.path[:0] = {[str(Path(__file__).parents[2])]!r}\n"
+        "from ikp.robots.shared import Flag\n"
+        "from ikp.robots.starting import start\n"
+        "from tests.robots.test_process import starts_slowly\n"
+        "if __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    ready = Flag(context)\n"
+        "    start(context.Process(target=starts_slowly, args=(ready,)), ready, 'it')\n"
+    )
+    kill_once_it_has_named_a_process(code, tmp_path)
+
+
+def kill_once_it_has_named_a_process(code, tmp_path):
+    """Run a session in a process of its own, kill it, and wait until the process that it has named is gone."""
+    script = tmp_path / "session.py"
+    script.write_text(code)
+    session = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    assert session.stdout is not None
+    named = int(session.stdout.readline())
+    session.kill()
+    session.wait()
+    session.stdout.close()
+    wait_for(lambda: not Path(f"/proc/{named}").exists() or _is_zombie(named))
+
+
 def rests(world):
     return np.abs(world.link.state.read()["qd"]).max() < 0.02
 
@@ -237,15 +281,7 @@ def test_a_killed_session_leaves_no_moving_arm_and_no_process(tmp_path):
         "    print(bench.controller.process_id, flush=True)\n"
         "    time.sleep(600)\n"
     )
-    script = tmp_path / "session.py"
-    script.write_text(code)
-    session = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
-    assert session.stdout is not None
-    controller = int(session.stdout.readline())
-    session.kill()
-    session.wait()
-    session.stdout.close()
-    wait_for(lambda: not Path(f"/proc/{controller}").exists() or _is_zombie(controller))
+    kill_once_it_has_named_a_process(code, tmp_path)
 
 
 def _is_zombie(process):
@@ -263,6 +299,12 @@ def test_shared_numbers_are_of_one_moment_and_keep_what_is_not_written():
         values = numbers.read()
         np.testing.assert_array_equal(values["a"], [k, k])
         assert values["b"][0] == 3
+    shared = SharedNumbers(multiprocessing.get_context("spawn"), {"a": 2, "b": 1})
+    other = SharedNumbers.__new__(SharedNumbers)
+    other.__setstate__(shared.__getstate__())
+    other.write(b=5)
+    shared.write(a=[1, 2])  # the process that started the other one goes on writing
+    assert shared.read()["b"][0] == other.read()["b"][0] == 5
     table = SharedTable(None, 4, 2)
     assert table.read().shape == (0, 2)
     for k in range(7):

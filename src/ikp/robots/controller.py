@@ -19,7 +19,7 @@ from ikp.robots.commands import (
 )
 from ikp.robots.config import ControllerConfig
 from ikp.robots.differential import joint_speeds
-from ikp.robots.interfaces import Arm, ArmState, Mode, RobotStopped
+from ikp.robots.interfaces import Arm, ArmState, Mode, RobotStopped, stopped_by
 from ikp.robots.lag import LagEstimate
 from ikp.robots.limits import CLIP, SLACK, MotionLimits
 from ikp.robots.tip import TipKinematics
@@ -31,12 +31,6 @@ HORIZON = 60.0
 """Way-points that are further ahead are refused: their clock is another one [s]."""
 AT_REST = 1e-4
 """Speed below which the arm rests [rad/s]."""
-FIX = {
-    Mode.PROTECTIVE_STOP: "look what the arm ran into, clear the stop on the pendant, and start again",
-    Mode.EMERGENCY_STOP: "release the emergency stop, start the arm on the pendant, and start again",
-    Mode.SAFEGUARD_STOP: "clear what guards the cell, reset it, and start again",
-    Mode.NOT_READY: "start the arm on the pendant, with remote control, and start again",
-}
 
 
 class ControlLoop:
@@ -111,7 +105,7 @@ class ControlLoop:
         """Raise RobotStopped where the arm says or shows that something is wrong."""
         state, config = self.state, self._config
         if state.mode is not Mode.RUNNING:
-            raise RobotStopped(f"the arm reports {state.mode.value}: {FIX[state.mode]}")
+            raise stopped_by(state.mode)
         if not (np.isfinite(state.q).all() and np.isfinite(state.qd).all()):
             raise RobotStopped(f"the arm reports joints that are not finite ({state.q.tolist()})")
         if not now - state.time <= config.state_age:

@@ -64,8 +64,14 @@ class RobotiqGripper:
 
     def _ask(self, text: str) -> str:
         with self._lock:
-            self._socket.sendall(f"{text}\n".encode())
-            answer = self._socket.recv(1024)
+            try:
+                self._socket.sendall(f"{text}\n".encode())
+                answer = self._socket.recv(1024)
+            except OSError as error:
+                raise OSError(
+                    error.errno or 0,
+                    f"the gripper at {self._where} is lost ({error.strerror or error}): check its cable and its URCap",
+                ) from error
         if not answer:
             raise ConnectionResetError(f"the gripper at {self._where} closed the connection")
         return answer.decode(errors="replace").strip()

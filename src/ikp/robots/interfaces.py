@@ -30,6 +30,19 @@ class Mode(StrEnum):
     NOT_READY = "not ready"
 
 
+FIXES = {
+    Mode.PROTECTIVE_STOP: "look what the arm ran into, clear the stop on the pendant, and start again",
+    Mode.EMERGENCY_STOP: "release the emergency stop, start the arm on the pendant, and start again",
+    Mode.SAFEGUARD_STOP: "clear what guards the cell, reset it, and start again",
+    Mode.NOT_READY: "start the arm on the pendant, with remote control, and start again",
+}
+
+
+def stopped_by(mode: Mode) -> RobotStopped:
+    """The error for an arm that reports another mode than running, with what to do about it."""
+    return RobotStopped(f"the arm reports {mode.value}: {FIXES[mode]}")
+
+
 @dataclass(frozen=True)
 class ArmState:
     """A measurement of an arm: when it was made [s], joints [rad], their speeds [rad/s] and the mode."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import select
 import signal
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from time import monotonic, sleep
-from typing import Any
 
 from ikp.robots.commands import Command, Stop, Telemetry, from_bytes, to_bytes
 from ikp.robots.config import ControllerConfig
@@ -18,9 +16,9 @@ from ikp.robots.controller import ControlLoop
 from ikp.robots.interfaces import Arm, RobotStopped
 from ikp.robots.link import Blackboard, MotionHistory
 from ikp.robots.priority import keep_from_pausing
+from ikp.robots.shared import Flag
+from ikp.robots.starting import start
 
-START_LIMIT = 180.0
-"""Time that the controller may take to start [s]; it imports torch."""
 STOP_LIMIT = 3.0
 """Time that the controller may take to stop the robot and end [s]."""
 HUNG = 2.0
@@ -58,28 +56,14 @@ class ControllerProcess:
         context = multiprocessing.get_context("spawn")
         self._board = Blackboard(dof, context)
         receiver, self._sender = context.Pipe(duplex=False)
-        self._ready = context.Event()
-        arguments = (make_arm, config, receiver, self._board, self._ready)
+        ready = Flag(context)
+        arguments = (make_arm, config, receiver, self._board, ready)
         self._process = context.Process(target=_run, args=arguments, daemon=True, name="ikp-controller")
-        with _one_thread():
-            self._process.start()
-        receiver.close()  # so that the controller's end is the only one, and its death is seen
         try:
-            self._wait_until_ready()
-        except BaseException:
-            self.close()
-            raise
-
-    def _wait_until_ready(self) -> None:
-        limit = monotonic() + START_LIMIT
-        while not self._ready.wait(0.1):
-            if not self._process.is_alive():
-                raise RobotStopped(self._board.read()[1] or "the controller did not start")
-            if monotonic() > limit:
-                raise RobotStopped(
-                    f"the controller did not start within {START_LIMIT:.0f} s: is the machine too busy?"
-                )
-        self.telemetry()
+            start(self._process, ready, "the controller")
+        except RuntimeError as error:
+            raise RobotStopped(self._board.read()[1] or str(error)) from error
+        receiver.close()  # so that the controller's end is the only one, and its death is seen
 
     @property
     def process_id(self) -> int | None:
@@ -143,7 +127,11 @@ class ControllerProcess:
 
 
 def _run(
-    make_arm: Callable[[], Arm], config: ControllerConfig, receiver: Connection, board: Blackboard, ready: Any
+    make_arm: Callable[[], Arm],
+    config: ControllerConfig,
+    receiver: Connection,
+    board: Blackboard,
+    ready: Flag,
 ) -> None:
     """Body of the process."""
     reason = _Reason()
@@ -171,7 +159,6 @@ def _run(
                 board.stopped(
                     f"{reason.text}; the arm could not be told to stop ({error}): press the emergency stop"
                 )
-        if arm is not None:
             with contextlib.suppress(Exception):
                 arm.close()
 
@@ -208,16 +195,3 @@ class _Reason:
     def from_signal(self, number: int, _: object) -> None:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         self.text = self.text or f"stopped by {name}"
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes started here use one thread for linear algebra."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -112,7 +112,8 @@ class ScriptedMouse:
         q = env.miscalibration.measured(env.data.qpos[:dof])
         target = np.asarray(action[:dof], dtype=np.float64)
         closed = float(action[dof]) if len(action) > dof else 0.0
-        if getattr(self._expert, "in_joint_space", False):
+        in_joint_space = bool(getattr(self._expert, "in_joint_space", False))
+        if in_joint_space:
             axes = (target - q) / env.control_dt / config.joint_speed
         else:
             poses = forward_kinematics(robot, torch.from_numpy(np.stack([q, target])))[
@@ -123,8 +124,7 @@ class ScriptedMouse:
             scales = np.repeat([config.linear_speed, config.angular_speed], 3)
             axes = np.concatenate([move, turn]) / env.control_dt / scales
         axes = axes / max(np.abs(axes).max(), 1.0)
-        joint_space = bool(getattr(self._expert, "in_joint_space", False))
-        return Motion(axes, closed, joint_space, bool(getattr(self._expert, "done", False)))
+        return Motion(axes, closed, in_joint_space, bool(getattr(self._expert, "done", False)))
 
     def _decide_switch(self, now: float) -> None:
         """Switch the gripper a reaction time after the wish for it, with the hand at rest."""

@@ -36,8 +36,28 @@ def _memory(context: BaseContext | None, size: int) -> Any:
     return np.zeros(size) if context is None else context.RawArray("d", size)
 
 
+class Flag:
+    """A flag that one process sets and others look at.
+
+    An event of `multiprocessing` makes who sets it wait until those that it wakes have woken up, for ever if one of
+    them has been killed meanwhile: a controller would not stop, or a session not end.
+    """
+
+    def __init__(self, context: BaseContext) -> None:
+        self._value = context.RawValue("b", 0)
+
+    def set(self) -> None:
+        """Set it, for good."""
+        self._value.value = 1
+
+    def is_set(self) -> bool:
+        """Whether it has been set."""
+        return bool(self._value.value)
+
+
 class SharedNumbers:
-    """Named vectors of float64 in shared memory, with one writer. It can be handed to a process that is being started.
+    """Named vectors of float64 in shared memory, with one writer at a time. It can be handed to a process that is being
+    started, which may become the writer.
 
     Args:
         context: of `multiprocessing`; None for numbers that only this process uses.
@@ -52,7 +72,6 @@ class SharedNumbers:
     def _view(self) -> None:
         numbers = np.frombuffer(self._memory, dtype=np.float64)
         self._count, self._slots = numbers[:1], numbers[1:].reshape(SLOTS, -1)
-        self._newest = self._slots[int(self._count[0]) % SLOTS].copy()
         ends = np.cumsum(list(self._sizes.values()))
         self._slices = {
             name: slice(end - size, end) for (name, size), end in zip(self._sizes.items(), ends, strict=True)
@@ -66,11 +85,12 @@ class SharedNumbers:
         self._view()
 
     def write(self, **values: Any) -> None:
-        """Write some of the vectors; the others keep what this writer wrote last."""
-        for name, value in values.items():
-            self._newest[self._slices[name]] = value
+        """Write some of the vectors; the others stay as they are."""
         count = int(self._count[0]) + 1
-        self._slots[count % SLOTS] = self._newest
+        slot = self._slots[count % SLOTS]
+        slot[:] = self._slots[(count - 1) % SLOTS]
+        for name, value in values.items():
+            slot[self._slices[name]] = value
         _fence()  # the numbers are there before the count says so
         self._count[0] = count
         _fence()  # and it does before the next slot is touched

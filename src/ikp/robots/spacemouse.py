@@ -11,6 +11,8 @@ from ikp.robots.interfaces import Motion
 
 DEADBAND = 0.05
 """Deflection that counts as none."""
+REPORTS = 64
+"""Reports that the system keeps of a device until they are read."""
 LONG_PRESS = 0.8
 """Time to hold the second button for the end of the episode [s]; a short press changes between tip and joints."""
 
@@ -48,8 +50,12 @@ class SpaceMouse:
         self._pressed_at: float | None = None
 
     def read(self, now: float) -> Motion:
-        """Motion of the hand on the mouse."""
-        state = self._device.read()
+        """Motion of the hand on the mouse.
+
+        Raises:
+            OSError: the device is lost.
+        """
+        state = self._newest()
         first, second = (bool(button) for button in list(state.buttons)[:2])
         if first and not self._buttons[0]:
             self._closed = not self._closed
@@ -65,6 +71,21 @@ class SpaceMouse:
         size = np.maximum(np.abs(raw) - DEADBAND, 0.0) / (1.0 - DEADBAND)
         axes = np.clip(np.sign(raw) * size, -1.0, 1.0)
         return Motion(axes, float(self._closed), self._in_joint_space, self._done)
+
+    def _newest(self) -> Any:
+        """The state after all reports that have arrived: the device sends more of them than are asked for here, and the
+        library takes one at a time, so that the hand would be followed later and later.
+        """
+        try:
+            state = self._device.read()
+            for _ in range(REPORTS):
+                before = state.t
+                state = self._device.read()
+                if state.t == before:
+                    break
+        except (OSError, ValueError) as error:
+            raise OSError(f"the SpaceMouse is lost ({error}): check its cable or its receiver") from error
+        return state
 
     def close(self) -> None:
         """Disconnect."""

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ikp.robots.priority import keep_from_pausing
+from ikp.robots.shared import Flag
+from ikp.robots.starting import start
 from ikp.robots.twin.world import World, WorldLink, make_task
 
-START_LIMIT = 180.0
-"""Time that the process may take to start [s]; it imports MuJoCo."""
 BREATH = 2e-4
 """Pause after each step that leaves the processor to others [s]."""
 BEHIND = 0.1
@@ -36,18 +36,15 @@ class WorldProcess:
     def __init__(self, task: str, options: Mapping[str, Any], seed: int = 0) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would share OpenGL and threads
         self.link = WorldLink.of(make_task(task, options), context)
-        self._ended, ready = context.Event(), context.Event()
+        self._ended, ready = Flag(context), Flag(context)
         arguments = (task, dict(options), seed, self.link, ready, self._ended)
         self._process = context.Process(target=_run, args=arguments, daemon=True, name="ikp-world")
-        self._process.start()
-        if not ready.wait(START_LIMIT):
-            self.close()
-            raise RuntimeError(f"the simulation of {task!r} did not start within {START_LIMIT:.0f} s")
+        start(self._process, ready, f"the simulation of {task!r}")
 
     @property
-    def alive(self) -> bool:
-        """Whether the world runs."""
-        return self._process.is_alive()
+    def process_id(self) -> int | None:
+        """The world's process."""
+        return self._process.pid
 
     def close(self) -> None:
         """End the world."""
@@ -57,7 +54,7 @@ class WorldProcess:
             self._process.kill()
 
 
-def _run(task: str, options: dict, seed: int, link: WorldLink, ready: Any, ended: Any) -> None:
+def _run(task: str, options: dict, seed: int, link: WorldLink, ready: Flag, ended: Flag) -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # the terminal sends Ctrl-C to all processes; the parent decides

@@ -23,13 +23,16 @@ import torch
 from ikp.kinematics import Robot, forward_kinematics
 from ikp.kinematics.rotations import log_rotation
 from ikp.robots.priority import keep_from_pausing
-from ikp.robots.shared import SharedNumbers
+from ikp.robots.shared import Flag, SharedNumbers
+from ikp.robots.starting import start
 from ikp.robots.twin.devices import TwinArm
 from ikp.robots.twin.world import WorldLink
 from ikp.robots.ur.packages import VERSION, Kind, Recipe, package, received, type_of
 from ikp.robots.ur.program import PLAYING, STOPPED, Program
 
 RTDE_PORT, DASHBOARD_PORT, PROGRAM_PORTS = 30004, 29999, (30001, 30002, 30003)
+TICK = 0.005
+"""Time between two looks at watchdog and faults [s]."""
 POSE_EVERY = 0.02
 """Time between two computations of the TCP's pose [s]."""
 POWER_ON, PROGRAM_RUNNING = 1, 2
@@ -261,17 +264,19 @@ class ImitationProcess:
     def __init__(self, robot: Robot, link: WorldLink, host: str = "127.0.0.1") -> None:
         context = multiprocessing.get_context("spawn")
         self.host, self._faults = host, SharedNumbers(context, {"fault": 1, "delay": 1})
-        ready, self._ended = context.Event(), context.Event()
+        ready, self._ended = Flag(context), Flag(context)
         self._process = context.Process(
             target=_run,
             args=(robot, link, host, self._faults, ready, self._ended),
             daemon=True,
             name="ikp-controller-imitation",
         )
-        self._process.start()
-        while not ready.wait(0.1):
-            if not self._process.is_alive():
-                raise RuntimeError(f"the imitated controller did not start on {host}: is a port in use?")
+        start(self._process, ready, f"the imitated controller at {host}")
+
+    @property
+    def process_id(self) -> int | None:
+        """The imitation's process."""
+        return self._process.pid
 
     def inject(self, fault: Fault, delay: float = 0.0) -> None:
         """Let something be wrong, or nothing; what is sent is `delay` [s] late."""
@@ -285,12 +290,13 @@ class ImitationProcess:
             self._process.kill()
 
 
-def _run(robot: Robot, link: WorldLink, host: str, faults: SharedNumbers, ready: Any, ended: Any) -> None:
+def _run(robot: Robot, link: WorldLink, host: str, faults: SharedNumbers, ready: Flag, ended: Flag) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_from_pausing()
     controller = ImitatedController(robot, link, host, faults)
     ready.set()
     parent = multiprocessing.parent_process()
-    while not ended.wait(0.005) and (parent is None or parent.is_alive()):
+    while not ended.is_set() and (parent is None or parent.is_alive()):
+        time.sleep(TICK)
         controller.tick()
     controller.close()
