@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from ikp.policies import load_policy, make_policy, method_config
 from ikp.policies.checkpoint import save_policy
 from ikp.policies.timing import TimingConfig
 from ikp.robots.config import ControllerConfig
+from ikp.robots.extras import PACKAGES
 from ikp.robots.interfaces import RobotStopped
 from ikp.robots.recording import keep_all, record
 from ikp.robots.scripted import ScriptedMouse
@@ -215,8 +218,62 @@ def test_another_task_is_said(root):
         assert main(["replay", "--data", str(root), *bench]) == 0
 
 
+MISSING = {
+    "record": (
+        ["--out", "data", "--device", "keyboard"],
+        "rtde_control",
+        "the bench ur5e:127.0.0.44 needs .*ur-rtde.*real",
+    ),
+    "record with a mouse": (
+        ["--out", "data"],
+        "pyspacemouse",
+        "--device spacemouse needs .*pyspacemouse.*real",
+    ),
+    "record with a camera": (
+        ["--out", "data", "--device", "keyboard", "--camera", "front=realsense"],
+        "pyrealsense2",
+        "a RealSense camera needs .*pyrealsense2.*real",
+    ),
+    "record with a view": (
+        ["--out", "data", "--device", "keyboard", "--view"],
+        "rerun",
+        "a live view needs .*rerun-sdk.*view",
+    ),
+    "replay": (["--data", "{root}"], "rtde_control", "the bench ur5e:127.0.0.44 needs .*ur-rtde.*real"),
+    "deploy": (
+        ["--policy", "{policy}", "--out", "deployed"],
+        "rtde_control",
+        "the bench ur5e:127.0.0.44 needs .*ur-rtde.*real",
+    ),
+    "view": (
+        ["--policy", "{policy}", "--data", "{root}", "--out", "view.rrd"],
+        "rerun",
+        "the view view.rrd needs .*rerun-sdk.*view",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_without_an_extra_each_command_names_the_package_and_the_command_that_installs_it(
+    what, root, capsys, monkeypatch
+):
+    options, module, said = MISSING[what]
+    command = what.partition(" ")[0]
+    bench = [] if command == "view" else ["--bench", "ur5e:127.0.0.44"]
+    for each in PACKAGES:  # of the others there are stand-ins
+        monkeypatch.setitem(sys.modules, each, None if each == module else ModuleType(each))
+    policy = saved_policy(root) if "{policy}" in options else ""
+    filled = [option.format(root=root, policy=policy) for option in options]
+    assert main([command, *bench, *filled]) == 1
+    error = capsys.readouterr().err.strip()
+    assert re.fullmatch(rf"ikp: error: {said}.*pip install 'ikp\[(real|view)\]' \(.*\)", error), error
+
+
 def test_the_scripted_device_needs_a_simulated_bench_and_a_real_one_its_packages(capsys):
+    record = ["record", "--out", "data", "--bench", "ur5e:127.0.0.44", "--device"]
+    assert main([*record, "scripted"]) != 0
+    assert "the scripted device is a hand at a simulated bench" in capsys.readouterr().err
     assert main(["record", "--out", "data", *BENCH, "--device", "joystick", "--episodes", "1"]) != 0
     assert "choose one of spacemouse, keyboard, scripted" in capsys.readouterr().err
-    assert main(["record", "--out", "data", "--bench", "ur5e:127.0.0.44", "--gripper", "robotiq"]) != 0
+    assert main([*record, "keyboard", "--gripper", "robotiq"]) != 0
     assert "no Robotiq gripper answers at 127.0.0.44:63352" in capsys.readouterr().err

@@ -56,6 +56,11 @@ class BenchOptions:
     config: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: built in)")] = None
     dry_run: bool = False
 
+    @property
+    def is_real(self) -> bool:
+        """Whether it is hardware."""
+        return self.bench.startswith("ur5e:")
+
     def settings(self, clips: bool) -> ControllerConfig:
         """Settings of the controller; where a file does not say, ways beyond the limits are clipped or refused."""
         from ikp.robots.config import ControllerConfig

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import arg
 
+from ikp.checks import one_of
 from ikp.cli.bench import (
     NONE,
     BenchOptions,
@@ -77,6 +78,7 @@ class Record:
         check_options(
             episodes=self.episodes, seconds=self.seconds, seed=self.seed, fps=self.fps, most_fps=DEVICE_RATE
         )
+        check_device(self.device, self.bench.is_real)
         config, size = self.bench.settings(clips=True), image_size(self.image_size)
         show = live_view(self.view)
         with self.bench.open(config, size, self.seed) as station:
@@ -101,7 +103,7 @@ class Record:
         print(
             f"{result.episodes} episodes, {result.frames} frames in {result.root}; {result.discarded} discarded"
         )
-        robot = ["--robot", self.bench.robot or "ur5e"] if self.bench.bench.startswith("ur5e:") else []
+        robot = ["--robot", self.bench.robot or "ur5e"] if self.bench.is_real else []
         print(
             f"next: {shlex.join(['ikp', 'train', '--data', str(self.out), '--out', f'runs/{self.out.name}', *robot])}"
         )
@@ -268,18 +270,35 @@ class Deploy:
         print(f"wrote {self.out} and {file}")
 
 
-def make_device(name: str, station: Station, config: ControllerConfig, seed: int) -> Teleoperator:
-    """The device of a name.
+def check_device(name: str, real: bool) -> None:
+    """Refuse a device before a bench is opened.
+
+    Args:
+        name: of the device.
+        real: whether the bench is one.
 
     Raises:
         ValueError: there is no such device, or it does not fit the bench.
-        OSError: it is not connected, or its package is missing.
+        OSError: its package is missing.
+    """
+    one_of("--device", name, DEVICES)
+    if name == "scripted" and real:
+        raise ValueError("the scripted device is a hand at a simulated bench: choose spacemouse or keyboard")
+    if name == "spacemouse":
+        from ikp.robots.extras import load
+
+        load("pyspacemouse", "--device spacemouse")
+
+
+def make_device(name: str, station: Station, config: ControllerConfig, seed: int) -> Teleoperator:
+    """The device of a name that `check_device` has let pass.
+
+    Raises:
+        OSError: it is not connected.
     """
     if name == "scripted":
-        if station.view is None or station.task is None:
-            raise ValueError(
-                "the scripted device is a hand at a simulated bench: choose spacemouse or keyboard"
-            )
+        assert station.view is not None
+        assert station.task is not None
         from ikp.robots.scripted import ScriptedMouse
         from ikp.tasks.registry import task_entry
 
@@ -289,8 +308,6 @@ def make_device(name: str, station: Station, config: ControllerConfig, seed: int
 
         print(KEYS)
         return Keyboard()
-    if name == "spacemouse":
-        from ikp.robots.spacemouse import SpaceMouse
+    from ikp.robots.spacemouse import SpaceMouse
 
-        return SpaceMouse()
-    raise ValueError(f"--device is {name!r}: choose one of {', '.join(DEVICES)}")
+    return SpaceMouse()

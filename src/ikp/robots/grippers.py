@@ -7,7 +7,7 @@ import socket
 import threading
 from typing import Any
 
-from ikp.robots.extras import missing
+from ikp.robots.extras import load
 
 ROBOTIQ_PORT = 63352
 TIMEOUT = 2.0
@@ -92,10 +92,7 @@ class OutputGripper:
     def __init__(self, host: str, output: int = 0) -> None:
         if not 0 <= output < STANDARD_OUTPUTS:
             raise ValueError(f"output is {output}: a UR controller has the standard outputs 0 to 7")
-        try:
-            import rtde_io  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise missing("ur-rtde", "a gripper on a UR controller's output", error) from error
+        rtde_io = load("rtde_io", "a gripper on a UR controller's output")
         try:
             self._io: Any = rtde_io.RTDEIOInterface(host)
         except (RuntimeError, ValueError) as error:

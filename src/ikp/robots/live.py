@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 
+from ikp.robots.extras import load
 from ikp.robots.session import Frame
-
-
-def load_rerun() -> ModuleType:
-    """Rerun's module.
-
-    Raises:
-        OSError: it is not installed.
-    """
-    try:
-        import rerun  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise OSError(
-            "a view in Rerun needs the package rerun-sdk, which is in the extra 'view': pip install 'ikp[view]' "
-            f"({error})"
-        ) from error
-    return rerun
 
 
 class LiveView:
@@ -36,7 +19,7 @@ class LiveView:
     """
 
     def __init__(self, open_window: bool = True) -> None:
-        self._rerun = load_rerun()
+        self._rerun = load("rerun", "a live view")
         self._rerun.init("ikp", spawn=open_window)
 
     def show(self, frame: Frame) -> None:

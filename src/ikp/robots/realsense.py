@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import Any
 
 import numpy as np
 
-from ikp.robots.extras import missing
+from ikp.robots.extras import load
 from ikp.robots.interfaces import Picture
 
 FIRST_IMAGE = 5.0
@@ -29,11 +28,7 @@ class RealSense:
     """
 
     def __init__(self, serial: str = "", height: int = 480, width: int = 640, fps: int = 30) -> None:
-        try:
-            import pyrealsense2  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise missing("pyrealsense2", "a RealSense camera", error) from error
-        rs: Any = pyrealsense2
+        rs = load("pyrealsense2", "a RealSense camera")
         self._name = serial or "the RealSense camera"
         self._pipeline, config = rs.pipeline(), rs.config()
         if serial:

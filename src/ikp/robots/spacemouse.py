@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ikp.robots.extras import missing
+from ikp.robots.extras import load
 from ikp.robots.interfaces import Motion
 
 DEADBAND = 0.05
@@ -28,11 +28,7 @@ class SpaceMouse:
     """
 
     def __init__(self) -> None:
-        try:
-            import pyspacemouse  # pyright: ignore[reportMissingImports]
-        except (ImportError, OSError) as error:  # it loads a library of the system
-            reason = error if isinstance(error, ImportError) else ImportError(str(error))
-            raise missing("pyspacemouse", "a SpaceMouse", reason) from error
+        pyspacemouse = load("pyspacemouse", "a SpaceMouse")
         try:
             self._device: Any = pyspacemouse.open()
         except Exception as error:

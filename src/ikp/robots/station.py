@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from ikp.kinematics import Robot
 from ikp.robots.config import ControllerConfig
+from ikp.robots.extras import load
 from ikp.robots.interfaces import CameraStream, Gripper
 from ikp.robots.link import ControllerLink
 from ikp.robots.lockstep import LockstepController
@@ -141,10 +142,6 @@ def open_station(
     kind, _, what = name.partition(":")
     if kind not in {each.partition(":")[0] for each in KINDS} or not what:
         raise ValueError(f"bench is {name!r}: choose one of {', '.join(KINDS)}")
-    if kind == "imitation":
-        from ikp.robots.ur.arm import client
-
-        client(f"the bench {name}")  # before the simulation is started
     if kind == "ur5e":
         return _real(what, config, robot, cameras or {}, gripper)
     if cameras or gripper or robot is not None:
@@ -154,6 +151,8 @@ def open_station(
             f"the task's option {option!r} has no effect on a bench, whose frames are joints and its camera's images: "
             "leave it out; the size of images has an option of its own"
         )
+    if kind == "imitation":
+        load("rtde_control", f"the bench {name}")  # before the simulation is started
     return _simulated(kind, what, config, dict(options or {}), image_size, scene)
 
 
@@ -209,12 +208,15 @@ def _real(
     from ikp.robots.ur.arm import URArm
 
     robot = ur5e() if robot is None else robot
+    makers = {name: _camera_maker(kind) for name, kind in cameras.items()}
+    make_hand = None if gripper is None else _gripper_maker(gripper, address)
+    load("rtde_control", f"the bench ur5e:{address}")  # before a device is opened
     with ExitStack() as opened:
         streams: dict[str, CameraStream] = {}
-        for name, kind in cameras.items():
-            streams[name] = _camera(kind)
+        for name, make in makers.items():
+            streams[name] = make()
             opened.callback(streams[name].close)
-        hand = _gripper(gripper, address)
+        hand = None if make_hand is None else make_hand()
         if hand is not None:
             opened.callback(hand.close)
         link = ControllerProcess(functools.partial(URArm, robot, address, config.rate), robot.dof, config)
@@ -222,23 +224,21 @@ def _real(
         return Station(robot, link, hand, streams, opened=opened.pop_all())
 
 
-def _camera(kind: str) -> CameraStream:
+def _camera_maker(kind: str) -> Callable[[], CameraStream]:
     name, _, serial = kind.partition(":")
     if name != "realsense":
         raise ValueError(f"camera is {kind!r}: choose {CAMERAS}")
     from ikp.robots.realsense import RealSense
 
-    return RealSense(serial)
+    return functools.partial(RealSense, serial)
 
 
-def _gripper(kind: str | None, address: str) -> Gripper | None:
+def _gripper_maker(kind: str, address: str) -> Callable[[], Gripper]:
     from ikp.robots.grippers import OutputGripper, RobotiqGripper
 
-    if kind is None:
-        return None
     name, _, number = kind.partition(":")
     if name == "robotiq" and not number:
-        return RobotiqGripper(address)
+        return functools.partial(RobotiqGripper, address)
     if name == "output" and number.isdigit():
-        return OutputGripper(address, int(number))
+        return functools.partial(OutputGripper, address, int(number))
     raise ValueError(f"gripper is {kind!r}: choose {GRIPPERS}")

@@ -13,6 +13,7 @@ from ikp.data import Demonstrations, load_dataset
 from ikp.files import replaced_atomically
 from ikp.policies import ImplicitPolicy, Policy
 from ikp.policies.landscape import energies_and_poses
+from ikp.robots.extras import load
 from ikp.rollouts.video import write_grid
 
 POINTS = 120
@@ -181,6 +182,8 @@ def write_view(policy: Policy, root: Path | str, episode: int, step: int | None,
     out = Path(out)
     if out.suffix not in KINDS:
         raise ValueError(f"the view {out} must end in {', '.join(KINDS)}")
+    if out.suffix == ".rrd":
+        load("rerun", f"the view {out}")  # before the work
     data = load_episode(policy, root, episode)
     if out.suffix == ".png":
         picture = draw(decide(policy, data, len(data) // 2 if step is None else step, episode))
@@ -199,9 +202,7 @@ def write_view(policy: Policy, root: Path | str, episode: int, step: int | None,
 
 
 def _write_rerun(out: Path, decisions: list[Decision], fps: float) -> Path:
-    from ikp.robots.live import load_rerun
-
-    rerun = load_rerun()
+    rerun = load("rerun", f"the view {out}")
     out.parent.mkdir(parents=True, exist_ok=True)
     rerun.init("ikp view")
     with replaced_atomically(out) as fresh:

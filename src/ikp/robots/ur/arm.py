@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from ikp.kinematics import Robot
 from ikp.kinematics.rotations import exp_rotation
-from ikp.robots.extras import missing
-from ikp.robots.interfaces import ArmState, Mode, RobotStopped
+from ikp.robots.extras import load
+from ikp.robots.interfaces import ArmState, Mode, RobotStopped, stopped_by
 
 VARIABLES = [
     "timestamp", "actual_q", "actual_qd", "actual_TCP_pose", "robot_mode", "robot_status_bits", "safety_status_bits",
@@ -31,23 +31,6 @@ SAFETY = {
     Mode.SAFEGUARD_STOP: 1 << 3 | 1 << 4 | 1 << 8 | 1 << 9 | 1 << 10,  # also recovery, violation, fault
 }
 """Bits of RTDE's safety_status_bits; the arm may move in normal and reduced mode only."""
-
-
-def client(device: str) -> tuple[Any, Any]:
-    """The modules `rtde_control` and `rtde_receive` of ur-rtde.
-
-    Args:
-        device: what needs them, for the message.
-
-    Raises:
-        OSError: the package is missing, or does not load.
-    """
-    try:
-        import rtde_control  # pyright: ignore[reportMissingImports]
-        import rtde_receive  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise missing("ur-rtde", device, error) from error
-    return rtde_control, rtde_receive
 
 
 class URArm:
@@ -73,7 +56,7 @@ class URArm:
             OSError: the package is missing, or the controller cannot be reached.
             RobotStopped: the program does not start.
         """
-        rtde_control, rtde_receive = client("a UR arm")
+        rtde_control, rtde_receive = (load(each, "a UR arm") for each in ("rtde_control", "rtde_receive"))
         try:
             self._receive = rtde_receive.RTDEReceiveInterface(self._host, self._rate, VARIABLES)
             self._control = rtde_control.RTDEControlInterface(self._host, self._rate)
@@ -140,7 +123,7 @@ class URArm:
         while self._mode() is Mode.RUNNING and time.monotonic() < limit:
             time.sleep(1.0 / self._rate)
         if self._mode() is not Mode.RUNNING:
-            return RobotStopped(f"the arm reports {self._mode().value}")
+            return stopped_by(self._mode())
         return ConnectionResetError(
             f"the UR controller at {self._host} no longer takes targets: its program has ended; look at the pendant"
         )
