@@ -207,7 +207,6 @@ def test_a_fault_in_motion_ends_at_rest_within_a_fifth_of_a_second(bench, fault)
     assert np.abs(bench.telemetry.qd).max() > 0.5
     cause, message = FAULTS[fault]
     cause(bench)
-    bench.wait(0.12 if fault == "frozen" else 0.01)  # the age at which a measurement counts as old
     bench.wait(0.2)
     assert np.abs(bench.world.env.data.qvel[:6]).max() < 0.02
     assert bench.arm.stops == 1

@@ -144,9 +144,22 @@ def test_commands_arrive_as_they_were_sent(command):
         np.testing.assert_array_equal(getattr(arrived, name), value)
 
 
-def test_a_session_that_ends_without_a_word_stops_the_arm(still_world, handlers):
+def test_a_session_that_ends_without_a_word_stops_the_arm(still_world, handlers, capsys):
     said, _ = run_body(still_world, lambda arm: arm.sender.close())
     assert said == process.GONE
+    assert f"ikp: error: {process.GONE}" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system has no /proc")
+def test_a_process_that_begins_to_end_is_seen(still_world, handlers, monkeypatch):
+    assert not process.is_ending(os.getpid())
+    assert not process.is_ending(2**30)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    wait_for(lambda: process.is_ending(child.pid))  # it stays a zombie until it is waited for
+    monkeypatch.setattr(os, "getppid", lambda: child.pid)
+    said, _ = run_body(still_world, lambda arm: None)
+    assert said == process.GONE
+    child.wait()
 
 
 def test_a_stop_that_fails_is_said(still_world, handlers):

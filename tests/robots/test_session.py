@@ -193,15 +193,49 @@ def test_a_target_outside_the_limits_stops_the_arm(tmp_path):
 
 
 def test_a_frozen_camera_stops_the_arm(session, tmp_path):
-    class Frozen:
-        picture = Picture(session.link.now(), np.zeros((*SIZE, 3), np.uint8))
+    class Camera:
+        frozen_at = np.inf
+
+        def taken_at(self):
+            return min(session.link.now(), self.frozen_at)
 
         def read(self):
-            return self.picture
+            return Picture(self.taken_at(), np.zeros((*SIZE, 3), np.uint8))
 
-    session.station.cameras["front"] = Frozen()
-    with pytest.raises(RobotStopped, match="camera 'front' has sent no image for 0.3 s|no image"):
-        deploy(session, Expert(session), tmp_path / "data", 1, keep_all)
+    def show(frame):
+        nonlocal frames
+        frames += 1
+        if frames == 10:
+            camera.frozen_at = session.link.now() + 0.045  # between two frames
+
+    frames, camera = 0, Camera()
+    session.station.cameras["front"] = camera
+    deploy(session, Expert(session), tmp_path / "data", 1, keep_all, seconds=0.5)
+    with pytest.raises(RobotStopped, match=r"camera 'front' has sent no image for 0\.\d+ s: check its cable"):
+        deploy(session, Expert(session), tmp_path / "data", 1, keep_all, show=show)
+    assert session.link.now() - camera.frozen_at < 0.1
+    session.link.sleep_until(camera.frozen_at + 0.2)
+    assert np.abs(session.station.world.state.read()["qd"]).max() < 0.02
+    with pytest.raises(RobotStopped, match="has sent no image"):
+        session.link.telemetry()
+    assert load_dataset(tmp_path / "data", images=False, progress=False).episodes == 1
+
+
+def test_the_arm_comes_to_rest_at_once_when_an_episode_is_over(session, tmp_path):
+    class Hand:
+        def reset(self):
+            pass
+
+        def read(self, now):
+            return Motion(np.array([0, 0, 0, 0, 0, 1.0]), in_joint_space=True)
+
+        def close(self):
+            pass
+
+    record(session, Hand(), tmp_path / "data", 1, keep_all, seconds=1.0)
+    session.link.sleep_until(session.link.now() + 0.12)
+    motion, now = session.link.motion(), session.link.now()
+    assert motion.commanded(now)[5] == motion.commanded(now - 0.02)[5]
 
 
 def test_a_full_disk_ends_the_recording_and_keeps_finished_episodes(session, mouse, tmp_path, monkeypatch):
@@ -214,10 +248,10 @@ def test_a_full_disk_ends_the_recording_and_keeps_finished_episodes(session, mou
     with pytest.raises(OSError, match="free some space.*1 finished episodes are kept"):
         record(session, mouse, tmp_path / "data", 2, lambda _: Verdict.SUCCESS, seconds=0.5)
     monkeypatch.undo()
-    assert load_dataset(tmp_path / "data", images=False, progress=False).episodes == 1
-    session.station.close()
-    with pytest.raises(RobotStopped, match="the session has ended"):
+    session.link.sleep_until(session.link.now() + 0.01)
+    with pytest.raises(RobotStopped, match="could not write"):  # before the files were closed
         session.link.telemetry()
+    assert load_dataset(tmp_path / "data", images=False, progress=False).episodes == 1
 
 
 def test_a_policy_for_another_bench_is_refused(session):

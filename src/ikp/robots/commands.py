@@ -120,6 +120,7 @@ class Telemetry:
         clipped: targets or periods in which a limit changed a motion.
         stale: times that way-points or teleoperation ended without a successor while the arm moved.
         lag: time between command and motion, estimated from recent motion [s]; 0 before there is any.
+        silence: longest time without a new state of the arm [s].
         period_errors: counts of |period - wanted| in bins of `ERROR_BIN`.
     """
 
@@ -133,6 +134,7 @@ class Telemetry:
     clipped: int
     stale: int
     lag: float
+    silence: float
     period_errors: Float[np.ndarray, " bins"]
 
     def period_error(self, share: float = 0.99) -> float:

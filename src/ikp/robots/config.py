@@ -30,7 +30,8 @@ class ControllerConfig:
         on_limit: what happens to a way-point beyond a joint limit or outside the workspace: the robot stops (refuse),
             or it goes as far as is allowed and this is counted (clip). Teleoperation is always clipped.
         stale: age at which a teleoperation command no longer counts, and the arm comes to rest [s].
-        state_age: age of the arm's measurement at which the robot is stopped [s].
+        state_age: time without a new state of the arm at which the robot is stopped [s].
+        image_age: time without a new image of a camera at which the robot is stopped [s].
         following_error: difference between commanded and measured joints at which the robot is stopped [rad].
         tip_tolerance: largest distance between the tip by the model and by the arm's controller at the start [m].
         linear_speed, angular_speed, joint_speed: speeds of teleoperation at full deflection [m/s, rad/s, rad/s].
@@ -51,7 +52,8 @@ class ControllerConfig:
     workspace: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
     on_limit: str = "refuse"
     stale: float = 0.15
-    state_age: float = 0.1
+    state_age: float = 0.05
+    image_age: float = 0.08
     following_error: float = 0.3
     tip_tolerance: float = 0.001
     linear_speed: float = 0.25
@@ -74,6 +76,7 @@ class ControllerConfig:
             joint_margin=(0.0, 1.0),
             stale=(0.02, 1.0),
             state_age=(0.02, 1.0),
+            image_age=(0.02, 2.0),
             following_error=(0.01, 1.0),
             tip_tolerance=(1e-6, 0.05),
             linear_speed=(0.001, 1.0),

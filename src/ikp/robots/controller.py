@@ -22,6 +22,7 @@ from ikp.robots.differential import joint_speeds
 from ikp.robots.interfaces import Arm, ArmState, Mode, RobotStopped, stopped_by
 from ikp.robots.lag import LagEstimate
 from ikp.robots.limits import CLIP, SLACK, MotionLimits
+from ikp.robots.silence import Silence
 from ikp.robots.tip import TipKinematics
 from ikp.robots.trajectory import Trajectory
 
@@ -49,6 +50,7 @@ class ControlLoop:
     def __init__(self, arm: Arm, config: ControllerConfig, now: float) -> None:
         self._arm, self._config = arm, config
         self.limits = MotionLimits(arm.robot, config)
+        self.silence = Silence(config.state_age)
         self.status = Status.WAITING
         self.state = arm.state()
         self._check(now)
@@ -108,9 +110,9 @@ class ControlLoop:
             raise stopped_by(state.mode)
         if not (np.isfinite(state.q).all() and np.isfinite(state.qd).all()):
             raise RobotStopped(f"the arm reports joints that are not finite ({state.q.tolist()})")
-        if not now - state.time <= config.state_age:
+        if self.silence.look(now, state.time):
             raise RobotStopped(
-                f"the arm has sent no new state for {now - state.time:.2f} s: check the network, and start again"
+                f"the arm has sent no new state for {self.silence.seconds:.2f} s: check the network, and start again"
             )
         if self.status is not Status.WAITING and not config.dry_run:
             apart = np.abs(self.q - state.q)

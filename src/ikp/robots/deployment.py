@@ -63,6 +63,7 @@ class DeploymentReport:
         controller_jitter: 99th percentile of its period error [s].
         late_waypoints, clipped, stale: as in `Telemetry`.
         lag: time between command and motion [s].
+        silence: longest time without a new state of the arm [s].
         stopped: why the deployment ended early; None where it did not.
     """
 
@@ -81,6 +82,7 @@ class DeploymentReport:
     clipped: int
     stale: int
     lag: float
+    silence: float
     stopped: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -141,6 +143,7 @@ class Measurements:
             clipped=self.telemetry.clipped,
             stale=self.telemetry.stale,
             lag=self.lag,
+            silence=self.telemetry.silence,
             stopped=self.stopped,
         )
 
@@ -184,7 +187,10 @@ def deploy(
     measured = Measurements() if measured is None else measured
     measured.fps, measured.lag, measured.telemetry = session.fps, session.lag, session.link.telemetry()
     try:
-        with open_dataset(session, root, task or session.station.task or "", dict(facts or {})) as writer:
+        with (
+            open_dataset(session, root, task or session.station.task or "", dict(facts or {})) as writer,
+            session.stops_at_errors(),
+        ):
             for episode in range(episodes):
                 session.begin_episode(seed + episode)
                 done = _episode(session, policy, writer, seconds, measured, show)
@@ -295,7 +301,7 @@ def _episode(
         if link.now() > due:
             measured.late += 1
             due = link.now()
-        link.sleep_until(due)
+        session.wait_until(due)
     if session.station.is_simulated and success is None:
         success = False
     return Recorded(frames, link.now() - start, success)

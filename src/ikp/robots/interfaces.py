@@ -124,6 +124,10 @@ class Picture:
 class CameraStream(Protocol):
     """A camera that delivers images by itself."""
 
+    def taken_at(self) -> float:
+        """When the newest image was taken [s]; for a camera that takes them when it is read, now."""
+        ...
+
     def read(self) -> Picture:
         """The newest image, which may be the same as before. Raises OSError if the camera is lost."""
         ...

@@ -87,7 +87,7 @@ class Blackboard:
     """
 
     def __init__(self, dof: int, context: BaseContext | None) -> None:
-        counts = dict.fromkeys(("time", "status", "ticks", "late", "clipped", "stale", "lag"), 1)
+        counts = dict.fromkeys(("time", "status", "ticks", "late", "clipped", "stale", "lag", "silence"), 1)
         vectors = dict.fromkeys(("q", "qd", "q_command"), dof)
         self._numbers = SharedNumbers(
             context, {**counts, **vectors, "errors": ERROR_BINS, "message": MESSAGE}
@@ -109,6 +109,7 @@ class Blackboard:
             clipped=loop.clipped,
             stale=loop.stale,
             lag=loop.lag.seconds,
+            silence=loop.silence.longest,
             q=loop.state.q,
             qd=loop.state.qd,
             q_command=loop.q,
@@ -137,6 +138,7 @@ class Blackboard:
             clipped=int(single["clipped"]),
             stale=int(single["stale"]),
             lag=float(single["lag"]),
+            silence=float(single["silence"]),
             period_errors=values["errors"],
         )
         text = values["message"].astype(np.uint8).tobytes().rstrip(b"\0")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import select
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from time import monotonic, sleep
 
 from ikp.robots.commands import Command, Stop, Telemetry, from_bytes, to_bytes
@@ -29,6 +32,10 @@ COMMANDS = 32
 """Most commands that are taken in a period."""
 LARGEST = getattr(select, "PIPE_BUF", 512) - 4
 """Bytes of a command: the system writes so many at once, so the controller never waits for the rest of one."""
+WATCH = 0.01
+"""Time between two looks at the session's process [s]."""
+EXITING = 0x4
+"""Flag of a process in /proc that has begun to end, PF_EXITING in Linux' sources."""
 GONE = "the session ended without a word, so the robot was stopped; start it again"
 
 
@@ -139,9 +146,9 @@ def _run(
         signal.signal(number, reason.from_signal)
     arm = None
     try:
+        keep_from_pausing(config.realtime)  # first, so that the driver's threads have the priority too
         arm = make_arm()
         arm.open()
-        keep_from_pausing(config.realtime)
         loop = ControlLoop(arm, config, monotonic())
         board.publish(loop, monotonic())
         ready.set()
@@ -161,18 +168,38 @@ def _run(
                 )
             with contextlib.suppress(Exception):
                 arm.close()
+        if reason.text == GONE:  # nobody else is left to say it
+            with contextlib.suppress(OSError, ValueError):
+                print(f"\nikp: error: {GONE}", file=sys.stderr, flush=True)
 
 
 def _loop(loop: ControlLoop, period: float, receiver: Connection, board: Blackboard, reason: _Reason) -> None:
-    before = monotonic()
-    due = before + period
+    before = watched = monotonic()
+    due, session = before + period, os.getppid()
     while not reason.text:
         sleep(max(due - monotonic(), BREATH * period))
         now = monotonic()
+        if now - watched >= WATCH:
+            watched = now
+            if is_ending(session):
+                raise RobotStopped(GONE)
         loop.tick(now, _received(receiver))
         board.publish(loop, now, now - before - period)
         before = now
         due = max(due + period, now)  # periods that were missed are not made up for
+
+
+def is_ending(process_id: int) -> bool:
+    """Whether a process has begun to end, as far as the system says so.
+
+    Linux closes the pipes of a killed process after it has freed its memory, which takes a busy machine a while.
+    """
+    try:
+        with Path(f"/proc/{process_id}/stat").open("rb", buffering=0) as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return len(fields) > 6 and bool(int(fields[6]) & EXITING)
 
 
 def _received(receiver: Connection) -> Iterator[Command]:

@@ -13,6 +13,8 @@ from ikp.robots.interfaces import Picture
 
 FIRST_IMAGE = 5.0
 """Time that the camera may take to deliver its first image [s]."""
+WAIT = 1000
+"""Time without an image after which the camera counts as lost [ms]."""
 
 
 class RealSense:
@@ -52,12 +54,17 @@ class RealSense:
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
-                frame = self._pipeline.wait_for_frames(1000).get_color_frame()
+                frame = self._pipeline.wait_for_frames(WAIT).get_color_frame()
+                taken, image = time.monotonic(), np.asanyarray(frame.get_data()).copy()
             except RuntimeError as error:
                 self._failure = str(error)
                 return
-            self._newest = Picture(time.monotonic(), np.asanyarray(frame.get_data()).copy())
+            self._newest = Picture(taken, image)
             self._first.set()
+
+    def taken_at(self) -> float:
+        """When the newest image arrived [s]."""
+        return self.read().time
 
     def read(self) -> Picture:
         """The newest image."""

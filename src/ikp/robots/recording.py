@@ -88,7 +88,10 @@ def record(
     """
     kept = discarded = in_a_row = 0
     facts = {"recording": {"device": type(device).__name__, "seed": seed}}
-    with open_dataset(session, root, task or session.station.task or "", facts) as writer:
+    with (
+        open_dataset(session, root, task or session.station.task or "", facts) as writer,
+        session.stops_at_errors(),
+    ):
         while writer.episodes < episodes:
             # A repeated attempt gets a scene that belongs to no other episode.
             session.begin_episode(seed + writer.episodes + 1_000_000 * in_a_row)
@@ -139,12 +142,14 @@ def _episode(
                 break
         motion = device.read(link.now())
         session.push(motion)
+        session.check_cameras()
         ticks += 1
         link.sleep_until(start + ticks * step)
         outcome = session.station.outcome()
         if outcome is not None and outcome[0]:
             over, success = True, outcome[1]
         over = over or motion.done
+    session.rest()
     if session.station.is_simulated and success is None:
         success = False
     return Recorded(frames - 1, link.now() - start, success)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from ikp.robots.commands import Confirm, JointVelocity, SetLag, Status, TipVelocity, Waypoints
+from ikp.robots.commands import Confirm, JointVelocity, SetLag, Status, Stop, TipVelocity, Waypoints
 from ikp.robots.config import ControllerConfig
 from ikp.robots.images import reduced
 from ikp.robots.interfaces import Motion, RobotStopped
+from ikp.robots.link import MESSAGE
+from ikp.robots.silence import Silence
 from ikp.robots.station import Station
 from ikp.spec import DataSpec
 
-CAMERA_AGE = 0.3
-"""Age of an image at which a camera counts as frozen [s]."""
+LOOK = 0.01
+"""Time between two looks at the cameras while a session waits [s]."""
 WIGGLE, WIGGLE_TIME = 0.04, 0.4
 """Amplitude [rad] and duration of each half [s] of the motion by which the lag is measured."""
 MOVE_SPEED = 0.5
@@ -56,6 +59,7 @@ class Session:
         self.lag = config.lag or 0.0
         self.home = self.link.telemetry().q
         self._closed = 0.0
+        self._silences = {name: Silence(config.image_age) for name in station.cameras}
 
     @property
     def spec(self) -> DataSpec:
@@ -169,20 +173,52 @@ class Session:
             RobotStopped: the robot was stopped, or a camera is frozen.
             OSError: a device is lost.
         """
+        self.check_cameras()
         telemetry = self.link.telemetry()
-        images = {}
-        for name, camera in self.station.cameras.items():
-            picture = camera.read()
-            age = self.link.now() - picture.time
-            if age > CAMERA_AGE:
-                raise RobotStopped(
-                    f"camera {name!r} has sent no image for {age:.1f} s: check its cable, and start again"
-                )
-            images[name] = reduced(picture.image, self.image_size)
+        images = {
+            name: reduced(camera.read().image, self.image_size)
+            for name, camera in self.station.cameras.items()
+        }
         state = telemetry.q
         if self.station.gripper is not None:
             state = np.append(state, self.station.gripper.read())
         return Frame(self.link.now(), {"state": state.astype(np.float32), "images": images})
+
+    def check_cameras(self) -> None:
+        """Look whether the cameras go on.
+
+        Raises:
+            RobotStopped: one has sent no new image for the settings' `image_age`.
+            OSError: one is lost.
+        """
+        for name, camera in self.station.cameras.items():
+            silence = self._silences[name]
+            if silence.look(self.link.now(), camera.taken_at()):
+                raise RobotStopped(
+                    f"camera {name!r} has sent no image for {silence.seconds:.2f} s: check its cable, and start again; "
+                    "for a camera with few images per second raise image_age"
+                )
+
+    def wait_until(self, time: float) -> None:
+        """Wait until a time [s], with an eye on the cameras; raises as `check_cameras`."""
+        looks = np.arange(self.link.now() + LOOK, time, LOOK)
+        for each in (*looks, time):
+            self.check_cameras()
+            self.link.sleep_until(each)
+
+    def rest(self) -> None:
+        """Bring the arm to rest, as a hand does that lets go of its device."""
+        self.link.send(TipVelocity(np.zeros(6), self.link.now()))
+
+    @contextlib.contextmanager
+    def stops_at_errors(self) -> Iterator[None]:
+        """Stop the robot at once where the block raises: what follows, such as closing files, may take its time."""
+        try:
+            yield
+        except BaseException as error:
+            with contextlib.suppress(RobotStopped, OSError):
+                self.link.send(Stop((str(error) or type(error).__name__)[:MESSAGE]))
+            raise
 
     def action_at(self, time: float) -> Float[np.ndarray, " action"]:
         """The command at a time [s]: joints, then the gripper as it is now. This is what a recording stores for

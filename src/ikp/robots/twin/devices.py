@@ -138,6 +138,10 @@ class TwinCamera:
         self._renderer = shared_renderer(env.scene, env.model, *size, quality)
         self._picture: Picture | None = None
 
+    def taken_at(self) -> float:
+        """Now: an image is rendered when it is read."""
+        return self._clock()
+
     def read(self) -> Picture:
         """The image of now."""
         now = self._clock()
