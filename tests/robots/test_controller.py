@@ -144,6 +144,19 @@ def test_the_corners_between_waypoints_stay_in_the_workspace():
         assert stopped == (on_limit == "refuse")
 
 
+def test_the_elbow_stays_above_the_floor_in_teleoperation():
+    bench = Bench()
+    limits, lowest = bench.controller._loop.limits, np.inf
+    for _ in range(600):
+        speeds = np.array([0, 0.18, 0.06, -0.6, 0, 0])
+        bench.controller.send(JointVelocity(speeds, bench.controller.now()))
+        bench.wait(0.01)
+        lowest = min(lowest, limits.tip.all_positions(bench.telemetry.q[None])[2:6, 0, 2].min())
+    assert bench.telemetry.clipped > 0
+    assert bench.arm.tip_pose()[2, 3] > 0.1
+    assert 0.01 - 2e-3 < lowest < 0.1
+
+
 def test_a_dry_run_sends_nothing():
     bench = Bench(dry_run=True)
     start = bench.telemetry.q

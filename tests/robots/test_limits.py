@@ -85,6 +85,65 @@ def test_the_tip_stays_in_the_workspace():
     np.testing.assert_array_equal(back, Q_HOME)
 
 
+DOWN = Q_HOME + np.array([0, 0.9, 0.3, -3.0, 0, 0])
+"""A wrist at the table, the tip well above it."""
+
+
+def test_the_links_from_the_elbow_on_stay_above_the_floor():
+    limits = MotionLimits(ROBOT, ControllerConfig())
+    assert limits.links == ("forearm", "wrist_1", "wrist_2", "wrist_3")
+    with pytest.raises(
+        RobotStopped, match=r"leads link 'wrist_1' to \[.*\] m, outside the workspace.*workspace_links"
+    ):
+        limits.checked(Q_HOME, DOWN)
+    clipped = MotionLimits(ROBOT, ControllerConfig(on_limit="clip"))
+    kept, changed = clipped.checked(Q_HOME, DOWN)
+    assert changed
+    heights = clipped.tip.all_positions(kept[None])[2:6, 0, 2]
+    assert 0.01 - 1e-4 < heights.min() < 0.1
+    assert clipped.tip.positions(kept[None])[0, 2] > 0.1
+    for changes in (
+        {"workspace_links": ()},
+        {"workspace_links": ("forearm",)},
+        {"workspace": ((-2.0, -2.0, -0.05), (2.0, 2.0, 2.0))},
+    ):
+        assert MotionLimits(ROBOT, ControllerConfig(**changes)).checked(Q_HOME, DOWN)[1] is False
+    with pytest.raises(
+        ValueError, match="workspace_links has 'elbow': the joints of .* move shoulder, upper_arm, forearm"
+    ):
+        MotionLimits(ROBOT, ControllerConfig(workspace_links=("elbow",)))
+
+
+def test_a_side_between_base_and_tip_is_for_the_tip_alone():
+    low, high = (
+        TIP.all_positions(Q_HOME[None])[2:, 0].min(axis=0),
+        TIP.all_positions(Q_HOME[None])[2:, 0].max(axis=0),
+    )
+    tip = TIP.positions(Q_HOME[None])[0]
+    assert tip[0] < low[0] + 1e-3  # the arm works towards -x
+    assert high[0] > tip[0] + 0.2
+    in_front = ((-1.0, -1.0, 0.0), (float(tip[0]) + 0.05, 1.0, 1.0))
+    assert MotionLimits(ROBOT, ControllerConfig(workspace=in_front)).outside(Q_HOME[None])[0] == 0
+    wall = ((-1.0, -1.0, 0.0), (1.0, 1.0, float(high[2]) + 0.02))
+    limits = MotionLimits(ROBOT, ControllerConfig(workspace=wall, link_clearance=0.05))
+    np.testing.assert_allclose(limits.outside(Q_HOME[None])[0], 0.05 - 0.02, atol=1e-9)
+    assert limits.place(Q_HOME).startswith("link 'forearm' to [")
+
+
+@pytest.mark.parametrize("robot", [ROBOT, iiwa14(), panda(), so101()], ids=lambda robot: robot.name)
+def test_the_links_in_numpy_are_those_of_the_kinematics(robot):
+    tip, q = TipKinematics(robot), robot.random_q((5,))
+    poses = forward_kinematics(robot, q)
+    links = [robot.link_index(name) for name in tip.links] + [robot.tip_indices[0]]
+    np.testing.assert_allclose(
+        tip.all_positions(q.numpy()), poses[:, links, :3, 3].transpose(0, 1), atol=1e-12
+    )
+
+
+def test_the_joints_that_move_a_link():
+    assert list(TipKinematics(panda()).moving_joints().values()) == [0, 0, 2, 3, 4, 4, 6]
+
+
 @pytest.mark.parametrize("robot", [ROBOT, iiwa14(), panda(), so101()], ids=lambda robot: robot.name)
 def test_the_tip_in_numpy_is_that_of_the_kinematics(robot):
     tip, q = TipKinematics(robot), robot.random_q((5,))
@@ -146,6 +205,8 @@ def test_joint_speeds_move_the_tip_as_asked_and_stay_small_at_a_singular_posture
         ({"gain": float("nan")}, "gain is nan"),
         ({"on_limit": "ignore"}, "choose one of refuse, clip"),
         ({"workspace": ((0, 0, 0), (1, 1, -1))}, "the least and the largest"),
+        ({"link_clearance": -0.1}, "link_clearance is -0.1"),
+        ({"image_age": 0.0}, "image_age is 0.0"),
         ({"workspace": ((0.0, 0.0, float("nan")), (1.0, 1.0, 1.0))}, "the least and the largest"),
     ],
 )
@@ -155,7 +216,9 @@ def test_settings_that_are_not_allowed_are_named(settings, match):
 
 
 def test_settings_are_written_and_read(tmp_path):
-    config = ControllerConfig(rate=125.0, workspace=((0, -1, 0), (1, 1, 1)), lag=0.05)
+    config = ControllerConfig(
+        rate=125.0, workspace=((0, -1, 0), (1, 1, 1)), workspace_links=("wrist_3",), lag=0.05
+    )
     config.save(tmp_path / "robot.json")
     assert ControllerConfig.load(tmp_path / "robot.json") == config
     (tmp_path / "robot.json").write_text('{"spede": 1}')
@@ -163,6 +226,9 @@ def test_settings_are_written_and_read(tmp_path):
         ControllerConfig.load(tmp_path / "robot.json")
     (tmp_path / "robot.json").write_text('{"workspace": [[1, 0, 0], [0, 1, 1]]}')
     with pytest.raises(ValueError, match=r"robot.json: workspace is \(\(1, 0, 0\), \(0, 1, 1\)\)"):
+        ControllerConfig.load(tmp_path / "robot.json")
+    (tmp_path / "robot.json").write_text('{"workspace_links": [3]}')
+    with pytest.raises(ValueError, match=r"(?s)robot.json: .*workspace_links"):
         ControllerConfig.load(tmp_path / "robot.json")
     (tmp_path / "robot.json").write_text('{"rate": 125}')
     assert ControllerConfig.load(tmp_path / "robot.json", on_limit="clip", rate=250.0) == ControllerConfig(

@@ -26,7 +26,10 @@ class ControllerConfig:
         acceleration: largest acceleration of each joint [rad/s^2 or m/s^2].
         joint_margin: distance from the robot's joint limits that targets keep [rad or m].
         workspace: least and largest x, y, z of the tool's tip in the base frame [m]; None for what the arm can reach
-            above the plane of its base.
+            above the plane of its base. Its floor, and the other sides that have the base within, hold for the arm too.
+        workspace_links: links whose frames stay in the workspace as well; None for the elbow and all beyond it, that
+            is, those that two joints or more move; empty for the tip alone.
+        link_clearance: distance that these frames keep from the sides of the workspace [m].
         on_limit: what happens to a way-point beyond a joint limit or outside the workspace: the robot stops (refuse),
             or it goes as far as is allowed and this is counted (clip). Teleoperation is always clipped.
         stale: age at which a teleoperation command no longer counts, and the arm comes to rest [s].
@@ -50,6 +53,8 @@ class ControllerConfig:
     acceleration: float = 8.0
     joint_margin: float = 0.02
     workspace: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    workspace_links: tuple[str, ...] | None = None
+    link_clearance: float = 0.02
     on_limit: str = "refuse"
     stale: float = 0.15
     state_age: float = 0.05
@@ -74,6 +79,7 @@ class ControllerConfig:
             speed=(0.01, 1.0),
             acceleration=(0.1, 40.0),
             joint_margin=(0.0, 1.0),
+            link_clearance=(0.0, 0.5),
             stale=(0.02, 1.0),
             state_age=(0.02, 1.0),
             image_age=(0.02, 2.0),
@@ -96,6 +102,10 @@ class ControllerConfig:
                 )
             low, high = (tuple(float(x) for x in row) for row in self.workspace)
             object.__setattr__(self, "workspace", (low, high))
+        if self.workspace_links is not None:
+            names = self.workspace_links
+            if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"workspace_links is {names!r}: give a list of names of links")
 
     @property
     def period(self) -> float:
@@ -134,6 +144,8 @@ class ControllerConfig:
             values["workspace"] = tuple(
                 tuple(row) if isinstance(row, list) else row for row in values["workspace"]
             )
+        if isinstance(values.get("workspace_links"), list):
+            values["workspace_links"] = tuple(values["workspace_links"])
         try:
             return ControllerConfig(**{**defaults, **values})
         except (ValueError, TypeError) as error:

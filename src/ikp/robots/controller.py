@@ -91,13 +91,13 @@ class ControlLoop:
             raise RobotStopped(
                 f"the next target is not finite ({q.tolist()}): check the policy or the device"
             )
-        if limits.leaves_workspace(self.q, q, qd):
+        outside = limits.way_out(self.q, q, qd)
+        if outside is not None:
             # The corners between way-points are not on the lines that `checked` has looked at.
             if limits.refuses and self.status is Status.FOLLOWING:
-                tip = np.round(limits.tip.positions(q[None])[0], 3).tolist()
                 raise RobotStopped(
-                    f"the way between two way-points leads the tip from {tip} m out of the workspace: set the "
-                    f"workspace; {CLIP}"
+                    f"the way between two way-points leads {limits.place(outside)}, out of the workspace: "
+                    f"set workspace, or workspace_links and link_clearance for a link; {CLIP}"
                 )
             (q, qd), limited = limits.braked(self.q, self.qd, period), True
         self.q, self.qd = q, qd
@@ -217,7 +217,7 @@ class ControlLoop:
         self._speeds = self._inside(speeds)
 
     def _inside(self, speeds: Float[np.ndarray, "dof"]) -> Float[np.ndarray, "dof"]:
-        """The speeds, or rest where the tip would leave the workspace within the time of a stop."""
+        """The speeds, or rest where the arm would leave the workspace within the time of a stop."""
         ahead = float((np.abs(speeds) / self.limits.acceleration).max()) + 2.0 / KINEMATICS_RATE
         depth = self.limits.outside(np.stack([self.q, self.q + ahead * speeds]))
         if depth[1] <= SLACK or depth[1] < depth[0]:

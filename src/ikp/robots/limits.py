@@ -14,8 +14,8 @@ FLOOR = -0.01
 """Least height of the tip over the plane of the base, where the settings name no workspace [m]."""
 SAMPLES = 17
 """Postures on the way to a way-point that are checked against the workspace."""
-SPEED, ACCELERATION = 2.0 * np.pi, 40.0
-"""Limits of joints whose model names none [rad/s or m/s]."""
+SPEED = 2.0 * np.pi
+"""Largest speed of joints whose model names none [rad/s or m/s]."""
 CLIP = 'to go as far as is allowed, give settings with {"on_limit": "clip"} (--config FILE)'
 """The fix of a target beyond the limits."""
 SLACK = 1e-4
@@ -43,11 +43,42 @@ class MotionLimits:
             reach = robot.reach
             box = ((-reach, -reach, FLOOR), (reach, reach, 2 * reach))
         self.low, self.high = np.array(box[0]), np.array(box[1])
+        self.links = self._links(config.workspace_links)
+        self._checked = [self.tip.links.index(name) for name in self.links] + [len(self.tip.links)]
+        # The arm has to reach through a side that is between base and tip: that one is for the tip alone.
+        lower, upper = self.low <= 0.0, self.high >= 0.0
+        lower[2] = True  # a floor is for all
+        low = np.where(lower, self.low + config.link_clearance, -np.inf)
+        high = np.where(upper, self.high - config.link_clearance, np.inf)
+        count = len(self.links)
+        self._low = np.stack([low] * count + [self.low])[:, None]
+        self._high = np.stack([high] * count + [self.high])[:, None]
+
+    def _links(self, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+        """The links whose frames stay in the workspace, of those before the tip."""
+        if wanted is None:
+            return tuple(name for name, count in self.tip.moving_joints().items() if count > 1)
+        for name in wanted:
+            if name not in self.tip.links:
+                raise ValueError(
+                    f"workspace_links has {name!r}: the joints of {self.robot.name!r} move {', '.join(self.tip.links)}"
+                )
+        return wanted
+
+    def _depths(self, q: Float[np.ndarray, "n dof"]) -> Float[np.ndarray, "points n"]:
+        points = self.tip.all_positions(q)[self._checked]
+        return np.maximum(np.maximum(self._low - points, points - self._high), 0.0).max(axis=2)
 
     def outside(self, q: Float[np.ndarray, "n dof"]) -> Float[np.ndarray, " n"]:
-        """How far the tip is outside the workspace [m]; 0 inside."""
-        tips = self.tip.positions(q)
-        return np.maximum(np.maximum(self.low - tips, tips - self.high), 0.0).max(axis=1)
+        """How far the arm is outside the workspace with that point which is furthest out [m]; 0 inside."""
+        return self._depths(q).max(axis=0)
+
+    def place(self, q: Float[np.ndarray, "dof"]) -> str:
+        """Which point is furthest outside the workspace, and where, in words."""
+        point = int(self._depths(q[None])[:, 0].argmax())
+        where = self.tip.all_positions(q[None])[self._checked[point], 0]
+        what = f"link {self.links[point]!r}" if point < len(self.links) else "the tip"
+        return f"{what} to {np.round(where, 3).tolist()} m"
 
     def checked(
         self, start: Float[np.ndarray, "dof"], target: Float[np.ndarray, " n"]
@@ -78,10 +109,10 @@ class MotionLimits:
         if not len(bad):
             return inside, not np.array_equal(inside, target)
         if self.refuses:
-            tip = self.tip.positions(target[None])[0]
             raise RobotStopped(
-                f"a way-point leads the tip to {np.round(tip, 3).tolist()} m, outside the workspace "
-                f"{np.round(self.low, 3).tolist()} to {np.round(self.high, 3).tolist()}: set the workspace; {CLIP}"
+                f"a way-point leads {self.place(way[1 + depth[1:].argmax()])}, outside the workspace "
+                f"{np.round(self.low, 3).tolist()} to {np.round(self.high, 3).tolist()}: set workspace, or "
+                f"workspace_links and link_clearance for a link; {CLIP}"
             )
         return way[bad[0]], True
 
@@ -122,15 +153,17 @@ class MotionLimits:
         kept = np.clip(q + speed * dt, np.minimum(self.lower, q), np.maximum(self.upper, q))
         return kept, (kept - q) / dt
 
-    def leaves_workspace(
+    def way_out(
         self, before: Float[np.ndarray, "dof"], q: Float[np.ndarray, "dof"], qd: Float[np.ndarray, "dof"]
-    ) -> bool:
-        """Whether the tip leaves the workspace, or goes further out, even if the arm brakes at `q`.
+    ) -> Float[np.ndarray, "dof"] | None:
+        """The posture in which the arm leaves the workspace, or goes further out, even if it brakes at `q`, if any.
 
         Args:
             before: joints of the period before.
             q, qd: joints and speeds that are to be commanded.
         """
         way = 0.5 * qd * float((np.abs(qd) / self.acceleration).max())
-        depth = self.outside(np.stack([before, q, q + 0.75 * way, q + way]))
-        return bool((depth[1:] > np.maximum(depth[0], SLACK)).any())
+        postures = np.stack([before, q, q + 0.75 * way, q + way])
+        depth = self.outside(postures)
+        worst = int(depth.argmax())
+        return postures[worst] if depth[worst] > max(depth[0], SLACK) else None

@@ -1,4 +1,4 @@
-"""Position and Jacobian of an arm's tip in NumPy, for loops that have less than a millisecond."""
+"""Positions of an arm's links and the Jacobian of its tip in NumPy, for loops that have less than a millisecond."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from ikp.kinematics import Robot
 class TipKinematics:
     """The first tip of a robot as a product of exponentials: each joint moves points about its axis at q = 0.
 
-    `ikp.kinematics` computes all links of many configurations, with gradients; a control period asks for one tip at a
+    `ikp.kinematics` computes all links of many configurations, with gradients; a control period asks for one arm at a
     few configurations, for which a tensor operation costs more than its arithmetic.
 
     Args:
         robot: the kinematic model.
+
+    Attributes:
+        links: names of the links that the joints on the way to the tip move, from the base on.
     """
 
     def __init__(self, robot: Robot) -> None:
@@ -25,7 +28,7 @@ class TipKinematics:
         while link >= 0:
             chain.append(link)
             link = robot.parents[link]
-        T, joints, axes, anchors = np.eye(4), [], [], []
+        T, joints, axes, anchors, links, origins = np.eye(4), [], [], [], [], []
         for link in reversed(chain):
             T = T @ robot.links[link].T_parent_joint.numpy()
             joint = robot.links[link].joint
@@ -33,7 +36,11 @@ class TipKinematics:
                 joints.append(joint)
                 axes.append(T[:3, :3] @ joint.axis)
                 anchors.append(T[:3, :3] @ joint.anchor + T[:3, 3])
+                links.append(robot.links[link].name)
+                origins.append(T[:3, 3])
+        self.links = tuple(links)
         self._tip, self._axes, self._anchors = T[:3, 3], np.array(axes), np.array(anchors)
+        self._points = np.array([*origins, self._tip])
         self._slides = np.array([joint.kind == "prismatic" for joint in joints])
         crosses = [_cross_matrix(axis) for axis in axes]
         self._turns = [np.concatenate([K.T, (K @ K).T], axis=1) for K in crosses]
@@ -53,6 +60,21 @@ class TipKinematics:
             points = self._moved(i, points, theta[:, i, None])
         return points
 
+    def all_positions(self, q: Float[np.ndarray, "n dof"]) -> Float[np.ndarray, "points n 3"]:
+        """Positions of the origins of `links`, and of the tip as the last one, in the base frame [m]."""
+        theta = self._theta(q)
+        points = np.repeat(self._points[:, None], len(q), axis=1)
+        for i in reversed(range(len(self._axes))):
+            points[i:] = self._moved(i, points[i:], theta[:, i, None])
+        return points
+
+    def moving_joints(self) -> dict[str, int]:
+        """The number of joints that move the origin of each of `links`; a joint in whose axis it lies does not."""
+        posture = np.linspace(0.3, 0.9, self._factors.shape[1])  # no axes are parallel by chance
+        moved = self.all_positions(np.stack([posture, *(posture + 0.1 * np.eye(len(posture)))]))
+        apart = np.linalg.norm(moved[:-1, 1:] - moved[:-1, :1], axis=2) > 1e-6
+        return {name: int(count) for name, count in zip(self.links, apart.sum(axis=1), strict=True)}
+
     def jacobian(self, q: Float[np.ndarray, "dof"]) -> Float[np.ndarray, "6 dof"]:
         """Linear, then angular velocity of the tip in the base frame per joint speed."""
         theta, points = self._theta(q), self._tip[None]
@@ -68,11 +90,11 @@ class TipKinematics:
         return q @ self._factors.T + self._offsets
 
     def _moved(self, i: int, points: np.ndarray, theta: Any) -> np.ndarray:
-        """Points (n, 3) where joint i, at one position (n, 1) for each, or at one for all, moves them."""
+        """Points (..., n, 3) where joint i, at one position (n, 1) for each, or at one for all, moves them."""
         if self._slides[i]:
             return points + theta * self._axes[i]
         turned = (points - self._anchors[i]) @ self._turns[i]
-        return points + np.sin(theta) * turned[:, :3] + (1.0 - np.cos(theta)) * turned[:, 3:]
+        return points + np.sin(theta) * turned[..., :3] + (1.0 - np.cos(theta)) * turned[..., 3:]
 
 
 def _cross_matrix(axis: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
