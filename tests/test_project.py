@@ -120,6 +120,7 @@ IMPORTS_BY_NAME = {
     "src/ikp/tasks/__init__.py",
     "src/ikp/tasks/registry.py",  # classes of registered tasks, and module:id from the command line or a script
     "src/ikp/tasks/rendering.py",  # MuJoCo's own modules
+    "src/ikp/robots/extras.py",  # modules of the extras, from a list of its own
     "src/ikp_paper/queue/cluster.py",  # Ray
 }
 

@@ -92,7 +92,7 @@ class FaultySession:
             raise RuntimeError(f"the session has ended: {self.said()}") from None
 
     def said(self) -> str:
-        """What it, or its controller, has said on the standard error output."""
+        """The standard error output of it and its controller so far."""
         return " ".join(self._errors.read_text().split()) if self._errors.exists() else ""
 
     def close(self) -> None:

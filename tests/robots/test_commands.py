@@ -175,7 +175,7 @@ def test_a_policy_that_reaches_a_joint_limit_keeps_the_controllers_margin(root, 
         return decided
 
     monkeypatch.setattr(policy, "_decided", at_the_limit)
-    monkeypatch.setattr("ikp.policies.load_policy", lambda path: policy)
+    monkeypatch.setattr("ikp.policies.load_policy", lambda path, joint_map: policy)
     deploy = ["deploy", "--policy", str(folder), *BENCH, "--out", "limit", "--episodes", "1"]
     assert main([*deploy, "--seconds", "0.3"]) == 0
     commanded = load_dataset("limit", progress=False).action[:, 5]

@@ -164,7 +164,7 @@ def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = N
 
 
 def _checksum(description: Mapping[str, Any]) -> str:
-    """Of a description without its checksum, however its text is indented."""
+    """Checksum of a description that has none, however its text is indented."""
     return checksum(json.dumps(description, sort_keys=True))
 
 

@@ -22,7 +22,7 @@ import torch
 from ikp.policies.config import SearchConfig
 
 TINY, FLAT = 1e-30, 1e-6
-"""What keeps logarithms and quotients finite."""
+"""Bounds that keep logarithms and quotients finite."""
 Array = Any
 """A torch tensor or a NumPy array; the functions below use only methods that both have."""
 

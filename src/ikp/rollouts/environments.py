@@ -80,7 +80,7 @@ class EnvironmentMaker:
 
     @property
     def description(self) -> MakerDescription | None:
-        """What another process needs to make the same environments; None unless they are those of a registered task."""
+        """The means to make the same environments in another process; None unless they are of a registered task."""
         return None if self._entry is None else (self._entry, self._kwargs)
 
     @classmethod

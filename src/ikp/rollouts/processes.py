@@ -1,14 +1,13 @@
 """Environments that step in processes of their own, one process for each core.
 
-The processes run `ikp.rollouts.worker` and are told what to do through their standard input. They do not run the
+The processes run `ikp.rollouts.worker` and are told what to do through a pipe. They do not run the
 calling script again, so that it needs no `if __name__ == "__main__":`, and end when the caller does, however it ends.
 """
 
 from __future__ import annotations
 
-import contextlib
+import multiprocessing
 import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -32,7 +31,7 @@ ONE_THREAD = {
 """Environment variables of processes that share the cores: threads of several would only wait for each other."""
 STEPS_THAT_PAY = 3000
 """Steps of an evaluation from which processes save more time than their start takes, a few seconds."""
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from ikp.rollouts.worker import main; main()"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from ikp.rollouts.worker import main; main({descriptor})"
 
 
 def usable_cores() -> int:
@@ -128,22 +127,18 @@ class _Process:
     """A process that runs `ikp.rollouts.worker`."""
 
     def __init__(self) -> None:
-        program = _PROGRAM.format(path=sys.path)
+        self._pipe, theirs = multiprocessing.Pipe()
+        program = _PROGRAM.format(path=sys.path, descriptor=theirs.fileno())
         self._process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **ONE_THREAD},
+            [sys.executable, "-c", program], pass_fds=[theirs.fileno()], env={**os.environ, **ONE_THREAD}
         )
+        theirs.close()  # so that the process sees the end of this one
 
     def ask(self, name: str, *arguments: Any) -> None:
         """Send a command; `answer` waits for what it gives."""
-        stream = self._process.stdin
-        assert stream is not None
         try:
-            pickle.dump((name, arguments), stream, pickle.HIGHEST_PROTOCOL)
-            stream.flush()
-        except BrokenPipeError:
+            self._pipe.send((name, arguments))
+        except (BrokenPipeError, ConnectionResetError):
             raise self._dead() from None
 
     def answer(self) -> Any:
@@ -152,11 +147,9 @@ class _Process:
         Raises:
             RuntimeError: the process ended; or the error of the command, of its own class.
         """
-        stream = self._process.stdout
-        assert stream is not None
         try:
-            succeeded, value = pickle.load(stream)
-        except EOFError:
+            succeeded, value = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
             raise self._dead() from None
         if not succeeded:
             raise value
@@ -173,7 +166,4 @@ class _Process:
         """End the process at once, whatever it is doing."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            with contextlib.suppress(BrokenPipeError):  # of a command that it did not read
-                stream.close()
+        self._pipe.close()

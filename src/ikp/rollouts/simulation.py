@@ -15,7 +15,7 @@ from ikp.rollouts.environments import EnvironmentMaker
 
 @dataclass(frozen=True)
 class Turn:
-    """What an environment gave after a reset or a step; a reset has neither reward nor end.
+    """The result of an environment after a reset or a step; a reset has neither reward nor end.
 
     Attributes:
         picture: what `render` returned, of an environment that is filmed.

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
-import sys
 import traceback
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from ikp.rollouts.environments import EnvironmentMaker, MakerDescription
 from ikp.rollouts.simulation import LocalSimulation
 
 
-def main() -> None:
-    """Carry out commands from the standard input until it ends; each has one answer at the standard output."""
+def main(descriptor: int) -> None:
+    """Carry out commands from the pipe with this descriptor until it ends; each has one answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, who ends this process
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what an environment prints must not get between the answers
-    worker = _Worker()
+    os.dup2(2, 1)  # what an environment prints must not get between the lines of the caller
+    pipe, worker = Connection(descriptor), _Worker()
     while True:
         try:
-            name, arguments = pickle.load(sys.stdin.buffer)
+            name, arguments = pipe.recv()
         except EOFError:
             return
-        answers.write(_answer(worker, name, arguments))
-        answers.flush()
+        pipe.send_bytes(_answer(worker, name, arguments))
 
 
 class _Worker:
@@ -47,15 +45,17 @@ class _Worker:
         return self.simulation.step(*arguments)
 
 
-def _answer(worker: _Worker, name: str, arguments: tuple) -> bytes:
+def _answer(worker: _Worker, name: str, arguments: tuple) -> memoryview:
     """Whether a command succeeded, and its result or its error."""
     try:
-        return pickle.dumps((True, getattr(worker, name)(*arguments)), pickle.HIGHEST_PROTOCOL)
+        return ForkingPickler.dumps((True, getattr(worker, name)(*arguments)))
     except Exception as error:
         error.add_note(f"in a process that simulates:\n{traceback.format_exc()}")
         try:
-            message = pickle.dumps((False, error), pickle.HIGHEST_PROTOCOL)
-            pickle.loads(message)  # an exception with arguments of its own may be written and not read
+            message = ForkingPickler.dumps((False, error))
+            ForkingPickler.loads(
+                message
+            )  # an exception with arguments of its own may be written and not read
             return message
         except Exception:
-            return pickle.dumps((False, RuntimeError(traceback.format_exc())))
+            return ForkingPickler.dumps((False, RuntimeError(traceback.format_exc())))
