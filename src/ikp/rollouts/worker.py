@@ -53,7 +53,7 @@ def _answer(worker: _Worker, name: str, arguments: tuple) -> memoryview:
         error.add_note(f"in a process that simulates:\n{traceback.format_exc()}")
         try:
             message = ForkingPickler.dumps((False, error))
-            ForkingPickler.loads(
+            ForkingPickler.loads(  # pyright: ignore[reportAttributeAccessIssue]
                 message
             )  # an exception with arguments of its own may be written and not read
             return message
