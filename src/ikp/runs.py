@@ -335,13 +335,6 @@ def policy_provenance(path: Path | str) -> dict[str, Any]:
     return stored
 
 
-def arms_of(made: Mapping[str, Any]) -> list[str]:
-    """Names of the arms on whose data a policy was trained, by its provenance; empty where it was one."""
-    data = made.get("data")
-    arms = data.get("arms") if isinstance(data, Mapping) else None
-    return list(arms) if isinstance(arms, Mapping) else []
-
-
 def evaluate_policy(
     path: Path | str,
     *,

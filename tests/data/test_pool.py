@@ -15,8 +15,8 @@ from ikp.data.pool import arms_table, names_of_arms
 from ikp.files import read_json
 from ikp.joint_map import JointMap
 from ikp.kinematics import Camera, ur5e
-from ikp.policies.checkpoint import CONFIG_FILE
-from ikp.runs import arms_of, policy_provenance
+from ikp.policies.checkpoint import CONFIG_FILE, arms_of
+from ikp.runs import policy_provenance
 from ikp.spec import DataSpec
 from ikp.tasks import InsertionEnv
 
@@ -148,7 +148,8 @@ def test_the_command_trains_on_both_arms_and_writes_their_maps(two_arms, tiny, t
     assert "right  16        3.00, -4.00, 2.00, -3.00, 4.00, 1.00" in said
     assert "of the arm right:" in said
     assert "drives the arm left" in said
-    policy = load_policy(run)
+    with pytest.warns(UserWarning, match="on the arms left, right and drives left now"):
+        policy = load_policy(run)
     other = load_policy(run, joint_map=run / "joint_maps" / "right.json")
     q = torch.zeros(policy.spec.state_dim)
     turned = other.spec.joint_map.states.to_model(q) - policy.spec.joint_map.states.to_model(q)

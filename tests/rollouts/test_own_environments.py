@@ -16,6 +16,7 @@ from ikp.policies.frame_map import frame_of
 from ikp.rollouts.environments import EnvironmentMaker, check_actions
 from ikp.rollouts.evaluate import evaluate
 
+from .acting import policy_for
 from .own_environments import CameraPoint, Endless, GoalPoint, Point
 
 SPLIT = {"state": lambda o: o[:1], "environment_state": lambda o: o[1:]}
@@ -32,12 +33,6 @@ def _count_from_zero():
 
 def close_in(distance=0.05):
     return lambda info: info["distance"] < distance
-
-
-def policy_for(spec, act):
-    policy = make_policy(None, spec, PolicyConfig(action_space="raw", width=8, blocks=1)).eval()
-    policy.act = act
-    return policy
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ikp.policies import DataSpec, PolicyConfig, make_policy
+from ikp.policies import DataSpec
 from ikp.rollouts import processes
 from ikp.rollouts.environments import EnvironmentMaker
 from ikp.rollouts.evaluate import evaluate
 from ikp.rollouts.processes import processes_that_pay
 
+from .acting import policy_for
 from .own_environments import Point
 
 TOY = "test/Toy-v0"
@@ -26,12 +27,6 @@ TOY = "test/Toy-v0"
 def _toy_task(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     import_module("toy_task")  # not as a part of this package, which the processes could not import
-
-
-def policy_for(spec, act):
-    policy = make_policy(None, spec, PolicyConfig(action_space="raw", width=8, blocks=1)).eval()
-    policy.act = act
-    return policy
 
 
 @pytest.fixture

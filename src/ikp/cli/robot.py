@@ -193,11 +193,11 @@ class Deploy:
     def run(self) -> None:
         from ikp.files import writable_file
         from ikp.policies import load_policy
-        from ikp.policies.checkpoint import policy_folder
+        from ikp.policies.checkpoint import arms_of, policy_folder
         from ikp.robots.dataset import check_dataset
         from ikp.robots.deployment import Measurements, check_policy, deploy
         from ikp.robots.session import Session
-        from ikp.runs import ARM_MAPS, arms_of, policy_provenance
+        from ikp.runs import ARM_MAPS, policy_provenance
 
         check_options(episodes=self.episodes, seconds=self.seconds, seed=self.seed)
         made = policy_provenance(self.policy)

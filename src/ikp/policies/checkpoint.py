@@ -160,7 +160,21 @@ def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = N
             f"{path / CONFIG_FILE} is not as it was saved: it was edited, or is damaged. The policy is as it says now",
             stacklevel=2,
         )
+    arms = arms_of(description.get("provenance"))
+    if arms and joint_map is None:
+        warnings.warn(
+            f"{path} was trained on the arms {', '.join(arms)} and drives {arms[0]} now: for another one give its "
+            "joint map (joint_map=)",
+            stacklevel=2,
+        )
     return policy.eval()
+
+
+def arms_of(provenance: object) -> list[str]:
+    """Names of the arms on whose data a policy was trained, by its provenance; empty where it was one."""
+    data = provenance.get("data") if isinstance(provenance, Mapping) else None
+    arms = data.get("arms") if isinstance(data, Mapping) else None
+    return list(arms) if isinstance(arms, Mapping) else []
 
 
 def _checksum(description: Mapping[str, Any]) -> str:

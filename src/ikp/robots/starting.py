@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from time import monotonic
 
+from ikp.children import ONE_THREAD, starting_with
 from ikp.robots.shared import Flag
 
 LIMIT = 180.0
@@ -27,7 +25,7 @@ def start(process: BaseProcess, ready: Flag, what: str) -> None:
     Raises:
         RuntimeError: it ended, or is not ready in time.
     """
-    with _one_thread():
+    with starting_with(ONE_THREAD):
         process.start()
     try:
         _wait(process, ready, what)
@@ -46,16 +44,3 @@ def _wait(process: BaseProcess, ready: Flag, what: str) -> None:
             raise RuntimeError(f"{what} did not start: its process ended with the status {process.exitcode}")
         if monotonic() > limit:
             raise RuntimeError(f"{what} did not start within {LIMIT:.0f} s: is the machine too busy?")
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes started here use one thread for linear algebra."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -25,9 +25,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ikp.checks import whole_number
+from ikp.children import DRAWS_ALONE, ONE_THREAD, starting_with
 from ikp.data import DatasetError, DatasetWriter, EncodedEpisode, EpisodeRecorder
 from ikp.rollouts.environments import succeeded
-from ikp.rollouts.processes import ONE_THREAD, usable_cores
+from ikp.rollouts.processes import usable_cores
 from ikp.spec import DataSpec
 from ikp.tasks.registry import TaskEntry, make_environment, register_task, task_entry
 
@@ -229,17 +230,14 @@ def _produce(
 @contextlib.contextmanager
 def _children_start_quietly() -> Iterator[None]:
     """Processes started here use one thread each and leave Ctrl-C to their parent."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:
-        yield
+        with starting_with({**ONE_THREAD, **DRAWS_ALONE}):
+            yield
     finally:
         if main:
             signal.signal(signal.SIGINT, handler)
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 _worker: _Simulation | None = None

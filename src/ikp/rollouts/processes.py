@@ -17,18 +17,12 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from ikp.children import DRAWS_ALONE, ONE_THREAD
 from ikp.rollouts.environments import EnvironmentMaker
 from ikp.rollouts.simulation import Simulation, Turn
 
 Value = TypeVar("Value")
 
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "LP_NUM_THREADS": "0",  # Mesa's software renderer draws in the calling thread
-}
-"""Environment variables of processes that share the cores: threads of several would only wait for each other."""
 STEPS_THAT_PAY = 3000
 """Steps of an evaluation from which processes save more time than their start takes, a few seconds."""
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from ikp.rollouts.worker import main; main({descriptor})"
@@ -130,7 +124,9 @@ class _Process:
         self._pipe, theirs = multiprocessing.Pipe()
         program = _PROGRAM.format(path=sys.path, descriptor=theirs.fileno())
         self._process = subprocess.Popen(
-            [sys.executable, "-c", program], pass_fds=[theirs.fileno()], env={**os.environ, **ONE_THREAD}
+            [sys.executable, "-c", program],
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, **ONE_THREAD, **DRAWS_ALONE},
         )
         theirs.close()  # so that the process sees the end of this one
 

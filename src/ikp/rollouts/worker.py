@@ -53,9 +53,8 @@ def _answer(worker: _Worker, name: str, arguments: tuple) -> memoryview:
         error.add_note(f"in a process that simulates:\n{traceback.format_exc()}")
         try:
             message = ForkingPickler.dumps((False, error))
-            ForkingPickler.loads(  # pyright: ignore[reportAttributeAccessIssue]
-                message
-            )  # an exception with arguments of its own may be written and not read
+            # an exception with arguments of its own may be written and not read
+            ForkingPickler.loads(message)  # pyright: ignore[reportAttributeAccessIssue]
             return message
         except Exception:
             return ForkingPickler.dumps((False, RuntimeError(traceback.format_exc())))
