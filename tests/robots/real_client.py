@@ -25,6 +25,7 @@ from .bench import PATIENCE, wait_for
 
 REAL_HOST = "127.0.0.42"
 ROBOT = suction_robot()
+INJECTED, STOPPED = "injected", "stopped with the message that was expected"
 
 
 def drive(loop, world, condition, commands=()):
@@ -65,8 +66,10 @@ def follow_until(fault, message):
         )
         times = time.monotonic() + np.array([50.0])
         imitation.inject(fault)
+        print(INJECTED, flush=True)
         with pytest.raises((RobotStopped, OSError), match=message):
             drive(loop, world, lambda: False, [Waypoints(times, (turned + 10 * (turned - q))[None])])
+        print(STOPPED, flush=True)
         imitation.inject(Fault.NONE)  # the client waits for minutes for the answer of a frozen controller
         arm.close()
         wait_for(

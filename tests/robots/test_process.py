@@ -281,6 +281,20 @@ def test_the_processes_follow_waypoints_in_real_time_and_stop_at_a_signal():
         world.close()
 
 
+def test_a_crashed_controller_is_told_with_its_signal():
+    """As where a driver crashes, of which Python sees nothing."""
+    world = WorldProcess("insertion", {}, seed=1)
+    try:
+        controller = RealBench(world).controller
+        os.kill(controller.process_id, signal.SIGSEGV)
+        controller._process.join(PATIENCE)
+        with pytest.raises(RobotStopped, match=r"has died \(SIGSEGV\).*check its cable"):
+            controller.telemetry()
+        controller.close()
+    finally:
+        world.close()
+
+
 def test_a_killed_session_leaves_no_moving_arm_and_no_process(tmp_path):
     """The session runs in a process of its own, which is killed while the arm moves."""
     code = (

@@ -109,7 +109,10 @@ class ControllerProcess:
         if message:
             raise RobotStopped(message)
         if not self._process.is_alive():
-            raise RobotStopped("the controller's process has died: look at the arm, and start again")
+            raise RobotStopped(
+                f"the controller's process has died ({self._death()}), and the arm's own watchdog stops it: look at "
+                "the arm, check its cable, and start again"
+            )
         age = monotonic() - telemetry.time
         if age > HUNG:
             raise RobotStopped(
@@ -117,6 +120,11 @@ class ControllerProcess:
                 "is less busy"
             )
         return telemetry
+
+    def _death(self) -> str:
+        """How the controller's process has ended, such as by SIGSEGV, with which ur-rtde may meet a lost connection."""
+        code = self._process.exitcode or 0
+        return f"status {code}" if code >= 0 else signal.Signals(-code).name
 
     def motion(self) -> MotionHistory:
         """The last seconds."""
