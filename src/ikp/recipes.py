@@ -178,12 +178,12 @@ STANDARD = Recipe(
     train=TrainConfig(steps=8000, moved_scenes=True, state_noise=0.3),
     perturbation=0.7,
 )
-# The number of steps that two cores do in about two minutes. Three trainings of 750 steps succeeded in 100 % of 600
+# Three trainings of 750 steps succeeded in 100 % of 600
 # episodes, as more steps do; of 630 steps in 96 %.
 DEMO = replace(
     STANDARD,
     name="demo",
-    title="standard with the image plane, in two minutes",
+    title="standard with the image plane, in 750 steps",
     policy=replace(STANDARD.policy, image_plane=ImagePlaneConfig()),
     train=replace(STANDARD.train, steps=750, validate_every=250),
     seeds=1,

@@ -89,7 +89,7 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
             ax.plot(
                 minutes, 100 * values, style, color=color, label=f"{label}, {words}", marker="o", markersize=3
             )
-    ax.set(title="Large misses (10 mm or 5 deg), joints that do not move", ylabel="share [%]", ylim=(0, None))
+    ax.set(title="Misses (10 mm or 5 deg), joints at rest", ylabel="share [%]", ylim=(0, None))
     ax.legend()
     for ax in axes[1]:
         ax.set_xlabel("training time [min]")
