@@ -3,7 +3,7 @@
 The gradient of a matrix is dominated by few directions. Muon replaces its momentum by the nearest semi-orthogonal
 matrix, so that all directions move equally far (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; scaled
 to the step length of AdamW as in Liu et al., arXiv 2502.16982). `torch.optim.Muon` takes only single matrices; here a
-tensor may be a stack of them, one per action dimension, and matrices of equal shape are processed together.
+tensor may be a stack of them, one per action dimension, and matrices of about equal shape are processed together.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from torch import Tensor
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of x -> a x + b x^3 + c x^5, which moves every singular value in (0, 1] towards about 1."""
 ITERATIONS = 5
+LARGE = 96
+"""Rows from which bfloat16 is faster than float32 on a processor that multiplies it."""
+BLOCK = 16
+"""Rows and columns are padded to its multiples: products of other sizes take several times as long."""
 ADAMW_RMS = 0.2
 """Root mean square of a typical AdamW update in units of its learning rate."""
 
@@ -32,17 +36,20 @@ def is_matrix(parameter: Tensor) -> bool:
 def orthogonalize(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
     """Approximate the nearest semi-orthogonal matrices by Newton-Schulz; singular values become 0.7 to 1.2.
 
-    The computation is in bfloat16, which is precise enough for a direction. A zero matrix stays zero.
+    Large matrices are computed in bfloat16, which is precise enough for a direction. A zero matrix stays zero.
+
+    Args:
+        matrices: with at most as many rows as columns, which is the faster order.
     """
-    wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.transpose(1, 2)
-    norm = torch.linalg.matrix_norm(wide, keepdim=True)
-    x = (wide / (norm + 1e-12)).to(torch.bfloat16).contiguous()
+    is_large = matrices.shape[1] >= LARGE or matrices.is_cuda
+    norm = torch.linalg.matrix_norm(matrices, keepdim=True)
+    x = (matrices / (norm + 1e-12)).to(torch.bfloat16 if is_large else matrices.dtype)
     a, b, c = NEWTON_SCHULZ
     for _ in range(ITERATIONS):
         gram = torch.bmm(x, x.transpose(1, 2))
         odd = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         x = torch.baddbmm(x, odd, x, beta=a)
-    return (x if wide is matrices else x.transpose(1, 2)).to(matrices.dtype)
+    return x.to(matrices.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -84,12 +91,14 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         ahead = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        for indices in _by_shape(ahead):
-            stacks = [_as_matrices(ahead[i]) for i in indices]
-            scale = ADAMW_RMS * math.sqrt(max(stacks[0].shape[1:]))
-            directions = orthogonalize(torch.cat(stacks)).split([len(stack) for stack in stacks])
+        wide = [_wide(_as_matrices(tensor)) for tensor in ahead]
+        for indices in _by_shape(wide):
+            directions = _orthogonalize_together([wide[i] for i in indices])
             for i, direction in zip(indices, directions, strict=True):
-                parameters[i].add_(direction.reshape(parameters[i].shape), alpha=-group["lr"] * scale)
+                parameter = parameters[i]
+                scale = ADAMW_RMS * math.sqrt(direction.shape[2])
+                matrix = direction if _is_wide(_as_matrices(parameter)) else direction.transpose(1, 2)
+                parameter.add_(matrix.reshape(parameter.shape), alpha=-group["lr"] * scale)
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
@@ -102,9 +111,36 @@ def _as_matrices(tensor: Tensor) -> Float[Tensor, "n rows columns"]:
     return tensor if tensor.ndim == 3 else tensor.reshape(1, len(tensor), -1)
 
 
-def _by_shape(tensors: list[Tensor]) -> list[list[int]]:
-    """Indices of the tensors, grouped by the shape of their matrices."""
-    groups: dict[torch.Size, list[int]] = {}
-    for i, tensor in enumerate(tensors):
-        groups.setdefault(_as_matrices(tensor).shape[1:], []).append(i)
+def _is_wide(matrices: Tensor) -> bool:
+    return matrices.shape[1] <= matrices.shape[2]
+
+
+def _wide(matrices: Float[Tensor, "n rows columns"]) -> Tensor:
+    """The matrices, or their transposes where they have more rows than columns."""
+    return matrices if _is_wide(matrices) else matrices.transpose(1, 2)
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _by_shape(stacks: list[Tensor]) -> list[list[int]]:
+    """Indices of stacks of matrices, grouped by the padded shape of their matrices."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, stack in enumerate(stacks):
+        groups.setdefault((_padded(stack.shape[1]), _padded(stack.shape[2])), []).append(i)
     return list(groups.values())
+
+
+def _orthogonalize_together(stacks: list[Tensor]) -> list[Tensor]:
+    """`orthogonalize` of stacks with one padded shape; rows and columns of zeros change no other entry."""
+    rows, columns = _padded(stacks[0].shape[1]), _padded(stacks[0].shape[2])
+    together = stacks[0].new_zeros(sum(map(len, stacks)), rows, columns)
+    parts = together.split([len(stack) for stack in stacks])
+    for part, stack in zip(parts, stacks, strict=True):
+        part[:, : stack.shape[1], : stack.shape[2]] = stack
+    directions = orthogonalize(together).split([len(stack) for stack in stacks])
+    return [
+        direction[:, : stack.shape[1], : stack.shape[2]]
+        for direction, stack in zip(directions, stacks, strict=True)
+    ]
