@@ -96,8 +96,10 @@ remove_half_installed() {
 }
 
 # torch goes first: it is by far the largest, and alone it picks up a CPU build that pip may know of.
+# Python compiles a module when it is first imported; pip would compile all of them, which takes longer than
+# the rest of the installation.
 install_python_packages() {
-  local pip=("$venv/bin/python" -m pip --disable-pip-version-check install --constraint constraints.txt)
+  local pip=("$venv/bin/python" -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt)
   if [ ! -t 1 ]; then pip+=(--quiet); fi
   remove_half_installed
   say "installing torch"
