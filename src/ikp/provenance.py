@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 import shlex
 import subprocess
@@ -14,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ikp.cores import usable_cores
+
 
 def provenance() -> dict[str, Any]:
     """Command, commit, machine and versions of this process, as plain JSON values."""
@@ -23,7 +24,7 @@ def provenance() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": {
             "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": usable_cores(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "python": platform.python_version(),

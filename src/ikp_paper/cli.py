@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from ikp.cli import run_command
+from ikp.cores import usable_cores
 from ikp.recipes import RECIPES, recipe
 from ikp_paper.queue.executor import Executor
 from ikp_paper.run import Places, Run, plan
@@ -160,11 +161,6 @@ class Reproduce:
         if self.target in TABLES:
             print(reproduction_tables(self.results, self.recipe, [self.target]))
         print(f"report: {write_reproduction(self.out / 'report' / self.recipe, self.results, self.recipe)}")
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_jobs(planned: Sequence[Run]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ikp.cores import usable_cores
 from ikp.data.cache import CameraImages, ImageFile, cache_folder, cached_images, origin_of
 from ikp.data.demonstrations import Demonstrations
 from ikp.data.episodes import EpisodePlace, Scan, VideoPlace, find_episodes, video_places
@@ -187,9 +187,7 @@ class _Loader:
         """Decode all images of some cameras into their targets; stop at the first error."""
         bar.total = int(self._starts[-1]) * len(targets)
         pending: deque[tuple[Future[int], int]] = deque()
-        with ThreadPoolExecutor(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-        ) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             try:
                 keys = [camera["key"] for name, camera in self._stills.items() if name in targets]
                 held = 0

@@ -26,9 +26,9 @@ from tqdm import tqdm
 
 from ikp.checks import whole_number
 from ikp.children import DRAWS_ALONE, ONE_THREAD, starting_with
+from ikp.cores import usable_cores
 from ikp.data import DatasetError, DatasetWriter, EncodedEpisode, EpisodeRecorder
 from ikp.rollouts.environments import succeeded
-from ikp.rollouts.processes import usable_cores
 from ikp.spec import DataSpec
 from ikp.tasks.registry import TaskEntry, make_environment, register_task, task_entry
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ikp.children import DRAWS_ALONE, ONE_THREAD
+from ikp.cores import usable_cores
 from ikp.rollouts.environments import EnvironmentMaker
 from ikp.rollouts.simulation import Simulation, Turn
 
@@ -26,11 +27,6 @@ Value = TypeVar("Value")
 STEPS_THAT_PAY = 3000
 """Steps of an evaluation from which processes save more time than their start takes, a few seconds."""
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from ikp.rollouts.worker import main; main({descriptor})"
-
-
-def usable_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processes_that_pay(maker: EnvironmentMaker, episodes: int) -> int:

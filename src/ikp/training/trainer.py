@@ -20,6 +20,7 @@ from ikp.policies import Policy, save_policy
 from ikp.policies.policy import batch_to
 from ikp.spec import Batch
 from ikp.training.config import TrainConfig
+from ikp.training.crowding import Crowding
 from ikp.training.dependence import dependence, warn_of_copied_motion
 from ikp.training.diagnostics import input_scales, warn_of_scales
 from ikp.training.log import RunLog
@@ -161,12 +162,14 @@ class _Run:
         config = self.config
         if self.progress.step == 0:
             self._check_scales()
+        crowding = Crowding(self.device)
         with tqdm(total=config.steps, initial=self.progress.step, unit="step", desc="training") as bar:
             while not self._done():
                 parts = self._step()
                 # the expected number of steps, if the clock ends the run
                 bar.total = max(self.progress.step, round(self.progress.step / self._fraction()))
                 bar.update()
+                crowding.look()
                 step = self.progress.step
                 if step % config.log_every == 0:
                     self._log(parts, bar)
