@@ -114,7 +114,7 @@ def rollouts(policy: Policy, dims: int, episodes: int) -> closed_loop.Outcome:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = closed_loop.parser(__doc__, METHODS, steps=2000)
+    parser = closed_loop.parser(__doc__, METHODS, steps=10000)
     parser.add_argument("--dims", type=int, default=2)
     parser.add_argument("--demonstrations", type=int, default=DEMONSTRATIONS)
     parser.add_argument("--episodes", type=int, default=EPISODES)
