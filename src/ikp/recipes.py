@@ -186,6 +186,7 @@ DEMO = replace(
     title="standard with the image plane, in 750 steps",
     policy=replace(STANDARD.policy, image_plane=ImagePlaneConfig()),
     train=replace(STANDARD.train, steps=750, validate_every=250),
+    demonstrations=300,
     seeds=1,
     episodes=100,
 )
