@@ -178,8 +178,8 @@ STANDARD = Recipe(
     train=TrainConfig(steps=8000, moved_scenes=True, state_noise=0.3),
     perturbation=0.7,
 )
-# Three trainings of 750 steps succeeded in 100 % of 600
-# episodes, as more steps do; of 630 steps in 96 %.
+# Three trainings of 750 steps succeeded in 100 % of 600 episodes with 1000 demonstrations, in 298 of 300 with 300; of
+# 630 steps with 1000 in 96 %, and one of 500 steps with 300 in 43 %.
 DEMO = replace(
     STANDARD,
     name="demo",
