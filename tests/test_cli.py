@@ -44,7 +44,10 @@ OPTIONS = {
         "bench robot tips camera gripper env config dry-run"
     ),
     "replay": "data episode seed bench robot tips camera gripper env config dry-run",
-    "deploy": "policy out joint-map episodes seconds seed view bench robot tips camera gripper env config dry-run",
+    "deploy": (
+        "policy out joint-map episodes seconds seed threads view "
+        "bench robot tips camera gripper env config dry-run"
+    ),
     "view": "policy data out episode step",
 }
 """Every option of every command: a new one is a decision, and everything else is reached from Python."""

@@ -33,11 +33,13 @@ def test_a_signal_during_the_imports_is_one_line(package, name, status):
     assert ended.stderr.strip() == f"{package.replace('_', '-')}: stopped"
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_during_the_work_tells_how_to_continue(number, status, capsys):
+@pytest.mark.parametrize(
+    ("number", "status", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+)
+def test_a_signal_during_the_work_tells_how_to_continue(number, status, name, capsys):
     before = signal.getsignal(signal.SIGTERM)
     assert run_command(lambda: os.kill(os.getpid(), number), "ikp", "add --resume") == status
-    assert capsys.readouterr().err == "\nikp: stopped: add --resume\n"
+    assert capsys.readouterr().err == f"\nikp: stopped by {name}: add --resume\n"
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -148,7 +148,7 @@ def _deploy(link: WorldLink, root: Path, switches: SharedNumbers, sender: Any) -
         session.start(always)
         policy = TurningPolicy(session, switches, sender)
         deploy(session, policy, root, 1, keep_all, seconds=SHORT)
-        deploy(session, policy, root, 1, keep_all, seconds=LONG)
+        deploy(session, policy, root, 2, keep_all, seconds=LONG)
 
 
 def _record(link: WorldLink, root: Path, switches: SharedNumbers, sender: Any) -> None:
@@ -171,15 +171,16 @@ class TurningPolicy:
 
     def __init__(self, session: Session, switches: SharedNumbers, sender: Any) -> None:
         self.spec, self._session, self._switches, self._sender = session.spec, session, switches, sender
+        self.robot = session.station.robot
 
     def new_history(self) -> FrameHistory:
-        """Also the beginning of an episode."""
-        self._sender.send(time.monotonic())
+        """One frame per observation."""
         self._target = np.append(self._session.link.telemetry().q_command, 0.0)
         return FrameHistory(self.spec, 1)
 
     def new_execution(self) -> Execution:
-        """A command per frame."""
+        """A command per frame; this is also the beginning of an episode."""
+        self._sender.send(time.monotonic())
         return Execution(TimingConfig(), self.spec.fps, self.spec.discrete_dims)
 
     def plan(self, observation: Any) -> tuple[torch.Tensor, torch.Tensor]:

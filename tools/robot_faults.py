@@ -37,6 +37,7 @@ import numpy as np
 
 from faulty_session import FaultySession, fill, small_disk
 from ikp.data import load_dataset
+from ikp.data.layout import RECORDING
 from ikp.files import write_json
 from ikp.provenance import provenance
 from ikp.robots.commands import Confirm, Status, TipVelocity, Waypoints
@@ -81,7 +82,7 @@ class Bench:
         self.station.opened.callback(self.link.close)
         self.session = Session(self.station, config, 10.0)
         self.root = folder
-        self.writer = open_dataset(self.session, folder, "faults", {})
+        self.writer = open_dataset(self.session, folder, RECORDING, task="faults")
         try:
             self._record_an_episode()
             self._set_in_motion()
@@ -215,11 +216,11 @@ SESSION_FAULTS: dict[str, tuple[str, Callable[[FaultySession], None], str]] = {
         "not finite",
     ),
     "camera frozen": ("deploy", lambda session: session.spoil(frozen=1.0), "'front' has sent no image"),
-    "Ctrl-C in the terminal": ("record", _group, "ikp: (error: )?stopped"),
+    "Ctrl-C in the terminal": ("record", _group, "ikp: (error: )?stopped by Ctrl-C"),
     "SIGTERM to the session": (
         "deploy",
         lambda session: os.kill(session.process_id, signal.SIGTERM),
-        "ikp: stopped",
+        "ikp: stopped by SIGTERM",
     ),
 }
 FULL_DISK = "full disk while recording", "No space left.*episodes are kept|File too large.*episodes are kept"
@@ -340,7 +341,7 @@ def _full_disk(world: WorldProcess, folder: Path) -> dict[str, Any]:
                 fill(folder / "disk")
             session.spoil(done=1.0, full=float(not mounted))
             speed, seconds = stopped_by(world, session.told)
-            message = _said(session)
+            message = _said(session).replace(f"{folder}/", "")
         finally:
             session.close()
         return _result(speed, seconds, message, FULL_DISK[1], _intact(root))

@@ -12,6 +12,10 @@ from contextlib import contextmanager
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM; it ends a command as Ctrl-C does."""
+
+
 @contextmanager
 def imports_end_quietly(program: str) -> Iterator[None]:
     """Let both signals end the process with one line while modules are imported, where an exception would be reported
@@ -31,7 +35,7 @@ def imports_end_quietly(program: str) -> Iterator[None]:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[list[int]]:
-    """Let SIGTERM raise KeyboardInterrupt while the block runs, so that it ends like Ctrl-C.
+    """Let SIGTERM raise `Terminated` while the block runs, so that it ends like Ctrl-C.
 
     Yields:
         The signals of this kind that arrived.
@@ -40,7 +44,7 @@ def sigterm_interrupts() -> Iterator[list[int]]:
 
     def interrupt(number: int, _: object) -> None:
         arrived.append(number)
-        raise KeyboardInterrupt
+        raise Terminated
 
     with _handled(interrupt, signal.SIGTERM):
         yield arrived
@@ -57,3 +61,10 @@ def _handled(handler, *signals: signal.Signals) -> Iterator[None]:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a command ends, for one line: the error's message, or the name of the signal."""
+    if isinstance(error, KeyboardInterrupt) and not str(error):
+        return f"stopped by {'SIGTERM' if isinstance(error, Terminated) else 'Ctrl-C'}"
+    return str(error) or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,14 +13,14 @@ from typing import Any
 import torch
 
 from ikp.data import Demonstrations, MapHints, load_dataset, pooled
-from ikp.data.layout import IKP_PATH
+from ikp.data.layout import DEPLOYMENT, IKP_PATH, RECORDING
 from ikp.data.metadata import read_description, read_info
 from ikp.data.pool import arms_table, names_of_arms
 from ikp.data.usage import usage
 from ikp.files import check_keys, read_json, writable_file, write_json
 from ikp.kinematics import Camera, Robot
 from ikp.policies import PolicyConfig, load_policy, make_policy
-from ikp.policies.checkpoint import AGAIN, CONFIG_FILE, policy_folder
+from ikp.policies.checkpoint import AGAIN, CONFIG_FILE, complete_folder, policy_folder
 from ikp.provenance import provenance
 from ikp.recipes import RECIPES, STANDARD
 from ikp.rollouts.evaluate import evaluate
@@ -235,6 +236,7 @@ def load_matched(
         )
     for folder in folders:
         read_info(Path(folder))  # a folder that is no data set is told before a missing robot
+        _warn_of_a_deployment(Path(folder))
     if robot is not None and policy.action_space == "raw":
         raise ValueError(
             "the method 'raw' takes actions as plain vectors and uses no robot: leave the robot out (--robot, "
@@ -257,6 +259,26 @@ def load_matched(
     if uses_cameras:
         _check_cameras(parts, every)
     return robot, every, tasks[0]
+
+
+def is_from_bench(folder: Path | str) -> bool:
+    """Whether a person recorded a data set on a bench (`ikp record`)."""
+    return RECORDING in _extra_facts(Path(folder))
+
+
+def _extra_facts(folder: Path) -> Mapping[str, Any]:
+    """The extra facts of a data set; none for one from elsewhere."""
+    return read_description(folder)["extra"] if (folder / IKP_PATH).exists() else {}
+
+
+def _warn_of_a_deployment(folder: Path) -> None:
+    """Warn where a data set holds what a policy did itself."""
+    if DEPLOYMENT in _extra_facts(folder):
+        warnings.warn(
+            f"{folder} holds a policy's episodes (`ikp deploy`), failures included, and no demonstrations: a policy "
+            "that is trained on them repeats them",
+            stacklevel=3,
+        )
 
 
 def _camera_models(
@@ -324,9 +346,10 @@ def policy_provenance(path: Path | str) -> dict[str, Any]:
         path: folder of a policy or of a run.
 
     Raises:
+        FileNotFoundError: the folder has no policy.
         ValueError: it is damaged.
     """
-    file, fix = policy_folder(path) / CONFIG_FILE, AGAIN
+    file, fix = complete_folder(path, [CONFIG_FILE]) / CONFIG_FILE, AGAIN
     stored = read_json(file, fix=fix, keys={"provenance": dict})["provenance"]
     values = {"recipe": None, "task": None, **stored}
     check_keys(values, {"recipe": (str, NoneType), "task": (dict, NoneType)}, f"{file}: provenance", fix=fix)

@@ -1,7 +1,9 @@
 """`ikp record`, `deploy`, `replay` and `view` from the command line, over the simulated twin in lock-step."""
 
 import json
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -88,6 +90,49 @@ def test_a_policy_is_deployed_viewed_and_its_episode_replayed(root, tmp_path, ca
     assert chosen.sum() > 500, "the chosen target is hidden where the recorded one is the same"
     assert main(["view", "--policy", policy, "--data", "deployed", "--out", "view.gif"]) != 0
     assert "must end in .png, .mp4, .rrd" in capsys.readouterr().err
+
+
+def test_the_same_deployment_goes_on_and_a_dry_run_says_so(root, tmp_path, capsys):
+    (tmp_path / "clip.json").write_text('{"on_limit": "clip", "rate": 100, "lag": 0.05}')
+    deploy = [
+        "deploy",
+        "--policy",
+        str(saved_policy(root)),
+        *BENCH,
+        "--config",
+        "clip.json",
+        "--seconds",
+        "0.3",
+    ]
+    again = [*deploy, "--out", "again", "--episodes"]
+    assert main([*again, "1"]) == 0
+    assert main([*again, "1"]) != 0
+    assert "again holds 1 episodes of this policy already: raise --episodes" in capsys.readouterr().err
+    assert main([*again, "2"]) == 0
+    assert "0 of 2 episodes" in capsys.readouterr().out
+    report = json.loads((tmp_path / "again.json").read_text())
+    data = load_dataset("again", images=False, progress=False)
+    assert (len(report["successes"]), report["frames"]) == (2, len(data))
+    assert [info["seed"] for info in data.info] == [1_000_000, 1_000_001]
+    assert main([*deploy, "--out", "dry", "--episodes", "1", "--dry-run"]) == 0
+    assert "no targets were sent" in capsys.readouterr().out
+
+
+def test_a_signal_is_the_reason_of_a_stop(root, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Session, "rest", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    (tmp_path / "clip.json").write_text('{"on_limit": "clip", "lag": 0.05}')
+    options = ["--config", "clip.json", "--out", "ended", "--seconds", "0.3"]
+    assert main(["deploy", "--policy", str(saved_policy(root)), *BENCH, *options]) == 143
+    assert "ikp: stopped by SIGTERM: the arm was stopped" in capsys.readouterr().err
+    assert json.loads((tmp_path / "ended.json").read_text())["stopped"] == "stopped by SIGTERM"
+
+
+def test_a_folder_without_a_policy_is_told(tmp_path, capsys):
+    assert main(["deploy", "--policy", str(tmp_path), *BENCH, "--out", "none"]) != 0
+    assert (
+        "holds no policy: config.json is missing. Give the folder that 'ikp train' wrote"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_policy_drives_an_arm_with_another_joint_map(root, tmp_path, capsys):

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from faulty_session import camera_library
+from ikp.robots.config import ControllerConfig
 from ikp.robots.extras import PACKAGES, load
 from ikp.robots.grippers import RobotiqGripper
 from ikp.robots.interfaces import CameraStream
 from ikp.robots.realsense import RealSense
 from ikp.robots.shared import SharedNumbers
 from ikp.robots.spacemouse import SpaceMouse
+from ikp.robots.station import open_station
 
 from .bench import wait_for
 
@@ -113,3 +115,32 @@ def test_a_gripper_that_falls_silent_is_named(monkeypatch):
         gripper.read()
     gripper.close()
     listener.close()
+
+
+@pytest.mark.parametrize(
+    ("module", "library"), [("pyrealsense2", "libusb-1.0-0"), ("pyspacemouse", "libhidapi-hidraw0")]
+)
+def test_a_missing_library_of_the_system_is_named_with_its_package(module, library, monkeypatch, tmp_path):
+    (tmp_path / f"{module}.py").write_text("raise ImportError('lib.so.0: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(
+        OSError, match=rf"installed, but does not load .*cannot open.*sudo apt install {library}"
+    ):
+        load(module, "my device")
+
+
+def test_an_address_at_which_nothing_answers_is_told_soon(monkeypatch):
+    monkeypatch.setattr("ikp.robots.station.CONNECTING", 0.2)
+    monkeypatch.setattr("ikp.robots.station.load", lambda *_: None)
+
+    def silent(where, seconds):
+        assert where == ("10.255.255.1", 30004)
+        assert seconds == 0.2
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("socket.create_connection", silent)
+    with pytest.raises(
+        OSError, match=r"no UR controller answers at 10\.255\.255\.1.*\(timed out\): check the address"
+    ):
+        open_station("ur5e:10.255.255.1", ControllerConfig())

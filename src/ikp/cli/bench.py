@@ -80,6 +80,8 @@ class BenchOptions:
         if self.robot is None and self.tips:
             raise ValueError("--tips chooses a link of a robot that is given: add --robot")
         robot = None if self.robot is None else load_robot(self.robot, tips=self.tips or None)
+        if self.is_real:
+            print(f"connecting to {self.bench.partition(':')[2]} ...", flush=True)
         return open_station(
             self.bench,
             config,
@@ -140,29 +142,38 @@ def confirmation(simulated: bool) -> Callable[[str], bool]:
         return lambda text: True
 
     def ask(text: str) -> bool:
+        from ikp.robots.keyboard import forget_keys
+
         print(text)
         if not sys.stdin.isatty():
             raise ValueError(
                 "the first motion of a real arm is confirmed at a terminal: start the command in one"
             )
+        forget_keys()
         return input("Type yes to go on: ").strip().lower() == "yes"
 
     return ask
 
 
+def announcement(simulated: bool) -> Callable[[str], None] | None:
+    """How a long move is announced: by a line where something real moves."""
+    return None if simulated else print
+
+
 def judgement(simulated: bool, only_successes: bool) -> Callable[[Recorded], Verdict]:
     """How an episode is judged: by the simulated task, which keeps successes or all, or by a person at the terminal."""
+    from ikp.robots.keyboard import forget_keys
     from ikp.robots.recording import Verdict, keep_all, keep_successes
 
-    keys = {"s": Verdict.SUCCESS, "f": Verdict.FAILURE, "d": Verdict.DISCARD, "q": Verdict.QUIT}
+    answers = {"s": Verdict.SUCCESS, "f": Verdict.FAILURE, "d": Verdict.DISCARD, "q": Verdict.QUIT}
+    answers |= {verdict.value: verdict for verdict in Verdict}
 
     def ask(recorded: Recorded) -> Verdict:
-        text = (
-            f"{recorded.frames} frames, {recorded.seconds:.1f} s. s success, f failure, d discard, q quit: "
-        )
-        while (answer := input(text).strip().lower()[:1]) not in keys:
-            pass
-        return keys[answer]
+        forget_keys()  # those with which the arm was moved
+        text = f"{recorded}. s success, f failure, d discard, q quit, then enter: "
+        while (answer := input(text).strip().lower()) not in answers:
+            print(f"{answer!r} is no answer: type one of s, f, d, q alone")
+        return answers[answer]
 
     if simulated:
         return keep_successes if only_successes else keep_all

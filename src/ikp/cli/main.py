@@ -78,7 +78,8 @@ def _ended(run: Callable[[], None], program: str, hint: str, terminated: list[in
     try:
         run()
     except KeyboardInterrupt as error:
-        print(f"\n{program}: stopped: {_line(error) or hint}", file=sys.stderr)
+        name = "SIGTERM" if terminated else "Ctrl-C"
+        print(f"\n{program}: stopped by {name}: {_line(error) or hint}", file=sys.stderr)
         return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
     except BrokenPipeError:  # the reader of the output, a pager or `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import arg
 
-from ikp.checks import one_of
+from ikp.checks import one_of, whole_number
 from ikp.cli.bench import (
     NONE,
     BenchOptions,
+    announcement,
     check_options,
     confirmation,
     image_size,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 ROUNDING = 1e-5
 """Distance from the controller's limits that covers the rounding of a policy's targets to float32 [rad or m]."""
 DEVICES = ("spacemouse", "keyboard", "scripted")
+MOST_THREADS = 512
+DRY = "a dry run: no targets were sent, so the arm did not move"
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Record:
     view: bool = False
 
     def run(self) -> None:
+        from ikp.data.layout import RECORDING
         from ikp.robots.dataset import check_dataset
         from ikp.robots.recording import DEVICE_RATE, record
         from ikp.robots.session import Session
@@ -85,8 +90,8 @@ class Record:
             device = make_device(self.device, station, config, self.seed)
             station.opened.callback(device.close)
             session = Session(station, config, self.fps, size)
-            check_dataset(session, self.out)
-            session.start(confirmation(station.is_simulated))
+            check_dataset(session, self.out, RECORDING, task=self.words, facts={"seed": self.seed})
+            session.start(confirmation(station.is_simulated), announcement(station.is_simulated))
             print(f"the arm moves {1000 * session.lag:.0f} ms after a command")
             result = record(
                 session,
@@ -103,6 +108,9 @@ class Record:
         print(
             f"{result.episodes} episodes, {result.frames} frames in {result.root}; {result.discarded} discarded"
         )
+        if config.dry_run:
+            print(DRY)
+            return
         robot = ["--robot", self.bench.robot or "ur5e"] if self.bench.is_real else []
         print(
             f"next: {shlex.join(['ikp', 'train', '--data', str(self.out), '--out', f'runs/{self.out.name}', *robot])}"
@@ -147,7 +155,7 @@ class Replay:
             session = Session(station, config, fps)
             task = task_of_data(self.data)
             warn_of_another_task(f"{self.data}", None if task is None else task.env_id, station)
-            session.start(confirmation(station.is_simulated))
+            session.start(confirmation(station.is_simulated), announcement(station.is_simulated))
             result = replay(
                 session, self.data, self.episode, self.episode if self.seed is None else self.seed
             )
@@ -156,6 +164,8 @@ class Replay:
             f"{result.frames} frames; joints against the recording: mean {result.mean_error:.4f}, largest "
             f"{result.largest_error:.4f} rad{ended}"
         )
+        if config.dry_run:
+            print(DRY)
 
 
 @dataclass(frozen=True)
@@ -170,16 +180,17 @@ class Deploy:
     Attributes:
         bench: the bench.
         policy: folder of a run or of a policy.
-        out: folder of the data set of the episodes; OUT.json holds the measurements.
+        out: folder of the data set of the episodes, which the same command continues; OUT.json holds the measurements.
         joint_map: the joint map of this arm, as `ikp calibrate` writes it; needed where the policy was trained on
             several arms.
-        episodes: number of episodes.
+        episodes: number of episodes in OUT when the command ends.
         seconds: longest episode.
         seed: of the first simulated scene.
+        threads: torch threads for the decisions.
         view: show the frames live in Rerun.
     """
 
-    HINT: ClassVar[str] = "the arm was stopped; finished episodes are kept"
+    HINT: ClassVar[str] = "the arm was stopped; finished episodes are kept, run the same again to continue"
 
     bench: BenchOptions
     policy: Path
@@ -188,18 +199,23 @@ class Deploy:
     episodes: int = 10
     seconds: float = 60.0
     seed: int = 1_000_000
+    threads: int = 1
     view: bool = False
 
     def run(self) -> None:
+        import torch
+
+        from ikp.data.layout import DEPLOYMENT
         from ikp.files import writable_file
         from ikp.policies import load_policy
-        from ikp.policies.checkpoint import arms_of, policy_folder
+        from ikp.policies.checkpoint import WEIGHTS_FILE, arms_of, policy_folder
         from ikp.robots.dataset import check_dataset
         from ikp.robots.deployment import Measurements, check_policy, deploy
         from ikp.robots.session import Session
         from ikp.runs import ARM_MAPS, policy_provenance
 
         check_options(episodes=self.episodes, seconds=self.seconds, seed=self.seed)
+        whole_number("--threads", self.threads, 1, MOST_THREADS)
         made = policy_provenance(self.policy)
         if self.joint_map is None and (arms := arms_of(made)):
             raise ValueError(
@@ -216,16 +232,24 @@ class Deploy:
         config, show = self.bench.settings(clips=False), live_view(self.view)
         if policy.limits is not None:  # as demonstrations do, which may reach up to it
             policy.limits.margin = config.joint_margin + ROUNDING
-        facts = {"deployment": {"policy": made, "seed": self.seed}}
+        weights = sha256((policy_folder(self.policy) / WEIGHTS_FILE).read_bytes()).hexdigest()
+        joint_map = None if spec.joint_map is None else spec.joint_map.to_json()
+        facts = {"policy": made, "weights": weights[:16], "joint_map": joint_map}
         measured = Measurements()
+        torch.set_num_threads(self.threads)
         try:
             with self.bench.open(config, size, self.seed) as station:
                 session = Session(station, config, spec.fps, size)
-                check_policy(session, spec)
-                check_dataset(session, self.out)
+                check_policy(session, policy)
+                done = check_dataset(session, self.out, DEPLOYMENT, facts={"seed": self.seed, **facts})
+                if done >= self.episodes:
+                    raise ValueError(
+                        f"{self.out} holds {done} episodes of this policy already: raise --episodes to continue, or "
+                        "give a new folder"
+                    )
                 task = made.get("task")
                 warn_of_another_task(f"the policy {self.policy}", task and task["env_id"], station)
-                session.start(confirmation(station.is_simulated))
+                session.start(confirmation(station.is_simulated), announcement(station.is_simulated))
                 deploy(
                     session,
                     policy,
@@ -242,6 +266,8 @@ class Deploy:
         finally:  # a stop ends the deployment, and what was measured before it is kept
             if measured.frames:
                 self._write(measured.report(), file)
+            if measured.frames and config.dry_run:
+                print(DRY)
 
     def _write(self, report: DeploymentReport, file: Path) -> None:
         from ikp.files import write_json

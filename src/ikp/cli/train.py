@@ -138,7 +138,8 @@ class Train:
 
     def run(self) -> None:
         from ikp.kinematics import Camera
-        from ikp.runs import ARM_MAPS, folders_of, task_of_data, train_policy
+        from ikp.runs import ARM_MAPS, folders_of, is_from_bench, task_of_data, train_policy
+        from ikp.tasks.registry import task_entry
 
         source = self.data
         chosen = self.training.applied(self.policy.applied(recipe(self.recipe)))
@@ -176,6 +177,11 @@ class Train:
                 f"(ikp.load_policy(..., joint_map=FILE), ikp deploy --joint-map FILE): {source.out / ARM_MAPS} has "
                 "those of the data"
             )
+        if is_from_bench(folders_of(source.data)[0]):
+            bench = "ur5e:ADDRESS" if task is None else f"lockstep:{task_entry(task.env_id).name}"
+            deploy = ["ikp", "deploy", "--policy", str(source.out), "--bench", bench]
+            print(f"next: {shlex.join([*deploy, '--out', f'{source.out}-deployed'])}")
+            return
         if task is None:
             print(
                 f"next: in Python, ikp.load_policy({str(source.out)!r}).select_action(frame); the data name no "

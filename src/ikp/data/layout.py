@@ -29,6 +29,8 @@ CAMERA_KEY = "camera"
 """Key of an image's feature: the model of its camera (`Camera.to_json`)."""
 MAP_KEY = "joint_map"
 """Key of the features of action and state: their part of the joint map. LeRobot's tools keep what features hold."""
+RECORDING, DEPLOYMENT = "recording", "deployment"
+"""Keys of the extra facts in meta/ikp.json of data sets that a person made on a bench, or a policy by acting there."""
 CHUNK_SIZE = 1000
 """Files per folder, LeRobot's default. Each data file that is written here holds one episode."""
 

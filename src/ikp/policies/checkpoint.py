@@ -128,6 +128,21 @@ def policy_folder(path: Path | str) -> Path:
     return inner if not (path / CONFIG_FILE).is_file() and (inner / CONFIG_FILE).is_file() else path
 
 
+def complete_folder(path: Path | str, files: Sequence[str] = (CONFIG_FILE, WEIGHTS_FILE)) -> Path:
+    """The folder of the policy itself, as `policy_folder`, which has these files.
+
+    Raises:
+        FileNotFoundError: there is no such folder or a file of it is missing.
+    """
+    path = policy_folder(path)
+    for name in files:
+        if not (path / name).is_file():
+            raise FileNotFoundError(
+                f"{path} holds no policy: {name} is missing. Give the folder that 'ikp train' wrote"
+            )
+    return path
+
+
 def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = None) -> Policy:
     """Read a policy from its folder or from the folder of the run that trained it.
 
@@ -140,12 +155,7 @@ def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = N
         FileNotFoundError: there is no such folder or a file of it is missing.
         ValueError: a file is damaged, of another format or does not fit the other.
     """
-    path = policy_folder(path)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (path / name).is_file():
-            raise FileNotFoundError(
-                f"{path} holds no policy: {name} is missing. Give the folder that 'ikp train' wrote"
-            )
+    path = complete_folder(path)
     description = dict(read_json(path / CONFIG_FILE, fix=AGAIN))
     stated = description.pop(CHECKSUM, None)
     policy = policy_from_description(description, path / CONFIG_FILE, joint_map=joint_map)

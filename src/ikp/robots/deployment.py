@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,18 +11,27 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ikp.data import DatasetWriter
+from ikp.data import DatasetWriter, load_dataset
+from ikp.data.layout import DEPLOYMENT
+from ikp.files import check_keys
+from ikp.interrupts import reason_of
 from ikp.joint_map import GRIPPER, JOINT, JointMap
+from ikp.kinematics import Robot
 from ikp.policies.execution import Execution
 from ikp.policies.frames import FrameHistory
 from ikp.robots.commands import Telemetry
 from ikp.robots.dataset import open_dataset
-from ikp.robots.recording import Recorded, Verdict, end_episode
+from ikp.robots.models import model_difference
+from ikp.robots.recording import Recorded, Verdict, check_attempts, end_episode
 from ikp.robots.session import Frame, Session
 from ikp.spec import DataSpec, Observation
 
-LATENCY_MEMORY = 0.9
-"""Weight of the past in the estimate of the time that a decision takes."""
+WARM_UP = 3
+"""Decisions before the first episode; the first of them may take far longer than those that follow."""
+RECENT = 9
+"""Decisions whose median time is the estimate of the next one's."""
+EPISODE_KEYS = {"seconds": (int, float), "late_frames": int, "periods": list, "latencies": list}
+"""Measurements that are stored with an episode."""
 
 
 @runtime_checkable
@@ -30,6 +41,11 @@ class ActingPolicy(Protocol):
     @property
     def spec(self) -> DataSpec:
         """Names and roles of observation and action."""
+        ...
+
+    @property
+    def robot(self) -> Robot | None:
+        """Its kinematic model; None without one."""
         ...
 
     def new_history(self) -> FrameHistory:
@@ -48,6 +64,9 @@ class ActingPolicy(Protocol):
 @dataclass(frozen=True)
 class DeploymentReport:
     """Measurements of a deployment; `ikp deploy` writes them as `to_json` returns them.
+
+    Those of the policy are over all episodes of the data set, also of sessions before; those of the controller, from
+    `controller_periods` on, are of this session.
 
     Attributes:
         successes: for each episode that was kept.
@@ -98,6 +117,8 @@ class DeploymentReport:
 class Measurements:
     """Measurements of a running deployment; `deploy` fills them, and they stay where the robot was stopped.
 
+    They begin with those of the episodes that the data set has already.
+
     Attributes:
         fps: wanted frames per second.
         lag: time between command and motion [s].
@@ -121,6 +142,24 @@ class Measurements:
     late: int = 0
     telemetry: Telemetry | None = None
     stopped: str | None = None
+
+    def add_stored(self, root: Path) -> None:
+        """Add those of the episodes of a data set.
+
+        Raises:
+            ValueError: they are missing there.
+        """
+        data = load_dataset(root, images=False, progress=False)
+        self.frames += len(data)
+        for index, info in enumerate(data.info):
+            check_keys(info, EPISODE_KEYS, f"{root}, episode {index}", fix="use a new folder")
+            self.successes.append(bool(data.success[index]))
+            self.seconds.append(float(info["seconds"]))
+            if "score" in info:
+                self.scores.append(float(info["score"]))
+            self.late += info["late_frames"]
+            self.periods += info["periods"]
+            self.latencies += info["latencies"]
 
     def report(self) -> DeploymentReport:
         """The report, of a deployment that has begun."""
@@ -168,57 +207,78 @@ def deploy(
     Args:
         session: a started session, at the policy's rate.
         policy: the policy; its dimensions have the names and units of the session's.
-        root: folder of a new data set, or of one to continue.
-        episodes: number of episodes.
-        judge: says whether an episode was a success.
+        root: folder of a new data set, or of a deployment of the same policy to continue.
+        episodes: number of episodes in the end.
+        judge: says whether an episode was a success; the arm is at rest then.
         task: description in words.
         seconds: longest episode [s].
-        seed: of the first simulated scene.
-        facts: kept with the data set, such as the policy's provenance.
+        seed: of the simulated scenes; episode i has seed + i.
+        facts: kept with the data set, such as the policy's provenance; the same when it is continued.
         show: receives each frame.
         report: receives a line after each episode.
         measured: receives the measurements, for a report where the deployment ends in an error.
 
     Raises:
         ValueError: the policy is for another robot, other cameras, units or rate, or its action is not finite.
+        DatasetError: the folder holds other data, or another policy's episodes.
         RobotStopped, OSError: the robot was stopped, or a device is lost; finished episodes are kept.
     """
-    check_policy(session, policy.spec)
+    check_policy(session, policy)
     measured = Measurements() if measured is None else measured
     measured.fps, measured.lag, measured.telemetry = session.fps, session.lag, session.link.telemetry()
     try:
         with (
-            open_dataset(session, root, task or session.station.task or "", dict(facts or {})) as writer,
+            open_dataset(
+                session, root, DEPLOYMENT, task=task, facts={"seed": seed, **(facts or {})}
+            ) as writer,
             session.stops_at_errors(),
         ):
-            for episode in range(episodes):
-                session.begin_episode(seed + episode)
-                done = _episode(session, policy, writer, seconds, measured, show)
+            if writer.episodes:
+                measured.add_stored(writer.root)
+            recent = deque[float](maxlen=RECENT)
+            if writer.episodes < episodes:
+                recent.extend(_warm_up(session, policy))
+            in_a_row = 0
+            while writer.episodes < episodes:
+                scene = seed + writer.episodes
+                before = len(measured.periods), len(measured.latencies)
+                session.begin_episode(scene)
+                done = _episode(session, policy, writer, seconds, recent, measured, show)
                 score = session.station.score()
+                session.rest()
                 verdict = judge(done)
-                if end_episode(writer, verdict, {"seconds": done.seconds, "seed": seed + episode}):
+                info = {
+                    "seed": scene,
+                    **({} if score is None else {"score": score}),
+                    "periods": np.round(measured.periods[before[0] :], 5).tolist(),
+                    "latencies": np.round(measured.latencies[before[1] :], 5).tolist(),
+                }
+                if end_episode(session, writer, verdict, done, info):
+                    in_a_row = 0
                     measured.successes.append(verdict is Verdict.SUCCESS)
                     measured.seconds.append(done.seconds)
                     if score is not None:
                         measured.scores.append(score)
+                else:
+                    in_a_row += 1
                 if report is not None:
-                    ended = f"episode {episode + 1} of {episodes}: {verdict.value}, {done.seconds:.1f} s"
-                    report(f"{ended}, {measured.late} late frames so far" if measured.late else ended)
+                    report(f"episode {writer.episodes} of {episodes}: {verdict.value}, {done}")
                 if verdict is Verdict.QUIT:
                     break
+                check_attempts(session, in_a_row)
     except BaseException as error:
-        measured.stopped = str(error) or type(error).__name__
+        measured.stopped = reason_of(error)
         raise
     return measured.report()
 
 
-def check_policy(session: Session, spec: DataSpec) -> None:
-    """Check that a policy fits the bench.
+def check_policy(session: Session, policy: ActingPolicy) -> None:
+    """Check that a policy fits the bench, and warn where it knows another model of the arm.
 
     Raises:
-        ValueError: it does not; the message says in what.
+        ValueError: it does not fit; the message says in what.
     """
-    ours = session.spec
+    spec, ours = policy.spec, session.spec
     for what, needed, given in (
         ("actions", spec.recorded_action_names, ours.action_names),
         ("state", spec.recorded_state_names, ours.state_names),
@@ -245,6 +305,13 @@ def check_policy(session: Session, spec: DataSpec) -> None:
         raise ValueError(
             f"the policy acts at {spec.fps:g} Hz, the session runs at {session.fps:g}: use the policy's rate"
         )
+    differs = None if policy.robot is None else model_difference(policy.robot, session.station.robot)
+    if differs is not None:
+        warnings.warn(
+            f"the policy was trained with another model of the arm: {differs}. Check --robot and --tips, here and in "
+            "training",
+            stacklevel=2,
+        )
 
 
 def _is_in_bench_units(joint_map: JointMap) -> bool:
@@ -260,13 +327,15 @@ def _episode(
     policy: ActingPolicy,
     writer: DatasetWriter,
     seconds: float,
+    recent: deque[float],
     measured: Measurements,
     show: Callable[[Frame], None] | None,
 ) -> Recorded:
+    """Let the policy act in one episode; `recent` are the times of its last decisions [s], which go on."""
     link, period, dof = session.link, 1.0 / session.fps, session.station.robot.dof
     history, execution = policy.new_history(), policy.new_execution()
     start = due = link.now()
-    frames, success, before, latency = 0, None, None, None
+    frames, late, success, before = 0, 0, None, None
     while link.now() - start < seconds:
         frame = session.frame()
         history.add(frame.observation)
@@ -275,10 +344,10 @@ def _episode(
             execution.follow(action[0].cpu(), rest[0].cpu())
             commands = execution.upcoming.double().numpy()
             took = link.now() - frame.time
-            latency = took if latency is None else LATENCY_MEMORY * latency + (1 - LATENCY_MEMORY) * took
+            recent.append(took)
             # A command is there a period after its frame, as in the recording, and later by the time of a decision: so
             # the last way-point is reached when the next ones come, and the arm does not pause between them.
-            first = frame.time + period + latency + session.lag
+            first = frame.time + period + float(np.median(recent)) + session.lag
             session.follow(first + period * np.arange(len(commands)), commands[:, :dof])
             measured.latencies.append(took)
         command = execution.next().double().numpy()
@@ -299,9 +368,22 @@ def _episode(
             break
         due += period
         if link.now() > due:
+            late += 1
             measured.late += 1
             due = link.now()
         session.wait_until(due)
     if session.station.is_simulated and success is None:
         success = False
-    return Recorded(frames, link.now() - start, success)
+    return Recorded(frames, link.now() - start, success, late)
+
+
+def _warm_up(session: Session, policy: ActingPolicy) -> list[float]:
+    """Times of decisions on what the bench shows now [s], without the first one; the arm does not move."""
+    times = []
+    for _ in range(WARM_UP):
+        frame = session.frame()
+        history = policy.new_history()
+        history.add(frame.observation)
+        policy.plan(history.observation)
+        times.append(session.link.now() - frame.time)
+    return times[1:]

@@ -52,7 +52,8 @@ class Keyboard:
         self.reset()
 
     def reset(self) -> None:
-        """Open the gripper, leave joint space and forget the keys."""
+        """Open the gripper, leave joint space and forget the keys, also those that were typed since the last look."""
+        forget_keys(self._input)
         self._held: dict[str, float] = {}
         self._closed = self._in_joint_space = self._done = False
 
@@ -83,3 +84,11 @@ class Keyboard:
         if termios is not None:
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self._input, termios.TCSADRAIN, self._before)
+
+
+def forget_keys(descriptor: int | None = None) -> None:
+    """Drop what was typed and not read yet, where there is a terminal; by default on standard input."""
+    if descriptor is None and sys.stdin.isatty():
+        descriptor = sys.stdin.fileno()
+    if termios is not None and descriptor is not None:
+        termios.tcflush(descriptor, termios.TCIFLUSH)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ikp.data import DatasetWriter
+from ikp.data.layout import RECORDING
 from ikp.robots.dataset import open_dataset
 from ikp.robots.interfaces import RobotStopped, Teleoperator
 from ikp.robots.session import Frame, Session
@@ -16,7 +17,9 @@ from ikp.robots.session import Frame, Session
 DEVICE_RATE = 100.0
 """Rate at which the device is read [Hz]."""
 ATTEMPTS = 10
-"""Discarded episodes in a row after which an automatic recording ends."""
+"""Discarded episodes in a row after which a simulated bench's session ends."""
+HELD_UP = 0.5
+"""Time by which a frame may be late [s]; a recording that is held up for longer is not at its rate, and discarded."""
 
 
 class Verdict(StrEnum):
@@ -36,11 +39,19 @@ class Recorded:
         frames: its number of frames.
         seconds: its duration [s].
         success: of the simulated task; None on a real bench.
+        late_frames: frames that came half a period or more after their time, as on a busy machine.
+        held_up: longest time by which one did [s].
     """
 
     frames: int
     seconds: float
     success: bool | None
+    late_frames: int = 0
+    held_up: float = 0.0
+
+    def __str__(self) -> str:
+        late = f", {self.late_frames} of them late" if self.late_frames else ""
+        return f"{self.seconds:.1f} s, {self.frames} frames{late}"
 
 
 @dataclass(frozen=True)
@@ -87,31 +98,32 @@ def record(
         DatasetError: the folder holds other data.
     """
     kept = discarded = in_a_row = 0
-    facts = {"recording": {"device": type(device).__name__, "seed": seed}}
     with (
-        open_dataset(session, root, task or session.station.task or "", facts) as writer,
+        open_dataset(session, root, RECORDING, task=task, facts={"seed": seed}) as writer,
         session.stops_at_errors(),
     ):
         while writer.episodes < episodes:
             # A repeated attempt gets a scene that belongs to no other episode.
-            session.begin_episode(seed + writer.episodes + 1_000_000 * in_a_row)
+            scene = seed + writer.episodes + 1_000_000 * in_a_row
+            session.begin_episode(scene)
             recorded = _episode(session, device, writer, seconds, show)
-            verdict = judge(recorded)
-            if end_episode(writer, verdict, {"seconds": recorded.seconds}):
+            is_whole = recorded.held_up <= HELD_UP
+            verdict = judge(recorded) if is_whole else Verdict.DISCARD
+            info = {"seed": scene, "device": type(device).__name__}
+            if end_episode(session, writer, verdict, recorded, info):
                 kept, in_a_row = kept + 1, 0
             else:
                 discarded, in_a_row = discarded + 1, in_a_row + 1
             if report is not None:
-                report(
-                    f"episode {writer.episodes} of {episodes}: {verdict.value}, {recorded.seconds:.1f} s, "
-                    f"{recorded.frames} frames"
+                why = (
+                    ""
+                    if is_whole
+                    else f"; the recording was held up for {recorded.held_up:.1f} s, so it has a gap"
                 )
+                report(f"episode {writer.episodes} of {episodes}: {verdict.value}, {recorded}{why}")
             if verdict is Verdict.QUIT:
                 break
-            if in_a_row >= ATTEMPTS and session.station.is_simulated:
-                raise RobotStopped(
-                    f"{ATTEMPTS} episodes in a row were discarded: check the task and the device"
-                )
+            check_attempts(session, in_a_row)
         return RecordingReport(writer.root, writer.episodes, writer.frames, kept, discarded)
 
 
@@ -122,15 +134,21 @@ def _episode(
     seconds: float,
     show: Callable[[Frame], None] | None,
 ) -> Recorded:
-    """Record until the person or the simulated task says that it is over."""
+    """Record until the person or the simulated task says that it is over, or the recording has been held up for long.
+
+    Times that were missed are not made up for: a burst of frames would be of one moment.
+    """
     link, period, step = session.link, 1.0 / session.fps, 1.0 / DEVICE_RATE
     device.reset()
-    start = link.now()
+    start = due = next_look = link.now()
     pending: Frame | None = None  # its action is what will have been commanded a frame later
-    ticks, frames, success, over = 0, 0, None, False
+    frames, late, held_up, success, over = 0, 0, 0.0, None, False
     while True:
-        due = start + frames * period
-        if link.now() >= due - step / 2:
+        if (now := link.now()) >= due - step / 2:
+            if now > due + period / 2:
+                late, held_up = late + 1, max(held_up, now - due)
+                due = now
+            due += period
             frame = session.frame()
             if pending is not None:
                 writer.add_frame(pending.observation, session.action_at(link.now()))
@@ -138,13 +156,13 @@ def _episode(
                 show(frame)
             pending, frames = frame, frames + 1
             over = over or link.now() - start >= seconds
-            if over:
+            if over or held_up > HELD_UP:
                 break
         motion = device.read(link.now())
         session.push(motion)
         session.check_cameras()
-        ticks += 1
-        link.sleep_until(start + ticks * step)
+        next_look = max(next_look + step, link.now())
+        link.sleep_until(next_look)
         outcome = session.station.outcome()
         if outcome is not None and outcome[0]:
             over, success = True, outcome[1]
@@ -152,17 +170,34 @@ def _episode(
     session.rest()
     if session.station.is_simulated and success is None:
         success = False
-    return Recorded(frames - 1, link.now() - start, success)
+    return Recorded(frames - 1, link.now() - start, success, late, held_up)
 
 
-def end_episode(writer: DatasetWriter, verdict: Verdict, info: Mapping[str, Any]) -> bool:
-    """Save the open episode with its success, or discard it; whether it was kept."""
+def end_episode(
+    session: Session, writer: DatasetWriter, verdict: Verdict, recorded: Recorded, info: Mapping[str, Any]
+) -> bool:
+    """Save the open episode, with its success and with the settings of its session, which those of others need not
+    have; or discard it. Returns whether it was kept.
+    """
     kept = verdict in (Verdict.SUCCESS, Verdict.FAILURE)
     if kept:
-        writer.save_episode(success=verdict is Verdict.SUCCESS, info=dict(info))
+        facts = {
+            "seconds": recorded.seconds,
+            "late_frames": recorded.late_frames,
+            "lag": session.lag,
+            "controller": session.config.to_json(),
+            **info,
+        }
+        writer.save_episode(success=verdict is Verdict.SUCCESS, info=facts)
     else:
         writer.discard_episode()
     return kept
+
+
+def check_attempts(session: Session, in_a_row: int) -> None:
+    """Raise RobotStopped where a simulated bench's episodes are discarded for ever; a person may do so."""
+    if in_a_row >= ATTEMPTS and session.station.is_simulated:
+        raise RobotStopped(f"{ATTEMPTS} episodes in a row were discarded: check the task and the device")
 
 
 def keep_successes(recorded: Recorded) -> Verdict:

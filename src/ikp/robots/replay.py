@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
 from ikp.data import load_dataset
+from ikp.robots.dataset import recorded_robot
+from ikp.robots.models import model_difference
 from ikp.robots.session import Session
 
 PARTS = 5
@@ -47,23 +50,28 @@ def replay(session: Session, root: Path | str, episode: int, scene: int | None =
         scene: seed of the simulated scene to lay out; by default the one of the recording, if it is known.
 
     Raises:
-        DatasetError: there is no such data set or episode.
+        DatasetError: there is no such data set or episode, or its joints or units are unknown.
         ValueError: its dimensions are not the bench's.
-        RobotStopped: the robot was stopped.
+        RobotStopped: the robot was stopped, or a person did not agree to the move to the recorded start.
     """
-    data = load_dataset(root, episodes=[episode], images=False, progress=False)
+    robot = session.station.robot
+    data = load_dataset(root, episodes=[episode], robot=robot, images=False, progress=False)  # in rad and m
     spec, ours = data.spec, session.spec
-    if spec.action_names != ours.action_names or abs(spec.fps - session.fps) > 1e-6:
+    if spec.recorded_action_names != ours.action_names or abs(spec.fps - session.fps) > 1e-6:
         raise ValueError(
-            f"{root} has the actions {', '.join(spec.action_names)} at {spec.fps:g} Hz, the bench "
+            f"{root} has the actions {', '.join(spec.recorded_action_names)} at {spec.fps:g} Hz, the bench "
             f"{', '.join(ours.action_names)} at {session.fps:g}: choose the robot and the rate of the recording"
         )
+    recorded = recorded_robot(root)
+    differs = None if recorded is None else model_difference(recorded, robot)
+    if differs is not None:
+        warnings.warn(f"{root} was recorded with another model of the arm: {differs}", stacklevel=2)
     link, dof, period = session.link, session.station.robot.dof, 1.0 / session.fps
     states, actions = data.state.double().numpy(), data.action.double().numpy()
     session.grip(0.0)
     if session.station.is_simulated:
         session.station.lay_out(0 if scene is None else scene)
-    session.move_to(states[0, :dof])
+    session.move_to(states[0, :dof], f"the start of episode {episode}")
     # as in a deployment: a command is there a period after its frame, so the first row is where the episode starts
     path = smooth(np.concatenate([states[:1, :dof], actions[:, :dof]]))
     start, errors = link.now(), []

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ikp.interrupts import reason_of
 from ikp.robots.commands import Confirm, JointVelocity, SetLag, Status, Stop, TipVelocity, Waypoints
 from ikp.robots.config import ControllerConfig
 from ikp.robots.images import reduced
 from ikp.robots.interfaces import Motion, RobotStopped
+from ikp.robots.limits import MotionLimits
 from ikp.robots.link import MESSAGE
 from ikp.robots.silence import Silence
 from ikp.robots.station import Station
@@ -23,10 +25,18 @@ LOOK = 0.01
 """Time between two looks at the cameras while a session waits [s]."""
 WIGGLE, WIGGLE_TIME = 0.04, 0.4
 """Amplitude [rad] and duration of each half [s] of the motion by which the lag is measured."""
-MOVE_SPEED = 0.5
-"""Speed of moves between episodes [rad/s]."""
-SETTLE = 0.3
-"""Time for the arm to come to rest after a move [s]."""
+MOVE_SPEED, MOVE_SHARE = 0.5, 0.8
+"""Largest speed of moves between episodes [rad/s], and their share of what the settings allow."""
+LONG = 0.1
+"""Way of a joint from which on a move is announced [rad]."""
+ARRIVED = 0.02
+"""Distance of each joint from its target at which a move has arrived [rad]."""
+PATIENCE = 2.0
+"""Time by which the arm may arrive late, on a busy machine [s]."""
+SETTLE, REST = 0.3, 0.1
+"""Time for the arm to come to rest after a move, and time without a new command after which it rests [s]."""
+AHEAD, OVERLAP = 20.0, 0.5
+"""Time that one way-point of a move takes at most, and by which the next one is sent ahead [s]."""
 AT_ONCE = 16
 """Way-points of one message to the controller, which reads it without waiting."""
 LIMIT = 10.0
@@ -58,6 +68,11 @@ class Session:
         self.link = station.link
         self.lag = config.lag or 0.0
         self.home = self.link.telemetry().q
+        limits = MotionLimits(station.robot, config)
+        self._speed = np.minimum(MOVE_SHARE * limits.speed, MOVE_SPEED)
+        self._acceleration = limits.acceleration
+        self._confirm: Callable[[str], bool] | None = None
+        self._announce: Callable[[str], None] | None = None
         self._closed = 0.0
         self._silences = {name: Silence(config.image_age) for name in station.cameras}
 
@@ -77,11 +92,14 @@ class Session:
             discrete_dims=(robot.dof,) if hand else (),
         )
 
-    def start(self, confirm: Callable[[str], bool]) -> None:
+    def start(self, confirm: Callable[[str], bool], announce: Callable[[str], None] | None = None) -> None:
         """Ask for the first motion and, unless the settings give the lag, measure it by that motion.
+
+        Episodes start where the arm is then; the first long move there is asked for, too.
 
         Args:
             confirm: shows a text to a person and returns whether they agree.
+            announce: receives a line before each further long move (`LONG`).
 
         Raises:
             RobotStopped: the person does not agree, or the robot was stopped.
@@ -93,8 +111,10 @@ class Session:
         )
         if not confirm(text):
             raise RobotStopped("the first motion was not confirmed, so the arm does not move")
+        self._confirm, self._announce = confirm, announce
         self.link.send(Confirm())
         self._wait_for(lambda: self.link.telemetry().status is not Status.WAITING)
+        self.home = self.link.telemetry().q  # a person may have moved the arm before
         if self.config.lag is None and not self.config.dry_run:
             self.lag = self._measured_lag()
         self.link.send(SetLag(self.lag))
@@ -115,21 +135,59 @@ class Session:
                 raise RobotStopped(f"the controller did not react within {LIMIT:.0f} s: start again")
             self.link.sleep_until(self.link.now() + 0.005)
 
-    def move_to(self, q: Float[np.ndarray, "dof"], speed: float = MOVE_SPEED) -> None:
-        """Move to joints along a straight line in joint space and wait until the arm is there.
+    def move_to(self, q: Float[np.ndarray, "dof"], where: str = "") -> None:
+        """Move to joints along a straight line in joint space, at most at `MOVE_SPEED` and within the limits, and wait
+        until the arm is there.
+
+        Args:
+            q: the joints [rad].
+            where: what is there, for the announcement of a long move.
 
         Raises:
-            RobotStopped: the robot was stopped, or does not arrive.
+            RobotStopped: the robot was stopped, the first long move was not confirmed, or the arm does not arrive.
         """
         if self.config.dry_run:
             return
-        duration = float(np.abs(q - self.link.telemetry().q_command).max()) / speed + 0.1
-        end = self.link.now() + duration
-        self.follow(np.array([end]), q[None])
-        self.link.sleep_until(end + SETTLE)
-        apart = float(np.abs(self.link.telemetry().q - q).max())
-        if apart > self.config.following_error:
-            raise RobotStopped(f"the arm is {apart:.2f} rad from where it was sent: look for an obstacle")
+        start = self.link.telemetry().q_command
+        duration = float(
+            (np.abs(q - start) / self._speed).max() + 2 * (self._speed / self._acceleration).max()
+        )
+        self._tell(q - start, duration, where)
+        count = int(np.ceil(duration / AHEAD))
+        times = self.link.now() + duration * np.arange(1, count + 1) / count
+        for k, time in enumerate(times):
+            self.follow(times[k : k + 1], (start + (q - start) * (k + 1) / count)[None])
+            self.link.sleep_until(time - OVERLAP if k + 1 < count else time + SETTLE)
+        limit = self.link.now() + PATIENCE
+        while (apart := np.abs(self.link.telemetry().q - q)).max() > ARRIVED:
+            if self.link.now() < limit:
+                self.link.sleep_until(self.link.now() + LOOK)
+                continue
+            worst = int(apart.argmax())
+            raise RobotStopped(
+                f"joint {self.station.robot.joint_names[worst]!r} is {apart[worst]:.3f} rad from where it was sent: "
+                "look for an obstacle, and for a limit of the settings on the way (joint_margin, workspace)"
+            )
+
+    def _tell(self, way: Float[np.ndarray, "dof"], seconds: float, where: str) -> None:
+        """Announce a move if it is long, and ask for the first one."""
+        joints = [i for i in np.argsort(-np.abs(way)) if abs(way[i]) > LONG]
+        if not joints or (self._confirm is None and self._announce is None):
+            return
+        names, kinds = self.station.robot.joint_names, self.station.robot.joint_types
+        ways = [
+            f"{names[i]!r} by {way[i]:.2f} m"
+            if kinds[i] == "prismatic"
+            else f"{names[i]!r} by {np.degrees(way[i]):.0f} deg"
+            for i in joints
+        ]
+        text = f"The arm moves{where and f' to {where}'}: {', '.join(ways)}, in {seconds:.1f} s."
+        confirm, self._confirm = self._confirm, None
+        if confirm is not None:
+            if not confirm(f"{text} Further moves like this are announced, and begin at once."):
+                raise RobotStopped("the move was not confirmed, so the arm does not move")
+        elif self._announce is not None:
+            self._announce(text)
 
     def follow(self, times: Float[np.ndarray, " n"], q: Float[np.ndarray, "n dof"]) -> None:
         """Send way-points: joints (n, dof) [rad] and increasing times (n,) [s], in place of all from the first one on.
@@ -145,7 +203,7 @@ class Session:
         """Lay out a simulated scene, and move to where the episode starts; the gripper is opened."""
         self.grip(0.0)
         start = self.station.lay_out(scene)
-        self.move_to(self.home if start is None else start)
+        self.move_to(self.home if start is None else start, "the start of an episode")
 
     def grip(self, closed: float) -> None:
         """Command the gripper, if there is one and the command is new."""
@@ -207,8 +265,22 @@ class Session:
             self.link.sleep_until(each)
 
     def rest(self) -> None:
-        """Bring the arm to rest, as a hand does that lets go of its device."""
+        """Bring the arm to rest, as a hand does that lets go of its device, and wait until it is.
+
+        Raises:
+            RobotStopped: the robot was stopped, or does not come to rest.
+        """
         self.link.send(TipVelocity(np.zeros(6), self.link.now()))
+        q, since = self.link.telemetry().q_command, self.link.now()
+
+        def rests() -> bool:
+            nonlocal q, since
+            newest = self.link.telemetry().q_command
+            if not np.array_equal(newest, q):
+                q, since = newest, self.link.now()
+            return self.link.now() - since > REST
+
+        self._wait_for(rests)
 
     @contextlib.contextmanager
     def stops_at_errors(self) -> Iterator[None]:
@@ -217,7 +289,7 @@ class Session:
             yield
         except BaseException as error:
             with contextlib.suppress(RobotStopped, OSError):
-                self.link.send(Stop((str(error) or type(error).__name__)[:MESSAGE]))
+                self.link.send(Stop(reason_of(error)[:MESSAGE]))
             raise
 
     def action_at(self, time: float) -> Float[np.ndarray, " action"]:

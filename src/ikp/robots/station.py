@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -37,6 +38,8 @@ OWN_OPTIONS = {"observation", "image_size", "render_mode", "render_size", "rende
 LAY_OUT = 30.0
 """Time that the simulated world may take to lay out a scene [s]."""
 IMITATION_HOST = "127.0.0.1"
+CONTROL_PORT, CONNECTING = 30004, 3.0
+"""Port of the real-time data of a UR controller, and time that it may take to accept a connection [s]."""
 
 
 @dataclass
@@ -211,6 +214,7 @@ def _real(
     makers = {name: _camera_maker(kind) for name, kind in cameras.items()}
     make_hand = None if gripper is None else _gripper_maker(gripper, address)
     load("rtde_control", f"the bench ur5e:{address}")  # before a device is opened
+    _check_answers(address)
     with ExitStack() as opened:
         streams: dict[str, CameraStream] = {}
         for name, make in makers.items():
@@ -224,10 +228,27 @@ def _real(
         return Station(robot, link, hand, streams, opened=opened.pop_all())
 
 
+def _check_answers(address: str) -> None:
+    """Refuse an address at which no controller answers: the client of a UR would wait for minutes.
+
+    Raises:
+        OSError: nothing answers there.
+    """
+    try:
+        socket.create_connection((address, CONTROL_PORT), CONNECTING).close()
+    except OSError as error:
+        raise OSError(
+            f"no UR controller answers at {address}, port {CONTROL_PORT}, within {CONNECTING:.0f} s "
+            f"({error.strerror or error}): check the address (the pendant shows it under Settings, System, Network) "
+            "with ping, the cable, this machine's own address in the same subnet, and that the arm is switched on"
+        ) from error
+
+
 def _camera_maker(kind: str) -> Callable[[], CameraStream]:
     name, _, serial = kind.partition(":")
     if name != "realsense":
         raise ValueError(f"camera is {kind!r}: choose {CAMERAS}")
+    load("pyrealsense2", "a RealSense camera")  # before anything is opened
     from ikp.robots.realsense import RealSense
 
     return functools.partial(RealSense, serial)
