@@ -212,7 +212,7 @@ class TurningHand:
 
 
 def camera_library(switches: SharedNumbers) -> ModuleType:
-    """A stand-in for pyrealsense2 with a camera of 30 images per second, which can freeze."""
+    """A stand-in for pyrealsense2 with a camera of 30 images per second, which can freeze, or be `late` [s]."""
 
     class Pipeline:
         def start(self, config: Any) -> None:
@@ -225,7 +225,12 @@ def camera_library(switches: SharedNumbers) -> ModuleType:
                 time.sleep(timeout_ms / 1000)
                 raise RuntimeError(f"Frame didn't arrive within {timeout_ms}")
             image = np.zeros((480, 640, 3), np.uint8)
-            frame = SimpleNamespace(get_data=lambda: image)
+            taken = 1000 * (time.time() - float(switches.read().get("late", [0.0])[0]))
+            frame = SimpleNamespace(
+                get_data=lambda: image,
+                get_timestamp=lambda: taken,
+                get_frame_timestamp_domain=lambda: library.timestamp_domain.global_time,
+            )
             return SimpleNamespace(get_color_frame=lambda: frame)
 
         def stop(self) -> None:
@@ -234,4 +239,5 @@ def camera_library(switches: SharedNumbers) -> ModuleType:
     library: Any = ModuleType("pyrealsense2")
     library.pipeline, library.config = Pipeline, lambda: SimpleNamespace(enable_stream=lambda *_: None)
     library.stream, library.format = SimpleNamespace(color=0), SimpleNamespace(rgb8=0)
+    library.timestamp_domain = SimpleNamespace(hardware_clock=0, system_time=1, global_time=2)
     return library

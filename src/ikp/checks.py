@@ -42,7 +42,9 @@ def whole_number(name: str, value: Any, low: int, high: int) -> None:
 def _check_range(name: str, value: Any, low: float, high: float) -> None:
     if not low <= value <= high:
         allowed = f"from {low} to {high}" if math.isfinite(high) else f"at least {low}"
-        raise ValueError(f"{name} is {value}: it must be {allowed}")
+        text = str(value)
+        shown = text if len(text) <= 40 else f"{text[:20]}..."  # a file may hold a thousand digits
+        raise ValueError(f"{name} is {shown}: it must be {allowed}")
 
 
 def plain_types(config: Any) -> None:

@@ -131,13 +131,23 @@ def read_json(
         ValueError: as `error`, the file is damaged, holds no object, or lacks a key.
     """
     try:
-        value = json.loads(Path(path).read_text())
-    except (ValueError, RecursionError) as damage:  # neither JSON nor UTF-8, or nested too deep
+        value = json.loads(Path(path).read_text(), object_pairs_hook=_without_doubles)
+    except (ValueError, RecursionError) as damage:  # neither JSON nor UTF-8, nested too deep, or a key twice
         raise error(f"{path} is not valid JSON ({damage}): {fix}") from damage
     if not isinstance(value, dict):
         raise error(f"{path} holds a {type(value).__name__}, not an object: {fix}")
     check_keys(value, keys or {}, str(path), error, fix)
     return value
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON file, whose reader would take the last of two values with one key."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in values if names.count(name) > 1)
+        raise ValueError(f"the key {doubled!r} is there twice")
+    return values
 
 
 def check_keys(

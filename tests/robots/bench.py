@@ -25,7 +25,7 @@ PATIENCE = 120.0
 class FaultyArm(TwinArm):
     """A twin whose measurements a test can spoil."""
 
-    mode, frozen, lost, tip_shift = Mode.RUNNING, False, False, 0.0
+    mode, frozen, lost, tip_shift, tip_turn = Mode.RUNNING, False, False, 0.0, 0.0
     stops = sent = 0
     _last: ArmState | None = None
 
@@ -39,6 +39,8 @@ class FaultyArm(TwinArm):
     def tip_pose(self):
         T = super().tip_pose()
         T[0, 3] += self.tip_shift
+        c, s = np.cos(self.tip_turn), np.sin(self.tip_turn)
+        T[:3, :3] = T[:3, :3] @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
         return T
 
     def servo(self, *args):
@@ -53,14 +55,21 @@ class FaultyArm(TwinArm):
 class Bench:
     """World, controller and devices; `arm` is the one that the controller uses."""
 
-    def __init__(self, task: str = "insertion", confirm: bool = True, tip_shift: float = 0.0, **settings):
+    def __init__(
+        self,
+        task: str = "insertion",
+        confirm: bool = True,
+        tip_shift: float = 0.0,
+        turned: float = 0.0,
+        **settings,
+    ):
         self.config = ControllerConfig(**settings)
         self.world = World(task, {}, seed=1)
         self.robot = self.world.env.robot
 
         def make(clock):
             self.arm = FaultyArm(self.robot, self.world.link, clock)
-            self.arm.tip_shift = tip_shift
+            self.arm.tip_shift, self.arm.tip_turn = tip_shift, turned
             return self.arm
 
         self.controller = LockstepController(make, self.world, self.config)

@@ -116,6 +116,25 @@ def test_the_workspace_holds_in_teleoperation(bench):
     assert bench.arm.tip_pose()[2, 3] > 0.15
 
 
+def test_an_arm_that_starts_outside_is_told_and_the_table_holds_all_the_way_in():
+    tip = Bench().arm.tip_pose()[:3, 3]
+    box = ((-1.5, float(tip[1]) + 0.1, 0.0), (1.5, 1.5, 1.5))
+    said = r"the arm starts outside the workspace: the tip is 0\.100 m beyond y >= .*move it inside"
+    for velocity in ([0, 0.01, -0.25, 0, 0, 0], [0, -0.1, 0, 0, 0, 0], [0, 0.1, 0, 0, 0, 0]):
+        with pytest.warns(UserWarning, match=said):
+            bench = Bench(workspace=box, workspace_links=())
+        lowest = furthest = np.inf
+        for _ in range(200):
+            bench.controller.send(TipVelocity(np.array(velocity), bench.controller.now()))
+            bench.wait(0.01)
+            at = bench.arm.tip_pose()[:3, 3]
+            lowest, furthest = min(lowest, at[2]), min(furthest, at[1])
+        assert lowest > -2e-3
+        assert furthest > tip[1] - 3e-3
+        if velocity[1] == 0.1:
+            assert bench.arm.tip_pose()[1, 3] > box[0][1]
+
+
 def test_a_velocity_of_another_clock_counts_as_stale(bench):
     start = bench.telemetry.q
     bench.controller.send(JointVelocity(np.array([0, 0, 0, 0, 0, 0.5]), bench.controller.now() + 100.0))
@@ -170,6 +189,86 @@ def test_a_tip_that_disagrees_is_refused_at_the_start():
     with pytest.raises(RobotStopped, match=r"1\.5 mm apart.*calibration"):
         Bench(tip_shift=0.0015)
     assert Bench(tip_shift=0.0009).telemetry.ticks > 0
+
+
+def test_a_tip_that_is_turned_is_refused_unless_its_turn_is_free():
+    with pytest.raises(
+        RobotStopped, match=r"'.*' and the TCP .* turned by 90\.0 degrees .*RX, RY, RZ.*tip_angle"
+    ):
+        Bench(turned=np.pi / 2)
+    assert Bench(turned=0.01).telemetry.ticks > 0
+    assert Bench(turned=np.pi, tip_angle=3.2).telemetry.ticks > 0
+
+
+def test_the_first_motion_is_not_confirmed_while_the_arm_moves():
+    bench = Bench(confirm=False)
+    bench.world.env.data.qvel[0] = 0.5
+    bench.world.publish()
+    bench.controller.send(Confirm())
+    bench.wait(0.005)
+    with pytest.raises(RobotStopped, match=r"'shoulder_pan_joint' moves at 0\.\d+ rad/s .*let the arm rest"):
+        bench.telemetry  # noqa: B018 - raises
+    assert bench.arm.sent == 0
+
+
+def test_a_joint_beyond_its_margin_rests_where_the_hand_lets_go():
+    bench = Bench(joint_margin=1.0)
+    loop, beyond = bench.controller._loop, bench.telemetry.q_command.copy()
+    loop.limits.upper[5] = beyond[5] - 0.5
+    for _ in range(10):
+        bench.controller.send(TipVelocity(np.zeros(6), bench.controller.now()))
+        bench.wait(0.01)
+    bench.wait(1.0)
+    assert bench.telemetry.status is Status.RESTING
+    np.testing.assert_allclose(bench.telemetry.q_command, beyond, atol=1e-6)
+
+
+def fastest_tip(bench, command):
+    """Largest linear and angular speed of the commanded tip [m/s, rad/s] in half a second of a command."""
+    speeds = []
+    for _ in range(50):
+        bench.controller.send(command(bench.controller.now()))
+        bench.wait(0.01)
+        loop = bench.controller._loop
+        speeds.append(loop.limits.tip.jacobian(loop.q) @ loop.qd)
+    linear, angular = np.split(np.stack(speeds), 2, axis=1)
+    return np.linalg.norm(linear, axis=1).max(), np.linalg.norm(angular, axis=1).max()
+
+
+def test_teleoperation_is_no_faster_than_full_deflection_and_the_tips_limits():
+    push = np.array([0, 2.0, 0, 0, 0, 0])
+    bench = Bench(linear_speed=0.05, speed=1.0)
+    assert 0.04 < fastest_tip(bench, lambda now: TipVelocity(push, now))[0] < 0.053
+    assert bench.telemetry.clipped > 0
+    bench = Bench(tip_speed=0.1, tip_turn_speed=0.2, speed=1.0)
+    sideways, turning = np.array([0.5, 0, 0, 0, 0, 0]), np.array([0, 0, 0, 0, 0, -0.6])
+    linear, _ = fastest_tip(bench, lambda now: JointVelocity(sideways, now))
+    assert 0.05 < linear < 0.105
+    bench.wait(0.5)
+    assert 0.15 < fastest_tip(bench, lambda now: JointVelocity(turning, now))[1] < 0.21
+    bench = Bench(joint_speed=0.1)
+    fastest_tip(bench, lambda now: JointVelocity(sideways, now))
+    assert 0.08 < np.abs(bench.telemetry.qd).max() < 0.105
+
+
+def test_many_way_points_are_taken_one_period_after_another_and_too_many_stop_the_arm(bench):
+    start, checked = bench.telemetry.q, []
+    loop = bench.controller._loop
+    whole = loop.limits.all_open
+    loop.limits.all_open = lambda q, rows: checked.append((loop.ticks, len(rows))) or whole(q, rows)
+    for k in range(20):
+        times = bench.controller.now() + 0.5 + 0.1 * k + np.linspace(0.01, 0.1, 16)
+        bench.controller.send(Waypoints(times, np.repeat(start[None], 16, 0)))
+    bench.wait(0.2)
+    assert [rows for _, rows in checked] == [16] * 20
+    assert len({tick for tick, _ in checked}) == 20
+    assert bench.telemetry.status is Status.FOLLOWING
+    for k in range(70):
+        times = bench.controller.now() + 3.0 + 0.1 * k + np.linspace(0.01, 0.1, 16)
+        bench.controller.send(Waypoints(times, np.repeat(start[None], 16, 0)))
+    bench.wait(0.05)
+    with pytest.raises(RobotStopped, match=r"way-points wait for the arm, allowed are 1024"):
+        bench.controller.telemetry()
 
 
 FAULTS = {

@@ -49,6 +49,19 @@ def test_the_camera_delivers_the_newest_image_until_it_freezes_and_is_lost(monke
     camera.close()
 
 
+def test_an_image_has_the_time_of_its_stamp_where_that_is_of_this_clock(monkeypatch):
+    switches = SharedNumbers(None, {"frozen": 1, "late": 1})
+    switches.write(late=0.4)
+    library = camera_library(switches)
+    monkeypatch.setitem(sys.modules, "pyrealsense2", library)
+    camera = RealSense()
+    assert 0.3 < time.monotonic() - camera.taken_at() < 5.0
+    library.timestamp_domain.system_time = library.timestamp_domain.global_time = None  # its own clock
+    before = time.monotonic()
+    wait_for(lambda: camera.taken_at() > before)
+    camera.close()
+
+
 class Reports:
     """A SpaceMouse whose library takes one report at a time."""
 

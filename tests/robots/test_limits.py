@@ -71,6 +71,26 @@ def test_a_waypoint_beyond_a_joint_limit_is_refused_or_clipped():
     assert kept[5] == limits.upper[5]
 
 
+def test_a_joint_beyond_its_limit_may_rest_there_or_return():
+    limits = MotionLimits(ROBOT, ControllerConfig(joint_margin=1.0))
+    turn = np.array([0, 0, 0, 0, 0, 0.1])
+    beyond = np.array([*Q_HOME[:5], limits.upper[5] + 0.5])
+    for target in (beyond, beyond - turn):
+        np.testing.assert_array_equal(limits.checked(beyond, target)[0], target)
+    with pytest.raises(RobotStopped, match="'wrist_3_joint'"):
+        limits.checked(beyond, beyond + turn)
+
+
+def test_way_points_are_found_open_together_as_one_by_one():
+    limits = MotionLimits(ROBOT, ControllerConfig())
+    down = Q_HOME + np.array([0, 0.6, 0, 0, 0, 0])
+    turned = Q_HOME + np.array([0.2, 0, 0, 0, 0, 0.1])
+    assert limits.all_open(Q_HOME, np.stack([turned, Q_HOME]))
+    for bad in (down, turned + 9.0, np.full(6, np.nan)):
+        assert not limits.all_open(Q_HOME, np.stack([turned, bad, Q_HOME]))
+    assert not limits.all_open(Q_HOME, np.zeros((1, 7)))
+
+
 def test_the_tip_stays_in_the_workspace():
     down = Q_HOME + np.array([0, 0.6, 0, 0, 0, 0])  # through the table
     with pytest.raises(RobotStopped, match="outside the workspace"):
@@ -78,7 +98,7 @@ def test_the_tip_stays_in_the_workspace():
     limits = MotionLimits(ROBOT, ControllerConfig(on_limit="clip"))
     kept, changed = limits.checked(Q_HOME, down)
     assert changed
-    assert limits.outside(kept[None])[0] <= 1e-4
+    assert limits.workspace.outside(kept[None])[0] <= 1e-4
     assert limits.tip.positions(kept[None])[0, 2] < limits.tip.positions(Q_HOME[None])[0, 2] - 0.03
     back, changed = limits.checked(down, Q_HOME)  # from outside the way back is open
     assert not changed
@@ -91,7 +111,7 @@ DOWN = Q_HOME + np.array([0, 0.9, 0.3, -3.0, 0, 0])
 
 def test_the_links_from_the_elbow_on_stay_above_the_floor():
     limits = MotionLimits(ROBOT, ControllerConfig())
-    assert limits.links == ("forearm", "wrist_1", "wrist_2", "wrist_3")
+    assert limits.workspace.links == ("forearm", "wrist_1", "wrist_2", "wrist_3")
     with pytest.raises(
         RobotStopped, match=r"leads link 'wrist_1' to \[.*\] m, outside the workspace.*workspace_links"
     ):
@@ -123,11 +143,75 @@ def test_a_side_between_base_and_tip_is_for_the_tip_alone():
     assert tip[0] < low[0] + 1e-3  # the arm works towards -x
     assert high[0] > tip[0] + 0.2
     in_front = ((-1.0, -1.0, 0.0), (float(tip[0]) + 0.05, 1.0, 1.0))
-    assert MotionLimits(ROBOT, ControllerConfig(workspace=in_front)).outside(Q_HOME[None])[0] == 0
+    assert MotionLimits(ROBOT, ControllerConfig(workspace=in_front)).workspace.outside(Q_HOME[None])[0] == 0
     wall = ((-1.0, -1.0, 0.0), (1.0, 1.0, float(high[2]) + 0.02))
     limits = MotionLimits(ROBOT, ControllerConfig(workspace=wall, link_clearance=0.05))
-    np.testing.assert_allclose(limits.outside(Q_HOME[None])[0], 0.05 - 0.02, atol=1e-9)
-    assert limits.place(Q_HOME).startswith("link 'forearm' to [")
+    np.testing.assert_allclose(limits.workspace.outside(Q_HOME[None])[0], 0.05 - 0.02, atol=1e-9)
+    assert limits.workspace.place(Q_HOME).startswith("link 'forearm' to [")
+
+
+OUTSIDE = np.array([0.9, -1.2, 1.6, -2.0, -1.57, 0.0])
+"""The tip at [-0.28, -0.57, 0.31] m or, with the tool of the tasks, near it."""
+
+
+def box_above_the_table(q, beyond=0.35):
+    """A workspace that the tip is outside of by `beyond` [m] in y, with the table at z = 0."""
+    return ((-1.5, -1.5, 0.0), (1.5, float(TIP.positions(q[None])[0, 1]) - beyond, 1.5))
+
+
+def test_an_arm_outside_one_side_does_not_leave_another_one():
+    """Also where it comes in at the first side meanwhile, so that its largest depth falls."""
+    down = OUTSIDE + np.array([-0.25, 0.9, 0, 0, 0, 0])
+    config = {"workspace": box_above_the_table(OUTSIDE), "workspace_links": ()}
+    refusing = MotionLimits(ROBOT, ControllerConfig(**config))
+    toward = OUTSIDE + np.array([0.3, 0, 0, 0, 0, 0])  # with a turn of the base away from the table's edge
+    for q in (down, OUTSIDE + np.array([0.6, 0.9, 0, 0, 0, 0])):
+        with pytest.raises(RobotStopped, match="a way-point leads the tip to"):
+            refusing.checked(OUTSIDE, q)
+    assert refusing.workspace.outside(toward[None])[0] < refusing.workspace.outside(OUTSIDE[None])[0]
+    assert refusing.checked(OUTSIDE, toward)[1] is False
+    assert refusing.checked(OUTSIDE, OUTSIDE)[1] is False  # and it may stay
+    kept, changed = MotionLimits(ROBOT, ControllerConfig(on_limit="clip", **config)).checked(OUTSIDE, down)
+    assert changed
+    assert TIP.positions(kept[None])[0, 2] > -1e-4
+
+
+def test_what_an_arm_has_come_in_is_not_given_back():
+    limits = MotionLimits(ROBOT, ControllerConfig(workspace=box_above_the_table(OUTSIDE), workspace_links=()))
+    toward, rest = OUTSIDE + np.array([0.3, 0, 0, 0, 0, 0]), np.zeros(6)
+    limits.workspace.start(OUTSIDE)
+    assert limits.way_out(OUTSIDE, toward, rest) is None
+    assert limits.way_out(toward, OUTSIDE, rest) is not None
+    with pytest.raises(RobotStopped, match="a way-point leads the tip"):
+        limits.checked(toward, OUTSIDE)
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        (((-800, -400, 0), (-250, 400, 800)), "the robot cannot reach it"),
+        (((-800, -400, 0), (800, 400, 800)), "so far out it limits nothing"),
+        (((1.6, -0.4, 0.0), (1.9, 0.4, 0.8)), "the robot cannot reach it"),
+    ],
+)
+def test_a_workspace_in_millimetres_or_out_of_reach_is_refused(box, said):
+    with pytest.raises(
+        ValueError, match=rf"workspace is .*{said}, since 'ur5e.*' reaches 1\.\d+ m.*in metres"
+    ):
+        MotionLimits(ROBOT, ControllerConfig(workspace=box))
+
+
+def test_a_workspace_without_room_for_the_links_is_refused():
+    box = ((-0.9, -0.3, 0.0), (-0.2, 0.3, 0.8))
+    with pytest.raises(ValueError, match=r"link_clearance 0\.5: no room is left for the links"):
+        MotionLimits(ROBOT, ControllerConfig(workspace=box, link_clearance=0.5))
+
+
+@pytest.mark.parametrize("robot", [ROBOT, iiwa14(), panda(), so101()], ids=lambda robot: robot.name)
+def test_the_reach_is_no_less_than_that_of_random_postures(robot):
+    tip = TipKinematics(robot)
+    furthest = np.linalg.norm(tip.positions(robot.random_q((2000,)).numpy()), axis=1).max()
+    assert furthest <= tip.reach < 2.0 * furthest
 
 
 @pytest.mark.parametrize("robot", [ROBOT, iiwa14(), panda(), so101()], ids=lambda robot: robot.name)
@@ -207,6 +291,11 @@ def test_joint_speeds_move_the_tip_as_asked_and_stay_small_at_a_singular_posture
         ({"workspace": ((0, 0, 0), (1, 1, -1))}, "the least and the largest"),
         ({"link_clearance": -0.1}, "link_clearance is -0.1"),
         ({"image_age": 0.0}, "image_age is 0.0"),
+        ({"rate": 10**400}, r"rate is 10000000000000000000\.\.\.: it must be from 10"),
+        (
+            {"workspace": ((-(10**400), 0, 0), (1, 1, 1))},
+            r"workspace is \(\(-1000.*\.\.\..*the least and the largest",
+        ),
         ({"workspace": ((0.0, 0.0, float("nan")), (1.0, 1.0, 1.0))}, "the least and the largest"),
     ],
 )
@@ -226,6 +315,12 @@ def test_settings_are_written_and_read(tmp_path):
         ControllerConfig.load(tmp_path / "robot.json")
     (tmp_path / "robot.json").write_text('{"workspace": [[1, 0, 0], [0, 1, 1]]}')
     with pytest.raises(ValueError, match=r"robot.json: workspace is \(\(1, 0, 0\), \(0, 1, 1\)\)"):
+        ControllerConfig.load(tmp_path / "robot.json")
+    (tmp_path / "robot.json").write_text('{"speed": 0.1, "speed": 1.0}')
+    with pytest.raises(ValueError, match=r"robot.json is not valid JSON \(the key 'speed' is there twice\)"):
+        ControllerConfig.load(tmp_path / "robot.json")
+    (tmp_path / "robot.json").write_text(f'{{"workspace": [[-1{"0" * 400}, 0, 0], [1, 1, 1]]}}')
+    with pytest.raises(ValueError, match=r"robot.json: workspace is \(\(-1000"):
         ControllerConfig.load(tmp_path / "robot.json")
     (tmp_path / "robot.json").write_text('{"workspace_links": [3]}')
     with pytest.raises(ValueError, match=r"(?s)robot.json: .*workspace_links"):

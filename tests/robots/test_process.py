@@ -44,6 +44,12 @@ def still_world():
     return World("insertion", {}, seed=1)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A world that nobody steps does not count as dead."""
+    monkeypatch.setattr("ikp.robots.twin.devices.WORLD_LIMIT", np.inf)
+
+
 @pytest.fixture
 def handlers():
     """The body of the process takes signals and garbage collection of this one; they are given back."""

@@ -26,3 +26,17 @@ def test_a_reader_that_was_held_up_looks_twice():
 
 def test_a_time_that_is_no_number_counts_as_silent():
     assert Silence(0.06).look(1.0, math.nan)
+
+
+def test_values_that_a_buffer_brings_too_late_are_no_news():
+    silence = Silence(0.08)
+    looks = [silence.look(0.01 * k, 0.01 * k - 0.3) for k in range(12)]
+    assert looks.index(True) in (9, 10)
+    slow = Silence(0.08)
+    assert not any(slow.look(0.01 * k, 0.01 * k - 0.1) for k in range(100))
+
+
+def test_a_clock_that_is_ahead_hides_no_silence():
+    silence = Silence(0.06)
+    silence.look(1.0, 90.0)
+    assert [silence.look(1.0 + 0.01 * k, 90.0) for k in range(1, 10)].index(True) in (5, 6)

@@ -33,3 +33,4 @@ def test_late_waypoints_are_counted_and_change_nothing():
     np.testing.assert_allclose(path.at(0.75)[0], [0.75, 0.0])
     assert path.schedule(np.array([0.4, 0.7]), np.array([[9.0, 9], [0, 0]]), 0.5, np.array([0.5, 0.0])) == 1
     assert path.end == pytest.approx(0.7)
+    assert (path.waiting(0.5), path.waiting(0.8)) == (1, 0)

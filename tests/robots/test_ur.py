@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from ikp.robots.shared import SharedNumbers
+from ikp.robots.twin.devices import TwinArm
 from ikp.robots.twin.world import World
 from ikp.robots.ur.arm import URArm
 from ikp.robots.ur.imitation import Fault, ImitatedController
@@ -93,7 +94,8 @@ OUTPUTS = (
 
 
 @pytest.fixture
-def controller():
+def controller(monkeypatch):
+    monkeypatch.setattr("ikp.robots.twin.devices.WORLD_LIMIT", np.inf)  # nobody steps it all the time
     world = World("insertion", {}, seed=1)
     faults = SharedNumbers(None, {"fault": 1, "delay": 1})
     controller = ImitatedController(world.env.robot, world.link, HOST, faults)
@@ -171,6 +173,77 @@ def test_the_dashboard_answers(controller):
         assert connection.recv(100).startswith(b"Connected")
         connection.sendall(b"PolyscopeVersion\n")
         assert b"5.11" in connection.recv(100)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (Kind.DATA, b""),
+        (Kind.SETUP_OUTPUTS, struct.pack(">d", 0.0) + b"timestamp"),
+        (Kind.SETUP_OUTPUTS, struct.pack(">d", float("nan")) + b"timestamp"),
+    ],
+)
+def test_a_malformed_package_ends_its_connection_alone(controller, kind, body):
+    _, _, _, client = controller
+    with socket.create_connection((HOST, 30004), PATIENCE) as connection:
+        connection.sendall(package(kind, body))
+        assert connection.recv(100) == b""
+    assert client.newest()["safety_status_bits"] == 1
+
+
+def test_a_world_that_died_is_not_taken_for_one_that_rests(controller, monkeypatch):
+    world, _, _, client = controller
+    monkeypatch.setattr("ikp.robots.twin.devices.WORLD_LIMIT", 0.2)
+    arm = TwinArm(world.env.robot, world.link)
+    for _ in range(3):
+        world.step()
+        time.sleep(0.05)
+        arm.state()
+    time.sleep(0.3)
+    with pytest.raises(ConnectionResetError, match="the simulated world has not gone on for 0"):
+        arm.state()
+    client.socket.settimeout(1.0)
+    with pytest.raises(TimeoutError):  # nor does the imitated controller send what is no news
+        client.everything()
+
+
+class Received:
+    """ur-rtde's receiving end, with a clock that a test sets."""
+
+    timestamp = 1.0
+
+    def getTimestamp(self):
+        return self.timestamp
+
+    def isConnected(self):
+        return True
+
+    def getActualQ(self):
+        return [0.0] * 6
+
+    getActualQd = getActualQ
+
+    def getSafetyStatusBits(self):
+        return 1
+
+    def getRobotStatus(self):
+        return 1
+
+
+def test_a_time_stamp_that_is_no_number_is_no_new_state():
+    arm = URArm(ROBOT, HOST, 125.0)
+    arm._receive = Received()
+    first = arm.state().time
+    time.sleep(0.02)
+    arm._receive.timestamp = float("nan")
+    assert arm.state().time == first
+    arm._receive.timestamp = 1.008
+    assert arm.state().time > first
+
+
+def test_a_rate_below_the_watchdog_is_refused():
+    with pytest.raises(ValueError, match=r"rate is 12: a UR arm needs at least 25 targets per second"):
+        URArm(ROBOT, HOST, 12.0)
 
 
 def test_only_this_machine_is_served():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,10 @@ class ControllerConfig:
         image_age: time without a new image of a camera at which the robot is stopped [s].
         following_error: difference between commanded and measured joints at which the robot is stopped [rad].
         tip_tolerance: largest distance between the tip by the model and by the arm's controller at the start [m].
-        linear_speed, angular_speed, joint_speed: speeds of teleoperation at full deflection [m/s, rad/s, rad/s].
+        tip_angle: largest angle between these two at the start [rad]; 3.2 compares the positions alone.
+        linear_speed, angular_speed, joint_speed: speeds of teleoperation at full deflection, of each axis or joint
+            [m/s, rad/s, rad/s]; no faster commands are followed.
+        tip_speed, tip_turn_speed: largest speed of the tip in teleoperation, also that of joints [m/s, rad/s].
         lag: time between a command and its motion [s]; None to measure it at the start.
         realtime: ask the system for real-time priority, which it may refuse; for a machine that does nothing else.
         dry_run: do everything but send targets to the arm.
@@ -61,9 +65,12 @@ class ControllerConfig:
     image_age: float = 0.08
     following_error: float = 0.3
     tip_tolerance: float = 0.001
+    tip_angle: float = 0.02
     linear_speed: float = 0.25
     angular_speed: float = 1.0
     joint_speed: float = 0.6
+    tip_speed: float = 0.5
+    tip_turn_speed: float = 2.0
     lag: float | None = None
     realtime: bool = False
     dry_run: bool = False
@@ -80,25 +87,29 @@ class ControllerConfig:
             acceleration=(0.1, 40.0),
             joint_margin=(0.0, 1.0),
             link_clearance=(0.0, 0.5),
-            stale=(0.02, 1.0),
+            stale=(0.02, 0.5),
             state_age=(0.02, 1.0),
-            image_age=(0.02, 2.0),
-            following_error=(0.01, 1.0),
-            tip_tolerance=(1e-6, 0.05),
+            image_age=(0.02, 1.0),
+            following_error=(0.01, 0.5),
+            tip_tolerance=(1e-6, 0.01),
+            tip_angle=(1e-4, 3.2),
             linear_speed=(0.001, 1.0),
             angular_speed=(0.01, 3.0),
             joint_speed=(0.01, 3.0),
+            tip_speed=(0.001, 1.0),
+            tip_turn_speed=(0.01, 3.0),
         )
         if self.lag is not None:
             in_range(self, lag=(0.0, 0.3))
         if self.workspace is not None:
             try:
                 box = np.asarray(self.workspace, dtype=float)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 box = np.empty(0)
             if box.shape != (2, 3) or not np.isfinite(box).all() or not (box[0] < box[1]).all():
+                shown = reprlib.repr(self.workspace)
                 raise ValueError(
-                    f"workspace is {self.workspace}: give the least and the largest x, y, z of the tip [m]"
+                    f"workspace is {shown}: give the least and the largest x, y, z of the tip [m]"
                 )
             low, high = (tuple(float(x) for x in row) for row in self.workspace)
             object.__setattr__(self, "workspace", (low, high))

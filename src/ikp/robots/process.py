@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -157,7 +158,11 @@ def _run(
         keep_from_pausing(config.realtime)  # first, so that the driver's threads have the priority too
         arm = make_arm()
         arm.open()
-        loop = ControlLoop(arm, config, monotonic())
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            loop = ControlLoop(arm, config, monotonic())
+        for each in said:  # before the session asks for the first motion
+            print(f"ikp: warning: {each.message}", file=sys.stderr, flush=True)
         board.publish(loop, monotonic())
         ready.set()
         _loop(loop, config.period, receiver, board, reason)

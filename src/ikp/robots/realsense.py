@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class RealSense:
     def __init__(self, serial: str = "", height: int = 480, width: int = 640, fps: int = 30) -> None:
         rs = load("pyrealsense2", "a RealSense camera")
         self._name = serial or "the RealSense camera"
-        self._pipeline, config = rs.pipeline(), rs.config()
+        self._pipeline, config, self._domains = rs.pipeline(), rs.config(), rs.timestamp_domain
         if serial:
             config.enable_device(serial)
         config.enable_stream(rs.stream.color, width, height, rs.format.rgb8, fps)
@@ -55,15 +56,23 @@ class RealSense:
         while not self._ended.is_set():
             try:
                 frame = self._pipeline.wait_for_frames(WAIT).get_color_frame()
-                taken, image = time.monotonic(), np.asanyarray(frame.get_data()).copy()
+                taken, image = self._taken(frame), np.asanyarray(frame.get_data()).copy()
             except RuntimeError as error:
                 self._failure = str(error)
                 return
             self._newest = Picture(taken, image)
             self._first.set()
 
+    def _taken(self, frame: Any) -> float:
+        """When a frame was taken by its time stamp [s], if that is of this machine's clock; otherwise now."""
+        domains = self._domains
+        age = 0.0
+        if frame.get_frame_timestamp_domain() in (domains.global_time, domains.system_time):
+            age = time.time() - frame.get_timestamp() / 1000
+        return time.monotonic() - max(age, 0.0)
+
     def taken_at(self) -> float:
-        """When the newest image arrived [s]."""
+        """When the newest image was taken, or arrived if its time stamp is of the camera's own clock [s]."""
         return self.read().time
 
     def read(self) -> Picture:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+OLD = 2.5
+"""Age from which a value does not count as new, as a multiple of the limit: a buffer between brings it too late."""
+
 
 class Silence:
     """The time since a source's newest value, as far as its reader was there to see a newer one.
 
     A process that a busy machine holds up finds an old value when it goes on, although newer ones only wait to be
     taken. So the time between two looks counts as half the limit at most: the second look in a row has to find nothing
-    new before a source counts as silent.
+    new before a source counts as silent. Values that are `OLD` times the limit old when they come are no news.
 
     Args:
         limit: from which the source counts as silent [s].
@@ -29,7 +32,9 @@ class Silence:
         """
         most = self._limit / 2
         passed = 0.0 if self._looked is None else now - self._looked
-        self.seconds = min(now - newest, most) if newest != self._newest else self.seconds + min(passed, most)
+        is_new = newest != self._newest and not now - newest > OLD * self._limit
+        age = max(now - newest, 0.0)  # another clock may be ahead
+        self.seconds = min(age, most) if is_new else self.seconds + min(passed, most)
         self._looked, self._newest = now, newest
         self.longest = max(self.longest, self.seconds)
         return not self.seconds <= self._limit

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ikp.kinematics import Robot
+from ikp.kinematics import Link, Robot
 
 
 class TipKinematics:
@@ -21,6 +21,7 @@ class TipKinematics:
 
     Attributes:
         links: names of the links that the joints on the way to the tip move, from the base on.
+        reach: largest distance of the tip from the origin of the base [m]; infinite with an unlimited sliding joint.
     """
 
     def __init__(self, robot: Robot) -> None:
@@ -28,6 +29,7 @@ class TipKinematics:
         while link >= 0:
             chain.append(link)
             link = robot.parents[link]
+        self.reach = sum(_length(robot.links[link]) for link in chain)
         T, joints, axes, anchors, links, origins = np.eye(4), [], [], [], [], []
         for link in reversed(chain):
             T = T @ robot.links[link].T_parent_joint.numpy()
@@ -95,6 +97,15 @@ class TipKinematics:
             return points + theta * self._axes[i]
         turned = (points - self._anchors[i]) @ self._turns[i]
         return points + np.sin(theta) * turned[..., :3] + (1.0 - np.cos(theta)) * turned[..., 3:]
+
+
+def _length(link: Link) -> float:
+    """Largest distance of a link's frame from its parent's [m]."""
+    length, joint = float(link.T_parent_joint[:3, 3].norm()), link.joint
+    if joint is None:
+        return length
+    slide = max(abs(joint.lower), abs(joint.upper)) if joint.kind == "prismatic" else 0.0
+    return length + slide + 2.0 * float(np.linalg.norm(joint.anchor))
 
 
 def _cross_matrix(axis: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:

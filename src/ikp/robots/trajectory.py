@@ -17,6 +17,10 @@ class Trajectory:
     def __init__(self, time: float, q: Float[np.ndarray, "dof"]) -> None:
         self._times, self._q = np.array([time]), np.array([q])
 
+    def waiting(self, now: float) -> int:
+        """Number of way-points whose time is still to come."""
+        return int((self._times > now).sum())
+
     @property
     def end(self) -> float:
         """Time of the last way-point [s]."""

@@ -17,6 +17,8 @@ from ikp.tasks.rendering import FAST, NICE, RenderQuality, shared_renderer
 
 FRAME_RATE = 30.0
 """Images per second of the camera [Hz]."""
+WORLD_LIMIT = 2.0
+"""Time without a step of the world at which it counts as dead; a busy machine can hold it up for a while [s]."""
 
 
 class TwinArm:
@@ -30,14 +32,22 @@ class TwinArm:
 
     def __init__(self, robot: Robot, link: WorldLink, clock: Callable[[], float] = time.monotonic) -> None:
         self.robot, self._link, self._clock = robot, link, clock
+        self._world_time, self._moved_on = np.nan, clock()
 
     def open(self) -> None:
         """Nothing to connect."""
 
     def state(self) -> ArmState:
-        """The newest measurement."""
-        values = self._link.state.read()
-        return ArmState(self._clock(), values["q"], values["qd"])
+        """The newest measurement. Raises OSError where the world has not gone on for `WORLD_LIMIT`."""
+        values, now = self._link.state.read(), self._clock()
+        if values["time"][0] != self._world_time:
+            self._world_time, self._moved_on = values["time"][0], now
+        if now - self._moved_on > WORLD_LIMIT:
+            raise ConnectionResetError(
+                f"the simulated world has not gone on for {now - self._moved_on:.1f} s: its process has ended, or the "
+                "machine is too busy; start again"
+            )
+        return ArmState(now, values["q"], values["qd"])
 
     def tip_pose(self) -> Float[np.ndarray, "4 4"]:
         """T_base_tip (4, 4) at the measured joints."""

@@ -20,6 +20,8 @@ VARIABLES = [
 ]  # fmt: skip
 WATCHDOG = 10.0
 """Least rate of commands, below which the controller stops its program [Hz]."""
+SPARE = 2.5
+"""Least rate of targets, as a multiple of the watchdog's: a busy machine delays one now and then."""
 DECELERATION = 10.0
 """Deceleration of a stop, as URScript's stopj takes it [rad/s^2]."""
 STATE_DELAY = 0.1
@@ -41,9 +43,17 @@ class URArm:
         host: address of the robot's controller.
         rate: joint targets per second [Hz].
         watchdog: the controller stops its program when commands come more rarely [Hz].
+
+    Raises:
+        ValueError: the rate is too low for the watchdog.
     """
 
     def __init__(self, robot: Robot, host: str, rate: float, watchdog: float = WATCHDOG) -> None:
+        if rate < SPARE * watchdog:
+            raise ValueError(
+                f"rate is {rate:g}: a UR arm needs at least {SPARE * watchdog:g} targets per second, since its "
+                f"controller stops when one is {1000 / watchdog:.0f} ms late; the built-in rate is 250"
+            )
         self.robot, self._host, self._rate, self._watchdog = robot, host, rate, watchdog
         self._control: Any = None
         self._receive: Any = None
@@ -74,7 +84,7 @@ class URArm:
             raise ConnectionResetError(
                 f"the clock of the UR controller at {self._host} went back: it was started anew, so start again"
             )
-        if timestamp != self._timestamp:
+        if timestamp > self._timestamp:  # one that is no number is no news
             self._timestamp, self._time = timestamp, time.monotonic()
         if not receive.isConnected():
             raise self._lost()

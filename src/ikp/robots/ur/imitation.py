@@ -79,7 +79,8 @@ class ImitatedController:
         if not ipaddress.ip_address(host).is_loopback:
             raise ValueError(f"host is {host}: an imitated controller is for this machine, such as 127.0.0.1")
         self._robot, self._link, self._faults = robot, link, faults
-        self.program = Program(TwinArm(robot, link))
+        self._arm = TwinArm(robot, link)
+        self.program = Program(self._arm)
         self._pose, self._pose_at = np.zeros(6), -np.inf
         self._frozen: dict[str, Any] | None = None
         self._connections: set[socket.socket] = set()
@@ -125,10 +126,13 @@ class ImitatedController:
             threading.Thread(target=self._guarded, args=(connection, body), daemon=True).start()
 
     def _guarded(self, connection: socket.socket, body: Callable[[socket.socket], None]) -> None:
-        with contextlib.suppress(OSError, ValueError, struct.error):
-            body(connection)
-        self._connections.discard(connection)
-        connection.close()
+        """Serve a connection until it ends or its client sends something malformed; then it is closed."""
+        try:
+            with contextlib.suppress(OSError, ValueError, LookupError, struct.error):
+                body(connection)
+        finally:
+            self._connections.discard(connection)
+            connection.close()
 
     def _serve_program(self, connection: socket.socket) -> None:
         text = b""
@@ -162,7 +166,7 @@ class ImitatedController:
                 recipe = _agreed(connection, Kind.SETUP_INPUTS, len(inputs) + 1, body)
                 inputs[recipe.number] = recipe
             elif kind == Kind.SETUP_OUTPUTS:
-                period = 1.0 / struct.unpack(">d", body[:8])[0]
+                period = 1.0 / _frequency(body)
                 outputs = _agreed(connection, Kind.SETUP_OUTPUTS, 1, body[8:])
             elif kind == Kind.START:
                 connection.sendall(package(Kind.START, b"\1"))
@@ -187,10 +191,10 @@ class ImitatedController:
     def _values(self, recipe: Recipe, frozen: bool) -> dict[str, Any]:
         if frozen and self._frozen is not None:
             return self._frozen
-        state = self._link.state.read()
+        state = self._arm.state()
         if "actual_TCP_pose" in recipe.names and time.monotonic() - self._pose_at > POSE_EVERY:
             self._pose_at = time.monotonic()
-            self._pose = _pose(self._robot, state["q"])
+            self._pose = _pose(self._robot, state.q)
         fault, running = self._fault, self.program.running
         safety = {Fault.PROTECTIVE_STOP: PROTECTIVE, Fault.EMERGENCY_STOP: EMERGENCY}.get(fault, NORMAL)
         values = {
@@ -202,9 +206,9 @@ class ImitatedController:
             "safety_status_bits": safety,
             "speed_scaling": 1.0,
             "target_speed_fraction": 1.0,
-            "actual_q": tuple(state["q"]),
-            "target_q": tuple(state["q"]),
-            "actual_qd": tuple(state["qd"]),
+            "actual_q": tuple(state.q),
+            "target_q": tuple(state.q),
+            "actual_qd": tuple(state.qd),
             "actual_TCP_pose": tuple(self._pose),
             "target_TCP_pose": tuple(self._pose),
             "actual_digital_output_bits": self.program.digital,
@@ -212,6 +216,14 @@ class ImitatedController:
         }
         self._frozen = values
         return values
+
+
+def _frequency(body: bytes) -> float:
+    """The frequency of a set-up of outputs [Hz]. Raises ValueError for one that no controller has."""
+    (frequency,) = struct.unpack(">d", body[:8])
+    if not 0.1 <= frequency <= 500.0:
+        raise ValueError(f"the client asks for {frequency} packages per second: 0.1 to 500 are possible")
+    return frequency
 
 
 def _greet(connection: socket.socket, kind: int, body: bytes) -> None:
