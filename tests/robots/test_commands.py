@@ -321,4 +321,4 @@ def test_the_scripted_device_needs_a_simulated_bench_and_a_real_one_its_packages
     assert main(["record", "--out", "data", *BENCH, "--device", "joystick", "--episodes", "1"]) != 0
     assert "choose one of spacemouse, keyboard, scripted" in capsys.readouterr().err
     assert main([*record, "keyboard", "--gripper", "robotiq"]) != 0
-    assert "no Robotiq gripper answers at 127.0.0.44:63352" in capsys.readouterr().err
+    assert "no UR controller answers at 127.0.0.44, port 30004" in capsys.readouterr().err

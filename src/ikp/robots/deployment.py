@@ -336,7 +336,7 @@ def _episode(
     history, execution = policy.new_history(), policy.new_execution()
     start = due = link.now()
     frames, late, success, before = 0, 0, None, None
-    while link.now() - start < seconds:
+    while link.now() - start < seconds - period / 2:  # times in binary: no frame more or less by rounding
         frame = session.frame()
         history.add(frame.observation)
         if execution.is_due:
