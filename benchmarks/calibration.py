@@ -41,7 +41,7 @@ def sockets(arm: TrueArm, count: int) -> Measured:
     """A ball in two sockets with a known distance."""
     place, way = SOCKETS[arm.robot.name]
     places = {"a": place, "b": (place[0], place[1] + way, place[2])}
-    return [arm.sockets(places, count), SocketDistances({("a", "b"): way})]
+    return [arm.sockets(places, count), SocketDistances({("a", "b"): way}, 2e-5)]
 
 
 def point(arm: TrueArm, count: int) -> Measured:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import ikp
-from ikp.calibration.from_policy import calibrate_from_policy, shifted_map
+from ikp.calibration.from_policy import calibrate_from_policy
 from ikp.cli import main as run_ikp
 from ikp.data import Demonstrations, store_joint_map
 from ikp.files import write_json
@@ -146,7 +146,8 @@ def measure(run: Path, condition: str, arm: int | None, chosen: argparse.Namespa
     offset = offset_of(condition, policy, arm, chosen.out / "data", pool=chosen.pool)
     # the policy's own map has the offsets of the first arm of a pool already
     own = true_offset(FIRST_POOLED, robot.dof) if chosen.pool else np.zeros(robot.dof)
-    told = ikp.load_policy(run, joint_map=shifted_map(policy, (offset - own).tolist()))
+    other = policy.spec.recorded_map(robot).shifted((offset - own).tolist())
+    told = ikp.load_policy(run, joint_map=other)
     outcome = ikp.evaluate(TASK, told, episodes=chosen.episodes, seed=FIRST_UNSEEN, env_kwargs=options(arm))
     true = offset_of("true", policy, arm, chosen.out, pool=chosen.pool)
     joints = shown(chosen.out / "data", chosen.arms[0]).state[:, list(policy.spec.joint_dims)]

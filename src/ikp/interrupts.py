@@ -51,6 +51,32 @@ def sigterm_interrupts() -> Iterator[list[int]]:
 
 
 @contextmanager
+def interrupts_wait() -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM wait until the block ends; a second one does not wait.
+
+    Yields:
+        The signals that arrived, which the block should look at often; they take effect after it.
+    """
+    waiting: list[int] = []
+    before = {number: signal.getsignal(number) for number in _ENDING}
+
+    def note(number: int, frame: object) -> None:
+        if waiting:
+            previous = before[signal.Signals(number)]
+            if callable(previous):
+                previous(number, frame)  # type: ignore[arg-type]
+                return
+            os._exit(128 + number)
+        waiting.append(number)
+
+    with _handled(note, *(number for number in _ENDING if before[number] not in (signal.SIG_IGN, None))):
+        yield waiting
+    if waiting:
+        signal.raise_signal(waiting[0])
+        raise KeyboardInterrupt  # a handler of the caller's own may have returned
+
+
+@contextmanager
 def _handled(handler, *signals: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield

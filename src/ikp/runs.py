@@ -15,7 +15,7 @@ import torch
 from ikp.data import Demonstrations, MapHints, load_dataset, pooled
 from ikp.data.layout import DEPLOYMENT, IKP_PATH, RECORDING
 from ikp.data.metadata import read_description, read_info
-from ikp.data.pool import arms_table, names_of_arms
+from ikp.data.pool import arms_table, names_of_arms, warn_of_folders
 from ikp.data.usage import usage
 from ikp.files import check_keys, read_json, writable_file, write_json
 from ikp.kinematics import Camera, Robot
@@ -237,6 +237,7 @@ def load_matched(
     for folder in folders:
         read_info(Path(folder))  # a folder that is no data set is told before a missing robot
         _warn_of_a_deployment(Path(folder))
+    warn_of_folders(folders)
     if robot is not None and policy.action_space == "raw":
         raise ValueError(
             "the method 'raw' takes actions as plain vectors and uses no robot: leave the robot out (--robot, "
@@ -361,6 +362,7 @@ def policy_provenance(path: Path | str) -> dict[str, Any]:
 def evaluate_policy(
     path: Path | str,
     *,
+    joint_map: Path | str | None = None,
     episodes: int | None = None,
     seed: int = 0,
     task: str | None = None,
@@ -374,6 +376,7 @@ def evaluate_policy(
 
     Args:
         path: folder of a policy or of a run.
+        joint_map: joint map of the arm in the task, in place of the policy's own.
         episodes: unseen episodes; by default as many as the policy's recipe says.
         seed, video, video_episodes: as in `ikp.evaluate`.
         task: name or id, where the policy stores no task or another one is meant.
@@ -393,7 +396,7 @@ def evaluate_policy(
         if file is not None:
             writable_file(file)
     folder = policy_folder(path)
-    policy = load_policy(folder)
+    policy = load_policy(folder, joint_map=joint_map)
     trained = policy_provenance(folder)
     known = trained.get("task") or {}
     if task is None and not known:
@@ -423,6 +426,8 @@ def evaluate_policy(
     )
     values = {**result.to_json(), "env_kwargs": kwargs}
     values = {"summary": summarize(values), **values, "policy": trained, "provenance": provenance()}
+    if joint_map is not None:
+        values["joint_map"] = str(joint_map)
     if out is not None:
         write_json(out, values)
     return values

@@ -170,6 +170,7 @@ def test_bad_arguments_are_refused_with_the_fix(capsys):
     assert "one length and one angle" in failed(capsys, *good, "--noise", "1mm", "2mm")
     assert "choose any of offset" in failed(capsys, *good, "--estimate", "zero")
     assert "leave out --joint-map" in failed(capsys, *good, "--verify", "arm.json", "--out", "b.json")
+    assert "estimates nothing" in failed(capsys, *good, "--verify", "arm.json", "--estimate", "scale")
     assert "there is no joint map" in failed(capsys, *good, "--verify", "arm.json")
     assert "between sockets" in failed(capsys, *good, "--distance", "a,b=2mm")
     assert "add 1 pose" in failed(capsys, *good[:2], "--poses", poses_of("two.csv", arm, 2))
@@ -216,9 +217,34 @@ def test_wrong_distances_and_a_length_as_noise_of_turning_joints_are_told(capsys
     arm = TrueArm("ur5e", 1)
     ball = arm.sockets({"a": (-0.45, -0.2, 0.15), "b": (-0.45, 0.0, 0.15)}, 30)
     command = ["--robot", "ur5e", "--sockets", write("ball.csv", arm, ball.q, labels=ball.labels)]
-    assert "(--distance)" in failed(capsys, *command, "--distance", "a,b=300mm")
+    for wrong in ("201", "210", "300"):
+        line = failed(capsys, *command, "--distance", f"a,b={wrong}mm")
+        assert f"'a' and 'b' is given as {wrong}.000 +- 0.050 mm, the poses show " in line
+        assert float(line.partition("show ")[2].partition(" ")[0]) == pytest.approx(200, abs=0.4)
+    assert cli.main(["calibrate", *command, "--distance", "a,b=201+-1mm"]) == 0
+    assert "positive standard deviation" in failed(capsys, *command, "--distance", "a,b=200+-0mm")
+    assert "write A,B=LENGTH" in failed(capsys, *command, "--distance", "a,b=200+-mm")
     line = failed(capsys, *command, "--joint-noise", "1mm")
     assert "no joint of 'ur5e' can slide: give an angle" in line
+
+
+def test_touches_of_no_plane_are_refused(capsys):
+    arm = TrueArm("ur5e", 1)
+    held = arm.sockets({"point": (-0.45, -0.2, 0.15)}, 20)
+    line = failed(capsys, "--robot", "ur5e", "--plane", write("point.csv", arm, held.q), "--out", "arm.json")
+    assert "explains the touching the plane" in line
+    assert not Path("arm.json").exists()
+
+
+def test_a_socket_that_a_slip_of_the_pen_made_is_refused(capsys):
+    arm = TrueArm("ur5e", 1)
+    ball = arm.sockets({"a": (-0.45, -0.2, 0.15), "b": (-0.45, 0.0, 0.15)}, 12)
+    for wrong, message in (("aa", "one touch of the socket 'aa'"), ("A", "the sockets 'a' and 'A'")):
+        labels = [*ball.labels]
+        labels[3] = wrong
+        line = failed(capsys, "--robot", "ur5e", "--sockets", write("ball.csv", arm, ball.q, labels=labels))
+        assert message in line
+        assert "'a' (5), " in line
 
 
 def test_the_report_tells_large_offsets_and_an_overstated_noise(capsys):

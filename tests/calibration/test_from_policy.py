@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from dataclasses import replace
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from ikp import JointMap, load_policy, make_policy
+from ikp import JointMap, load_dataset, load_policy, load_robot, make_policy
 from ikp.calibration.from_policy import PRIOR, calibrate_from_policy
 from ikp.cli.main import main
-from ikp.data import Demonstrations
+from ikp.data import Demonstrations, store_joint_map
 from ikp.files import read_json
 from ikp.joint_map import Dimension
 from ikp.kinematics import forward_kinematics, so101
@@ -114,6 +119,51 @@ def test_the_command_writes_a_joint_map_that_the_policy_takes(tmp_path, demonstr
     assert "shoulder_pan_joint" in capsys.readouterr().out
     assert load_policy(run, joint_map=out).spec.joint_map == JointMap.load(out)
     assert set(read_json(tmp_path / "arm.report.json", fix="")) >= {"offsets", "sigma", "demonstrations"}
+
+
+def test_units_and_zeros_are_those_of_the_demonstrations_not_of_the_policy(
+    tmp_path, demonstrations, tiny, capsys
+):
+    """A policy of an arm with offsets; the same motions of another one in degrees, without a unit or a map."""
+    data, run, other = tmp_path / "a", tmp_path / "run", tmp_path / "b"
+    shutil.copytree(demonstrations, data)
+    shutil.copytree(demonstrations, other)
+    robot = load_robot("ur5e")
+    store_joint_map(data, load_dataset(data, robot=robot).spec.recorded_map(robot).shifted([0.1] * 6))
+    in_degrees(other)
+    assert (
+        main(["train", "--data", str(data), "--out", str(run), "--recipe", "tiny", "--method", "explicit"])
+        == 0
+    )
+    out = tmp_path / "b.json"
+    capsys.readouterr()
+    assert main(["calibrate", "--policy", str(run), "--data", str(other), "--out", str(out)]) == 0
+    written = JointMap.load(out)
+    assert {d.unit for d in written.action if d.role == "joint"} == {"deg"}
+    offsets = [d.offset for d in written.action if d.role == "joint"]
+    assert read_json(tmp_path / "b.report.json", fix="")["offsets"] == pytest.approx(offsets)
+    assert f"{math.degrees(offsets[0]):.2f} deg" in capsys.readouterr().out
+    # in the model's own zeros, whatever those of the policy's arm are
+    assert max(map(abs, offsets)) < 0.5
+
+
+def in_degrees(folder):
+    """Rewrite the joints of a data set in degrees, and take out their units."""
+    info = json.loads((folder / "meta/info.json").read_text())
+    columns = ("observation.state", "action")
+    for column in columns:
+        info["features"][column].pop("units", None)
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    for path in (folder / "data").rglob("*.parquet"):
+        table = pq.read_table(path)
+        for column in columns:
+            values = np.stack(table[column].to_numpy()).astype(np.float32)
+            values[:, :6] = np.degrees(values[:, :6])
+            place = table.schema.get_field_index(column)
+            table = table.set_column(
+                place, table.schema.field(column), pa.array(list(values), table.schema.field(column).type)
+            )
+        pq.write_table(table, path)
 
 
 def test_a_map_of_joints_alone_drives_a_policy_with_a_gripper_in_the_same_units(

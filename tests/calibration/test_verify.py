@@ -39,6 +39,18 @@ def test_the_joint_that_drifted_is_named(calibrated):
         assert f"most likely drifted: {name} by 0." in str(outcome)
 
 
+def test_joints_that_the_calibration_left_open_raise_no_alarm_in_a_known_frame():
+    """They are degrees away, where derivatives at zero say nothing."""
+    holds = found = 0
+    for seed in range(6):
+        arm = TrueArm("ur5e", seed)
+        known = calibrate(arm.robot, [arm.tip_poses(30, unknown=("base", "tool"))])
+        holds += checked(arm, known).holds
+        found += not checked(arm, known, drift=2).holds
+    assert holds >= 5
+    assert found == 6
+
+
 def test_joints_that_the_poses_do_not_show_are_named():
     arm = TrueArm("so101")
     found = calibrate(arm.robot, [arm.tip_poses(30)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from ikp import cli, load_dataset, load_policy
 from ikp.data import DatasetError, Demonstrations, pooled, store_joint_map
-from ikp.data.pool import arms_table, names_of_arms
+from ikp.data.pool import arms_table, names_of_arms, warn_of_folders
 from ikp.files import read_json
 from ikp.joint_map import JointMap
 from ikp.kinematics import Camera, ur5e
@@ -148,6 +149,12 @@ def test_the_command_trains_on_both_arms_and_writes_their_maps(two_arms, tiny, t
     assert "right  16        3.00, -4.00, 2.00, -3.00, 4.00, 1.00" in said
     assert "of the arm right:" in said
     assert "drives the arm left" in said
+    evaluate = ["evaluate", "--policy", str(run), "--episodes", "1"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*was trained on the arms")
+        assert cli.main([*evaluate, "--joint-map", str(run / "joint_maps" / "right.json")]) == 0
+    with pytest.warns(UserWarning, match="give its joint map .--joint-map FILE"):
+        assert cli.main(evaluate) == 0
     with pytest.warns(UserWarning, match="on the arms left, right and drives left now"):
         policy = load_policy(run)
     other = load_policy(run, joint_map=run / "joint_maps" / "right.json")
@@ -180,6 +187,7 @@ def test_folders_that_do_not_go_together_are_refused(two_arms, pixel_demonstrati
     train = ["train", "--out", str(tmp_path / "run"), "--data", left]
     for given, message in (
         ([left], "is given twice"),
+        (["--data", right], "--data is given twice: write all folders behind one"),
         ([right, "--units", "deg"], "store the map of each in its folder"),
         ([right, "--joint-map", "map.json"], "store the map of each in its folder"),
         ([str(pixel_demonstrations)], "the cameras []"),
@@ -188,6 +196,21 @@ def test_folders_that_do_not_go_together_are_refused(two_arms, pixel_demonstrati
         assert cli.main([*train, *given]) != 0
         assert message in capsys.readouterr().err
     assert not (tmp_path / "run" / "policy").exists()
+
+
+def test_a_folder_without_a_map_and_a_copied_one_are_told(two_arms, pixel_demonstrations):
+    left, right = map(str, two_arms)
+    with pytest.warns(UserWarning, match=left) as told:
+        warn_of_folders([left, right])
+    assert [str(one.message).partition(",")[0] for one in told] == [
+        f"{left} stores no joint map",
+        f"{right} holds the same episodes as {left}",
+    ]
+    assert f"`ikp data check {left} --store`" in str(told[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_folders([right])
+        warn_of_folders([left, pixel_demonstrations])
 
 
 def test_a_shifted_map_moves_every_joint_of_state_and_action():

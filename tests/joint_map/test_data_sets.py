@@ -17,6 +17,7 @@ from ikp.data.check import check_dataset
 from ikp.data.layout import IKP_PATH
 from ikp.data.usage import usage
 from ikp.joint_map import JointMap, Vector
+from ikp.policies import PolicyConfig, make_policy
 from ikp.spec import DataSpec
 
 
@@ -227,6 +228,19 @@ def test_check_doubts_what_looks_wrong(arm, tmp_path, helpers, change, doubts):
     assert len(report.doubts) == bool(doubts)
     for words in doubts:
         assert words in report.doubts[0]
+
+
+def test_check_refuses_a_stored_map_of_another_unit_as_a_training_does(arm, in_degrees, in_radians):
+    store_joint_map(in_degrees, load_dataset(in_radians, robot=arm).spec.recorded_map(arm))
+    report = check_dataset(in_degrees, robot=arm)
+    assert not report.doubts
+    (refused,) = report.refused
+    assert "Are they degrees" in refused
+    assert "--units UNIT --store" in refused
+    data = load_dataset(in_degrees, robot=arm)
+    with pytest.raises(ValueError, match="Are they degrees"):
+        make_policy(arm, data.spec, PolicyConfig(width=16)).check_demonstrated(data.state)
+    assert not check_dataset(in_degrees, robot=arm, hints=MapHints(units="deg")).refused
 
 
 def test_check_doubts_times_with_gaps(arm, in_radians):

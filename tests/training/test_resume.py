@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -38,8 +39,6 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def run(finished, tmp_path):
     """A copy of the finished run."""
-    import shutil
-
     return shutil.copytree(finished, tmp_path / "run")
 
 
@@ -103,6 +102,16 @@ def test_a_run_resumes_with_its_own_policy_and_robot_only(finished):
     renamed = replace(ur5e(), name="longer")
     with pytest.raises(ValueError, match="robot.name was 'ur5e', is 'longer'"):
         resumed(finished, policy=make_policy(renamed, data.spec, config))
+
+
+def test_a_run_that_was_killed_before_its_first_state_keeps_its_settings_and_begins_its_metrics_anew(run):
+    shutil.rmtree(run / "state")
+    with pytest.raises(ValueError, match="holds a run of other settings"):
+        resumed(run, tiny_demonstrations(9))
+    with pytest.warns(UserWarning, match="of a run that ended before it kept a state, are removed"):
+        resumed(run)
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
 
 
 def test_many_differences_are_counted(finished):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ikp.interrupts import sigterm_interrupts
 from ikp.kinematics import Camera, ur5e
 from ikp.policies import ImagePlaneConfig, Policy, load_policy, make_policy
 from ikp.training.config import OPTIMIZERS, TrainConfig
@@ -58,6 +59,25 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
         train(tiny_policy(data), data, CONFIG, out=tmp_path / "parts", callback=stop)
     parts = train(tiny_policy(data, seed=5), data, CONFIG, out=tmp_path / "parts", resume=True)
     assert parts.steps == whole.steps == 40
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    expected, found = whole.policy.state_dict(), parts.policy.state_dict()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_keeps_a_state_and_loses_nothing(tmp_path, number):
+    data = tiny_demonstrations()
+    config = replace(CONFIG, checkpoint_every=1000)
+    whole = train(tiny_policy(data), data, config, out=tmp_path / "whole")
+
+    def stop(policy: Policy, step: int, seconds: float) -> None:
+        if step == 30:
+            signal.raise_signal(number)
+
+    with sigterm_interrupts(), pytest.raises(KeyboardInterrupt):
+        train(tiny_policy(data), data, config, out=tmp_path / "parts", callback=stop)
+    assert [path.name for path in (tmp_path / "parts" / "state").iterdir()] == ["step-00000030.safetensors"]
+    parts = train(tiny_policy(data, seed=5), data, config, out=tmp_path / "parts", resume=True)
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
     expected, found = whole.policy.state_dict(), parts.policy.state_dict()
     assert all(torch.equal(expected[key], found[key]) for key in expected)

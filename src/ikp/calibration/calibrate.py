@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ikp.calibration.arm import ArmModel
+from ikp.calibration.distances import wrong_distance
 from ikp.calibration.identifiability import hidden_directions, missing_pose
 from ikp.calibration.measurement import Measurement
 from ikp.calibration.result import Calibration
@@ -51,7 +52,7 @@ def calibrate(
 
     Raises:
         ValueError: there are too few poses, or poses that do not show what such measurements can show, and the message
-            says which pose to add; or no correction explains the measurements.
+            says which pose to add; a distance contradicts the poses; or no correction explains the measurements.
 
     Example:
         found = ikp.calibrate(robot, [TipPoses(q, "flange", 0.0, position)])
@@ -70,6 +71,9 @@ def calibrate(
     if hidden.size:
         start = np.concatenate([np.zeros(problem.arm.size), fit.x[problem.arm.size :]])
         fit = solve(Problem(problem.arm, measurements, fit.problem.kept, hidden), start)
+    wrong = wrong_distance(fit)
+    if wrong is not None:
+        raise ValueError(str(wrong))
     missing = missing_pose(fit)
     if missing is not None and complete:
         raise ValueError(missing)
@@ -82,18 +86,35 @@ def calibrate(
         )
     used = joint_map or JointMap.identity(robot)
     found = Calibration(fit, used, nominal.raw, missing)
-    for one in found.residuals:
-        if one.after > max(MOST_LEFT[one.is_angle], 5 * one.noise):
-            left = f"{math.degrees(one.after):.1f} deg" if one.is_angle else f"{1000 * one.after:.1f} mm"
-            fix = "Check that it is this robot, the units, and whether base and tool are known (--unknown)"
-            turned = reversed_joint(problem.arm, measurements, used)
-            if turned is not None:
-                fix = (
-                    f"With {turned} reversed it would be explained: give it the other 'sign' in the joint map"
-                )
-            elif any(isinstance(one, SocketDistances) for one in measurements):
-                fix += ", and that the distances (--distance) are those between the centres of these sockets"
-            raise ValueError(
-                f"no {' and '.join(estimate)} of {robot.name!r} explains the {one.measurement}: {left} are left. {fix}"
-            )
+    _check_explained(found, measurements)
     return found
+
+
+def _check_explained(found: Calibration, measurements: Sequence[Measurement]) -> None:
+    """Refuse measurements that no correction of the arm explains.
+
+    Raises:
+        ValueError: more is left than any arm leaves, or so much that it identifies nothing.
+    """
+    shares = {one: one.after / max(MOST_LEFT[one.is_angle], 5 * one.noise) for one in found.residuals}
+    worst = max(shares, key=lambda one: shares[one])
+    nothing = found.fit.excess > 1 and not any(one.identified for one in found.parameters)
+    if shares[worst] <= 1 and not nothing:
+        return
+    if nothing:
+        worst = max(shares, key=lambda one: one.after / one.noise)
+    left = f"{math.degrees(worst.after):.1f} deg" if worst.is_angle else f"{1000 * worst.after:.1f} mm"
+    if nothing:
+        left += f", {worst.after / worst.noise:.0f} times the stated noise,"
+    arm, terms = found.fit.problem.arm, " and ".join(found.fit.problem.arm.terms)
+    fix = "Check that it is this robot, the units, and whether base and tool are known (--unknown)"
+    turned = reversed_joint(arm, measurements, found.nominal_map)
+    if turned is not None:
+        fix = f"With {turned} reversed it would be explained: give it the other 'sign' in the joint map"
+    elif any(isinstance(one, SocketDistances) for one in measurements):
+        distances = "that the distances (--distance) are those between the centres of these sockets"
+        is_largest = worst.measurement == SocketDistances.name
+        fix = f"Check {distances}. {fix}" if is_largest else f"{fix}, and {distances}"
+    raise ValueError(
+        f"no {terms} of {found.robot.name!r} explains the {worst.measurement}: {left} are left. {fix}"
+    )

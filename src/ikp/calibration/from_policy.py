@@ -23,11 +23,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ikp.data import Demonstrations
-from ikp.joint_map import JointMap
+from ikp.joint_map import JOINT, JointMap
+from ikp.joint_map.dimension import UNITS
 from ikp.policies import Policy
 from ikp.policies.observation import EncodedImages
 from ikp.policies.policy import batch_to
-from ikp.spec import Batch
+from ikp.spec import Batch, DataSpec
 
 PRIOR = math.radians(5.0)
 """Standard deviation of an offset before any demonstration is seen [rad]."""
@@ -48,7 +49,7 @@ class PolicyCalibration:
     """Offsets between the arm of a policy and the arm of some demonstrations.
 
     Attributes:
-        q_offset: (dof,) to add to the demonstrations' joints [rad or m].
+        q_offset: (dof,) to add to the demonstrations' joints, as they were loaded [rad or m].
         sigma: (dof,) standard deviations of the offsets, the prior's for what the policy does not depend on.
         prior: standard deviation of an offset before [rad or m].
         demonstrations: number of demonstrations.
@@ -64,11 +65,21 @@ class PolicyCalibration:
     after: float
     joint_map: JointMap
 
+    @property
+    def offsets(self) -> list[float]:
+        """(dof,) offsets of the joint map [rad or m]: what the demonstrations' own map adds, and `q_offset`."""
+        entries = {d.joint: d for d in self.joint_map.action if d.role == JOINT}
+        # the offset of a share of a joint's range is the range's lower end too
+        return [
+            found if UNITS[entries[joint].unit] is None else entries[joint].offset
+            for joint, found in zip(self.joint_map.joints, self.q_offset.tolist(), strict=True)
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
         return {
             "joints": list(self.joint_map.joints),
-            "offsets": self.q_offset.tolist(),
+            "offsets": self.offsets,
             "sigma": self.sigma.tolist(),
             "prior": self.prior,
             "demonstrations": self.demonstrations,
@@ -80,7 +91,7 @@ class PolicyCalibration:
     def __str__(self) -> str:
         """A table with one line per joint."""
         rows = [("joint", "offset", "+- (95 %)")]
-        joints = zip(self.joint_map.joints, self.q_offset.tolist(), self.sigma.tolist(), strict=True)
+        joints = zip(self.joint_map.joints, self.offsets, self.sigma.tolist(), strict=True)
         units = {
             d.joint: 1000.0 if d.unit in ("m", "mm") else math.degrees(1.0) for d in self.joint_map.state
         }
@@ -131,7 +142,7 @@ class _Likelihood:
         device, options = policy.bounds.low.device, policy.batch_options
         pieces: list[tuple[Batch, EncodedImages]] = []
         few = frames.to(demonstrations.frame_index.device).split(_IMAGES_AT_ONCE)
-        for rows in tqdm(few, desc="encoding images", unit="batch", disable=None if progress else True):
+        for rows in tqdm(few, desc="encoding images", unit="batch", disable=not progress):
             batch = batch_to(demonstrations.batch(rows, **options), device)
             encoded = policy.encode_images(batch)
             if policy.plane is None:  # nothing looks at the images again
@@ -178,7 +189,7 @@ def calibrate_from_policy(
         episodes: numbers of the demonstrations to use; all by default.
         prior: standard deviation of an offset before [rad or m].
         seed: of the further first guesses.
-        progress: show a progress bar in a terminal.
+        progress: show progress bars.
 
     Raises:
         ValueError: the policy has no robot or no regression, the data differ from the policy's, there is no
@@ -186,6 +197,7 @@ def calibrate_from_policy(
     """
     frames = _frames(demonstrations, episodes)
     _check(policy, demonstrations, prior)
+    assert policy.robot is not None
     policy.eval()
     likelihood = _Likelihood(policy, demonstrations, frames, progress=progress)
     generator = torch.Generator().manual_seed(seed)
@@ -193,9 +205,7 @@ def calibrate_from_policy(
     guesses[0] = 0.0
     guesses = guesses.to(policy.bounds.low.device)
     found: list[_Fit] = []
-    for guess in tqdm(
-        guesses, desc="first guesses, at most", disable=None if progress else True, leave=False
-    ):
+    for guess in tqdm(guesses, desc="first guesses, at most", disable=not progress, leave=False):
         found.append(_fitted(likelihood, guess, prior))
         best = min(found)
         if sum(one.loss < best.loss + _SAME for one in found) == 2:  # two guesses lead to the best offsets
@@ -212,7 +222,7 @@ def calibrate_from_policy(
         likelihood.demonstrations,
         _loss(before, best.spread),
         best.loss,
-        shifted_map(policy, best.offset.tolist()),
+        demonstrations.spec.recorded_map(policy.robot).shifted(best.offset.tolist()),
     )
 
 
@@ -273,12 +283,6 @@ def _spread(errors: Float[Tensor, "frames dims"]) -> Float[Tensor, " dims"]:
     return (1.4826 * errors.abs().median(0).values).clamp(*_SPREAD)
 
 
-def shifted_map(policy: Policy, offset: Sequence[float]) -> JointMap:
-    """The joint map with which a policy drives an arm whose joints need further offsets (dof,) [rad or m]."""
-    assert policy.robot is not None
-    return policy.spec.recorded_map(policy.robot).shifted(offset)
-
-
 def _frames(demonstrations: Demonstrations, episodes: Sequence[int] | None) -> Int[Tensor, " frames"]:
     bounds = demonstrations.episode_bounds.tolist()
     chosen = range(len(bounds)) if episodes is None else episodes
@@ -297,6 +301,7 @@ def _check(policy: Policy, demonstrations: Demonstrations, prior: float) -> None
             f"the policy's action space is {policy.config.action_space!r}: offsets are found with a policy that "
             "chooses joints (ikp, implicit-joint, explicit or explicit-fk)"
         )
+    _check_layout(policy.spec, demonstrations.spec)
     with torch.no_grad():
         batch = demonstrations.batch(torch.zeros(1, dtype=torch.long), **policy.batch_options)
         context = policy.encode(batch_to(policy.encoder.check(batch), policy.bounds.low.device))
@@ -305,6 +310,20 @@ def _check(policy: Policy, demonstrations: Demonstrations, prior: float) -> None
             f"the policy ({policy.config.kind}) has no regression to compare demonstrations with: use ikp, "
             "implicit-joint, explicit or explicit-fk with its default proposal"
         )
+
+
+def _check_layout(own: DataSpec, other: DataSpec) -> None:
+    """Refuse demonstrations whose joint map leads to other dimensions than the policy's."""
+    grippers = {"action": "discrete_dims", "state": "measured_discrete_dims"}
+    for what, held in grippers.items():
+        known, given = getattr(own, f"{what}_names"), getattr(other, f"{what}_names")
+        same = all(getattr(own, key) == getattr(other, key) for key in ("joint_dims", held))
+        if len(known) != len(given) or not same:
+            raise ValueError(
+                f"the demonstrations have the {what} {list(given)}, the policy knows {list(known)}: store the joint "
+                "map of these data with the options of the policy's training (`ikp data check FOLDER --ignore ... "
+                "--gripper ... --store`), or give it (--joint-map FILE)"
+            )
 
 
 def _joined(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

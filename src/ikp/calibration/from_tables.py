@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ikp.calibration.measurement import Measurement
 from ikp.calibration.plane import Plane
 from ikp.calibration.sockets import SocketDistances, Sockets
 from ikp.calibration.tables import SOCKET, PoseTable
@@ -74,24 +73,46 @@ def tip_poses(
 
 
 def sockets(
-    table: PoseTable, link: str, noise: Noise, distances: Mapping[tuple[str, str], float] | None = None
-) -> list[Measurement]:
-    """A ball in named sockets, with known distances [m].
+    table: PoseTable, link: str, noise: Noise, distances: Mapping[tuple[str, str], tuple[float, float]]
+) -> tuple[Sockets, *tuple[SocketDistances, ...]]:
+    """A ball in named sockets, with known distances and their standard deviations [m].
 
     Raises:
-        ValueError: the sockets have no names, or a distance names another one.
+        ValueError: the sockets have no names, a distance names another one, or a name looks like a slip.
     """
     if table.labels is None:
         raise ValueError(
             f"{table.path} has no column {SOCKET!r}: name the socket that held the ball in each pose"
         )
     ball = Sockets(table.q, link, noise.joints, table.labels, None, noise.length)
-    unknown = sorted({label for pair in distances or {} for label in pair} - set(ball.places))
+    named = {label for pair in distances for label in pair}
+    unknown = sorted(named - set(ball.places))
     if unknown:
         raise ValueError(
             f"--distance names {', '.join(unknown)}: {table.path} has the sockets {', '.join(ball.places)}"
         )
-    return [ball, SocketDistances(distances)] if distances else [ball]
+    _check_names(table, ball, named)
+    if not distances:
+        return (ball,)
+    lengths = {pair: length for pair, (length, _) in distances.items()}
+    return ball, SocketDistances(lengths, [noise_m for _, noise_m in distances.values()])
+
+
+def _check_names(table: PoseTable, ball: Sockets, named: Collection[str]) -> None:
+    """Refuse a socket that a slip of the pen made: one touch shows nothing, and a name differs by case or spaces."""
+    spelt: dict[str, str] = {}
+    for place in ball.places:
+        other = spelt.setdefault("".join(place.lower().split()), place)
+        if other != place:
+            raise ValueError(
+                f"{table.path} has the sockets {other!r} and {place!r}: spell one socket alike; its sockets, with "
+                f"their touches, are {ball.touches}"
+            )
+        if (ball.labels == place).sum() == 1 and place not in named:
+            raise ValueError(
+                f"{table.path} has one touch of the socket {place!r}, which shows nothing: correct its name, or touch "
+                f"it again; its sockets, with their touches, are {ball.touches}"
+            )
 
 
 def held_point(table: PoseTable, link: str, noise: Noise) -> Sockets:

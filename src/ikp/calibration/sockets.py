@@ -18,6 +18,8 @@ from ikp.calibration.arm import ArmModel
 from ikp.calibration.measurement import Linearised, LinkMeasurement, Values, check_poses
 
 BALL = "ball"
+DISTANCE_NOISE = 5e-5
+"""Standard deviation of a distance that a calliper measured [m]."""
 
 
 def socket_unknown(label: str) -> str:
@@ -53,6 +55,11 @@ class Sockets(LinkMeasurement):
     def places(self) -> tuple[str, ...]:
         """Names of the sockets."""
         return tuple(dict.fromkeys(str(label) for label in self.labels))
+
+    @property
+    def touches(self) -> str:
+        """The sockets with their numbers of configurations, in words."""
+        return ", ".join(f"{place!r} ({int((self.labels == place).sum())})" for place in self.places)
 
     @property
     def name(self) -> str:
@@ -114,14 +121,14 @@ class SocketDistances:
 
     Attributes:
         distances: by pair of names of sockets [m].
-        noise_m: standard deviation of a distance [m].
+        noise_m: standard deviation of the distances, one for all or one each [m].
 
     Raises:
-        ValueError: a distance or the standard deviation is not positive, or a pair names one socket twice.
+        ValueError: a distance or a standard deviation is not positive, or a pair names one socket twice.
     """
 
     distances: Mapping[tuple[str, str], float]
-    noise_m: float = 2e-5
+    noise_m: float | Sequence[float] | np.ndarray = DISTANCE_NOISE
 
     name = "known distances"
     angles = (False,)
@@ -133,9 +140,11 @@ class SocketDistances:
                 raise ValueError(
                     f"the distance of the sockets {a!r} and {b!r} is {distance}: give a positive length [m]"
                 )
-        if not 0 < self.noise_m < np.inf:
+        noise = np.asarray(self.noise_m, dtype=float)
+        if noise.shape not in ((), (len(self.distances),)) or not ((noise > 0) & (noise < np.inf)).all():
             raise ValueError(
-                f"the noise of the distances is {self.noise_m}: give a positive standard deviation [m]"
+                f"the noise of the distances is {self.noise_m}: give a positive standard deviation for all, or one for "
+                "each [m]"
             )
 
     @property
@@ -151,7 +160,7 @@ class SocketDistances:
     @property
     def noise(self) -> Float[np.ndarray, "n m"]:
         """See `Measurement`."""
-        return np.full((len(self.pairs), 1), self.noise_m)
+        return np.broadcast_to(np.asarray(self.noise_m, dtype=float), (len(self.pairs),))[:, None]
 
     def start(self, arm: ArmModel, values: Values) -> Values:
         """See `Measurement`; the ball's measurement finds the sockets."""

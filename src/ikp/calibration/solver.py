@@ -35,6 +35,8 @@ class Problem:
         measurements: anything with the members of `Measurement`.
         kept: per measurement the configurations (n,) that count; by default all.
         held: (arm's size, h) orthonormal directions in which the arm stays nominal, in units of its prior.
+        free: (arm's size, f) directions in which alone the arm may move, each by one prior standard deviation; by
+            default all that are not held.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Problem:
         measurements: Sequence[Measurement],
         kept: Sequence[np.ndarray] | None = None,
         held: np.ndarray | None = None,
+        free: np.ndarray | None = None,
     ) -> None:
         self.arm = arm
         self.held = np.zeros((arm.size, 0)) if held is None else held
@@ -57,9 +60,10 @@ class Problem:
                     size += count
         self.size = size
         self.sigma = np.concatenate([arm.sigma, np.full(size - arm.size, WIDE)])
-        free = np.linalg.svd(self.held)[0][:, self.held.shape[1] :]
-        self.scale = np.zeros((size, size - self.held.shape[1]))
-        self.scale[: arm.size, : free.shape[1]] = arm.sigma[:, None] * free
+        if free is None:
+            free = arm.sigma[:, None] * np.linalg.svd(self.held)[0][:, self.held.shape[1] :]
+        self.scale = np.zeros((size, free.shape[1] + size - arm.size))
+        self.scale[: arm.size, : free.shape[1]] = free
         self.scale[arm.size :, free.shape[1] :] = WIDE * np.eye(size - arm.size)
 
     def start(self, given: Values | None = None) -> Float[np.ndarray, "size"]:

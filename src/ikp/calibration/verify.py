@@ -143,7 +143,12 @@ def verify(
     Raises:
         ValueError: there are fewer residuals than unknowns.
     """
-    problem = Problem(ArmModel(robot, ()), measurements)
+    # What the calibration left open may be degrees away, too far for derivatives at zero: it is fitted along, with the
+    # calibration's covariance as prior, and the residuals at zero are extrapolated from there.
+    if covariance is None:
+        problem = Problem(ArmModel(robot, ()), measurements)
+    else:
+        problem = Problem(ArmModel(robot), measurements, free=_root(covariance))
     fit = solve(problem)
     linearised = problem.linearise(fit.x)
     whiteners = problem.whiteners(linearised)
@@ -151,9 +156,11 @@ def verify(
     residual = np.concatenate([one.ravel() for one in fit.whitened])
     spread = np.eye(len(residual))
     if covariance is not None:
+        residual = residual - by_joint @ fit.beta
         spread = spread + by_joint @ covariance @ by_joint.T
     half = np.linalg.inv(np.linalg.cholesky(spread))
-    residual, by_joint, by_unknown = half @ residual, half @ by_joint, half @ fit.information
+    by_unknown = half @ fit.information[:, problem.arm.size :]
+    residual, by_joint = half @ residual, half @ by_joint
     kept = _complement(by_unknown)
     if kept.shape[1] < 1:
         raise ValueError(
@@ -168,6 +175,13 @@ def verify(
     drifts.sort(key=lambda one: -one.score)
     holds = total <= chi2.ppf(1 - FALSE_ALARM / 2, freedom) and drifts[0].score <= _threshold(seen)
     return Verification(robot, total, freedom, tuple(drifts), bool(holds))
+
+
+def _root(covariance: Float[np.ndarray, "dof dof"]) -> Float[np.ndarray, "dof free"]:
+    """A factor of a covariance, without the directions that are exact."""
+    variance, directions = np.linalg.eigh(covariance)
+    seen = variance > 1e-12 * max(float(variance[-1]), 1e-300)
+    return directions[:, seen] * np.sqrt(variance[seen])
 
 
 def _complement(columns: np.ndarray) -> np.ndarray:

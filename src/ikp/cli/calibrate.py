@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FILE = arg(metavar="FILE", help_behavior_hint=NONE)
 _QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)(mm|m|deg|rad)")
+_DISTANCE = re.compile(r"(\d+\.?\d*|\.\d+)(?:(?:\+-|±)(\d+\.?\d*|\.\d+))?(mm|m)")
 _UNITS = {"mm": 1e-3, "m": 1.0, "deg": math.pi / 180, "rad": 1.0}
 
 
@@ -51,10 +53,11 @@ class Calibrate:
         tip: the measured link.
         lock: joints of the robot that did not move, as NAME=VALUE [rad or m].
         units: unit of all joints, or NAME=UNIT.
-        joint_map: the joint map to correct, such as that of a data set.
+        joint_map: the joint map to correct, such as that of a data set (default: as the data store it, else found).
         poses: measured positions of the tip (x_mm, y_mm, z_mm), with rotations (qw to qz, rx_rad to rz_rad) or without.
         sockets: poses with a ball on the tool in sockets; the column socket names them.
-        distance: known distances between sockets, as A,B=200mm.
+        distance: known distances between sockets, as A,B=200mm or, with the standard deviation (default: that of a
+            calliper, 0.05 mm), A,B=200.3+-0.1mm.
         point: poses that hold one point of the tool in place.
         plane: poses in which the tip touches a plane.
         data: demonstrations, as a LeRobotDataset v3.0 folder.
@@ -153,11 +156,18 @@ class Calibrate:
         from ikp.data import load_dataset
         from ikp.policies import load_policy
 
-        alone = Calibrate(policy=self.policy, data=self.data, out=self.out)
+        alone = Calibrate(
+            policy=policy, data=self.data, out=self.out, units=self.units, joint_map=self.joint_map
+        )
         if self.data is None or self != alone:
-            raise ValueError("--policy takes the demonstrations of --data, and besides these --out alone")
-        known = load_policy(policy)
-        data = load_dataset(self.data, robot=known.robot, joint_map=known.spec.joint_map)
+            raise ValueError(
+                "--policy takes the demonstrations of --data, and besides these --units, --joint-map and --out alone"
+            )
+        with warnings.catch_warnings():  # which of its arms a pooled policy drives does not matter here
+            warnings.filterwarnings("ignore", message=".*was trained on the arms")
+            known = load_policy(policy)
+        how = ArmOptions(units=self.units, joint_map=self.joint_map).loading
+        data = load_dataset(self.data, robot=known.robot, **how)
         found = calibrate_from_policy(known, data)
         print(found)
         if self.out is not None:
@@ -192,6 +202,10 @@ class Calibrate:
         if self.joint_map is not None or self.out is not None or self.urdf is not None:
             raise ValueError(
                 "--verify tests the joint map that it names: leave out --joint-map, --out and --urdf"
+            )
+        if self.robust or self.estimate != ("offset",):
+            raise ValueError(
+                "--verify estimates nothing and leaves nothing out: leave out --estimate and --robust"
             )
         robot = self._robot()
         measurements, _ = self._measurements(robot, JointMap.load(path, robot))
@@ -241,7 +255,9 @@ class Calibrate:
         if self.poses is not None:
             made.append(from_tables.tip_poses(table(self.poses), robot, link, noise, self.unknown))
         if self.sockets is not None:
-            made += from_tables.sockets(table(self.sockets), link, noise, _distances(self.distance))
+            ball, *known = from_tables.sockets(table(self.sockets), link, noise, _distances(self.distance))
+            print(f"sockets, with their touches: {ball.touches}")
+            made += [ball, *known]
         if self.point is not None:
             made.append(from_tables.held_point(table(self.point), link, noise))
         if self.plane is not None:
@@ -303,14 +319,20 @@ def _quantity(text: str, option: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def _distances(words: Sequence[str]) -> Mapping[tuple[str, str], float]:
-    """Distances [m] by pairs of sockets."""
-    made: list[tuple[tuple[str, str], float]] = []
+def _distances(words: Sequence[str]) -> Mapping[tuple[str, str], tuple[float, float]]:
+    """Distances and their standard deviations [m] by pairs of sockets."""
+    from ikp.calibration.sockets import DISTANCE_NOISE
+
+    made: dict[tuple[str, str], tuple[float, float]] = {}
+    given: list[tuple[str, str]] = []
     for word in words:
-        names, equals, length = word.rpartition("=")
-        pair = names.split(",")
-        if not equals or len(pair) != 2 or not length.endswith("m"):
-            raise ValueError(f"--distance {word!r}: write A,B=LENGTH such as a,b=200mm")
-        made.append(((pair[0], pair[1]), _quantity(length, "--distance")))
-    each_once(((",".join(sorted(pair)), length) for pair, length in made), "--distance")
-    return dict(made)
+        names, _, length = word.rpartition("=")
+        pair, match = names.split(","), _DISTANCE.fullmatch(length)
+        if len(pair) != 2 or match is None:
+            raise ValueError(f"--distance {word!r}: write A,B=LENGTH such as a,b=200mm or a,b=200.3+-0.1mm")
+        factor = _UNITS[match[3]]
+        noise = DISTANCE_NOISE if match[2] is None else float(match[2]) * factor
+        made[pair[0], pair[1]] = (float(match[1]) * factor, noise)
+        given.append((",".join(sorted(pair)), length))
+    each_once(given, "--distance")
+    return made

@@ -19,9 +19,12 @@ class Evaluate:
       ikp evaluate --policy runs/ikp
       ikp evaluate --policy runs/ikp --episodes 50 --video rollouts.mp4 --out result.json
       ikp evaluate --policy runs/ikp --env offset_seed=7
+      ikp evaluate --policy runs/both --joint-map third.json
 
     Attributes:
         policy: folder of a run or of a policy.
+        joint_map: the joint map of the arm in the task, as `ikp calibrate` writes it: another arm than the policy's
+            first one.
         episodes: number of rollouts.
         seed: first one of the unseen seeds.
         task: name or Gymnasium id, where the policy stores no task or another one is meant.
@@ -34,6 +37,7 @@ class Evaluate:
     HINT: ClassVar[str] = "an evaluation begins anew when it is run again"
 
     policy: Path
+    joint_map: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: policy's)")] = None
     episodes: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
     seed: int = 0
     task: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: policy's)")] = None
@@ -50,6 +54,7 @@ class Evaluate:
 
         result = evaluate_policy(
             self.policy,
+            joint_map=self.joint_map,
             episodes=self.episodes,
             seed=self.seed,
             task=self.task,

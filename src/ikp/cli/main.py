@@ -109,6 +109,7 @@ def parsed(
 ) -> Collect | Train | Evaluate | Demo | Data | Calibrate | Record | Replay | Deploy | View:
     """The command with its options; ends the process with help or an error where there is nothing to run."""
     chosen = arguments[0] if arguments else ""
+    _refuse_repeated_data(arguments)
     described: Any = tuple(
         Annotated[command, subcommand(name, description=_description(command, in_full=name == chosen))]
         for name, command in COMMANDS.items()
@@ -121,6 +122,16 @@ def parsed(
         args=arguments,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )
+
+
+def _refuse_repeated_data(arguments: Sequence[str]) -> None:
+    """Refuse data folders behind two options, of which the last alone would count.
+
+    Raises:
+        ValueError: there are two.
+    """
+    if sum(word.partition("=")[0] == "--data" for word in arguments) > 1:
+        raise ValueError("--data is given twice: write all folders behind one, as --data A B")
 
 
 def _description(command: type, *, in_full: bool) -> str:

@@ -22,6 +22,7 @@ from ikp.data.usage import usage
 from ikp.joint_map import JointMap, MapHints, Recording, Vector
 from ikp.joint_map.units import joint_channel
 from ikp.kinematics import Robot
+from ikp.policies.limits import JointLimits
 
 TIMESTAMP = "timestamp"
 LARGEST_LAG = 10
@@ -176,6 +177,14 @@ def _check_motion(robot: Robot, data: Demonstrations, report: DataReport) -> Non
             ("state", data.spec.state_names, data.state),
         )
     )
+    try:  # as a training does
+        JointLimits(robot).check_measured(data.state[:, joints], "measured joints")
+    except ValueError as error:
+        report.refused.append(
+            f"{error}. A stored joint map counts before what would be found: replace it (`ikp data check FOLDER "
+            "--units UNIT --store`, or --joint-map FILE --store)"
+        )
+        return
     recording = Recording(action, state, (data.frame_index == 0).numpy(), data.spec.fps)
     for joint, dim in zip(robot.joint_names, joints, strict=True):
         channel = joint_channel(robot, recording, state, joint, dim)

@@ -6,7 +6,9 @@ mean the same joints. What the maps do not convert has to agree.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,9 @@ import torch
 from torch import Tensor
 
 from ikp.data.demonstrations import Demonstrations
-from ikp.data.layout import DatasetError
+from ikp.data.joint_maps import stored_joint_map
+from ikp.data.layout import DatasetError, parquet_files
+from ikp.data.metadata import read_info
 from ikp.data.reader import MEMORY_SHARE
 from ikp.joint_map import JointMap
 from ikp.joint_map.dimension import JOINT
@@ -87,6 +91,34 @@ def names_of_arms(folders: Sequence[str | Path]) -> tuple[str, ...]:
             name = f"{path.name}-{copies}"
         names.append(name)
     return tuple(names)
+
+
+def warn_of_folders(folders: Sequence[str | Path]) -> None:
+    """Warn of a folder without a joint map beside others with one, and of folders that hold the same data files."""
+    maps = {str(folder): stored_joint_map(read_info(Path(folder))) for folder in folders}
+    for folder in (folder for folder, found in maps.items() if found is None and any(maps.values())):
+        warnings.warn(
+            f"{folder} stores no joint map, and other folders do: its arm counts as one with the model's own zeros. "
+            f"`ikp data check {folder} --joint-map FILE --store` gives it its own, `ikp data check {folder} --store` "
+            "says that these zeros are right (with --robot, if it names none)",
+            stacklevel=2,
+        )
+    by_size: dict[int, list[tuple[str, Path]]] = {}
+    for folder in maps:
+        for path in parquet_files(Path(folder) / "data"):
+            by_size.setdefault(path.stat().st_size, []).append((folder, path))
+    owners: dict[str, str] = {}
+    copies: dict[str, str] = {}
+    for files in by_size.values():
+        for folder, path in files if len(files) > 1 else ():  # images in data files make them large
+            first = owners.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), folder)
+            if first != folder:
+                copies[folder] = first
+    for folder, first in copies.items():
+        warnings.warn(
+            f"{folder} holds the same episodes as {first}, and counts as another arm: leave out the copy",
+            stacklevel=2,
+        )
 
 
 def arms_table(demonstrations: Demonstrations, robot: Robot | None) -> str:

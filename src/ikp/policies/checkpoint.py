@@ -174,7 +174,7 @@ def load_policy(path: Path | str, *, joint_map: JointMap | Path | str | None = N
     if arms and joint_map is None:
         warnings.warn(
             f"{path} was trained on the arms {', '.join(arms)} and drives {arms[0]} now: for another one give its "
-            "joint map (joint_map=)",
+            "joint map (--joint-map FILE, in Python joint_map=)",
             stacklevel=2,
         )
     return policy.eval()

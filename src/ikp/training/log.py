@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,6 +32,13 @@ class RunLog:
 
     def __init__(self, folder: Path, first_step: int) -> None:
         self._metrics = folder / "metrics.jsonl"
+        if first_step == 1 and self._metrics.is_file() and self._metrics.stat().st_size:
+            warnings.warn(
+                f"the lines in {self._metrics}, of a run that ended before it kept a state, are removed: this one "
+                "begins at step 0",
+                stacklevel=2,
+            )
+            self._metrics.unlink()
         self._path = folder / "tensorboard" / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}.ikp"
         with failed_writes_explained(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ikp.data import Demonstrations
 from ikp.files import remove_temporary, writable_folder
+from ikp.interrupts import interrupts_wait
 from ikp.locks import locked_folder
 from ikp.policies import Policy, save_policy
 from ikp.policies.policy import batch_to
@@ -29,7 +30,7 @@ from ikp.training.optimizer import CLIP, MovingAverage, make_optimizers, schedul
 from ikp.training.probe import perception_probe
 from ikp.training.residual_posterior import ResidualPosterior, residual_posterior
 from ikp.training.scene_motion import SceneMotion, working_height
-from ikp.training.settings import check_settings, run_settings, write_settings
+from ikp.training.settings import SETTINGS_FILE, check_settings, run_settings, write_settings
 from ikp.training.state import Progress, has_state, load_state, save_state
 from ikp.training.state_noise import state_noise
 from ikp.training.validation import action_errors, evenly_spaced, frames_at_once, frames_of_a_batch
@@ -88,7 +89,8 @@ def train(
         dataset: demonstrations in memory.
         config: budget and optimisation.
         out: folder of the run: `policy/` (the result), `state/` (to resume), `metrics.jsonl`, TensorBoard events.
-        resume: continue the run in `out` if there is one; otherwise a folder with a run is an error.
+        resume: continue the run in `out` if there is one; otherwise a folder with a run is an error. Ctrl-C and
+            SIGTERM keep a state after the step that they fall into.
         callback: called at every validation with the averaged policy, the step and the seconds so far.
         provenance: recipe, method, data set and task of the policy, stored with the result.
 
@@ -109,7 +111,7 @@ def train(
     with locked_folder(writable_folder(out)):
         for folder in (out, out / "state", out / "policy"):
             remove_temporary(folder)
-        run = _Run(policy, dataset, config, device, out, dict(provenance or {}))
+        run = _Run(policy, dataset, config, device, out, dict(provenance or {}), resume=resume)
         return run.execute(callback)
 
 
@@ -134,13 +136,16 @@ class _Run:
         device: torch.device,
         out: Path,
         provenance: dict[str, Any],
+        *,
+        resume: bool,
     ) -> None:
         self.config, self.device, self.out, self.provenance = config, device, out, provenance
         reuse_freed_memory()
         if config.threads:
             torch.set_num_threads(config.threads)
         settings = run_settings(policy, dataset, config, provenance)
-        if has_state(out / "state"):
+        # a run that was killed before its first state has settings alone
+        if has_state(out / "state") or (resume and (out / SETTINGS_FILE).is_file()):
             check_settings(out, settings)
         self.motion = _scene_motion(policy, dataset) if config.moved_scenes else None
         self.noise = state_noise(dataset, policy, config.state_noise)
@@ -163,8 +168,9 @@ class _Run:
         if self.progress.step == 0:
             self._check_scales()
         crowding = Crowding(self.device)
-        with tqdm(total=config.steps, initial=self.progress.step, unit="step", desc="training") as bar:
-            while not self._done():
+        bar = tqdm(total=config.steps, initial=self.progress.step, unit="step", desc="training")
+        with interrupts_wait() as stopping, bar:
+            while not self._done() and not stopping:
                 parts = self._step()
                 # the expected number of steps, if the clock ends the run
                 bar.total = max(self.progress.step, round(self.progress.step / self._fraction()))
@@ -176,9 +182,11 @@ class _Run:
                 if step % config.validate_every == 0 and not self._done():
                     self._validate(callback)
                 if step % config.checkpoint_every == 0:
-                    save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
+                    self._save_state()
+            if stopping:
+                self._save_state()
         self._validate(callback)
-        save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
+        self._save_state()
         probe = perception_probe(self.averaged, self.dataset, self.training, self.held_out)
         depends = dependence(self.averaged, self.dataset, self.training, self.held_out)
         arms = self._errors_of_arms()
@@ -204,6 +212,9 @@ class _Run:
             arms=arms,
             residual=residual,
         )
+
+    def _save_state(self) -> None:
+        save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
 
     def _check_scales(self) -> None:
         most = min(VALIDATION_FRAMES, frames_at_once(self.policy))
