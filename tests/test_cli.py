@@ -32,7 +32,7 @@ OPTIONS = {
         "image-plane residual history encoder width action-rate way-points "
         "steps minutes batch-size moved-scenes seed device threads resume"
     ),
-    "evaluate": "policy episodes seed task env video video-episodes out",
+    "evaluate": "policy joint-map episodes seed task env video video-episodes out",
     "demo": "out recipe minutes demonstrations episodes curve-episodes compare offset-seed seed workers",
     "data": "save store out cameras robot tips lock units joints gripper ignore joint-map",
     "calibrate": (

@@ -158,7 +158,7 @@ def test_way_points_are_sent_ahead_and_the_arm_is_on_the_line_between_them(sessi
     policy = Turning(session)
     policy._decisions = 0
     session.begin_episode = lambda scene: session.move_to(start)
-    report = deploy(session, policy, tmp_path / "data", 1, keep_all, seconds=1.95)
+    report = deploy(session, policy, tmp_path / "data", 1, keep_all, seconds=2.0)
     assert (report.frames, report.decisions) == (20, 2)
     data = load_dataset(tmp_path / "data", images=False, progress=False)
     expected = start[5] + 0.03 * np.arange(1, 21)

@@ -36,7 +36,7 @@ class WrongDistance:
         return abs(self.given - self.shown) / math.hypot(self.noise, self.sigma)
 
     def __str__(self) -> str:
-        """What is wrong, and the fix."""
+        """The distance that was given, the one that the poses show, and the fix."""
         pair = ",".join(self.sockets)
         return (
             f"the distance of the sockets {' and '.join(map(repr, self.sockets))} is given as "
