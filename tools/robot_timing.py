@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ikp.files import write_json
 from ikp.policies import load_policy
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=ControllerConfig.rate, help="of the controller [Hz]")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # as `ikp deploy` does
     policy = load_policy(policy_folder(arguments.policy))
     config = ControllerConfig(on_limit="clip", rate=arguments.rate)
     size = next((h, w) for h, w, _ in policy.spec.image_shapes.values())
