@@ -143,8 +143,8 @@ def verify(
     Raises:
         ValueError: there are fewer residuals than unknowns.
     """
-    # What the calibration left open may be degrees away, too far for derivatives at zero: it is fitted along, with the
-    # calibration's covariance as prior, and the residuals at zero are extrapolated from there.
+    # Joints that the calibration left open may be degrees off, too far for derivatives at zero. The fit therefore moves
+    # them too, with the calibration's covariance as prior, and the residuals at zero are extrapolated from its result.
     if covariance is None:
         problem = Problem(ArmModel(robot, ()), measurements)
     else:
