@@ -132,9 +132,11 @@ def test_the_arm_rests_before_an_episode_is_judged(opened, tmp_path):
     session.start(always)
 
     def judge(recorded):
-        q = session.link.telemetry().q
+        before = session.link.telemetry()
         session.link.sleep_until(session.link.now() + 1.0)
-        moved.append(np.abs(session.link.telemetry().q - q).max())
+        after = session.link.telemetry()
+        assert np.array_equal(after.q_command, before.q_command)
+        moved.append(np.abs(after.q - before.q).max())
         return keep_all(recorded)
 
     deploy(session, Turning(session), tmp_path / "data", 1, judge, seconds=0.6)

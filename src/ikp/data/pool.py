@@ -110,7 +110,9 @@ def warn_of_folders(folders: Sequence[str | Path]) -> None:
     owners: dict[str, str] = {}
     copies: dict[str, str] = {}
     for files in by_size.values():
-        for folder, path in files if len(files) > 1 else ():  # images in data files make them large
+        if len({folder for folder, _ in files}) < 2:
+            continue  # no copy, and images make files large
+        for folder, path in files:
             first = owners.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), folder)
             if first != folder:
                 copies[folder] = first

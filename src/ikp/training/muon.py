@@ -91,14 +91,14 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         ahead = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        wide = [_wide(_as_matrices(tensor)) for tensor in ahead]
+        matrices = [_as_matrices(tensor) for tensor in ahead]
+        wide = [_wide(each) for each in matrices]
         for indices in _by_shape(wide):
             directions = _orthogonalize_together([wide[i] for i in indices])
             for i, direction in zip(indices, directions, strict=True):
-                parameter = parameters[i]
                 scale = ADAMW_RMS * math.sqrt(direction.shape[2])
-                matrix = direction if _is_wide(_as_matrices(parameter)) else direction.transpose(1, 2)
-                parameter.add_(matrix.reshape(parameter.shape), alpha=-group["lr"] * scale)
+                update = direction if wide[i] is matrices[i] else direction.transpose(1, 2)
+                parameters[i].add_(update.reshape(parameters[i].shape), alpha=-group["lr"] * scale)
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
@@ -111,13 +111,9 @@ def _as_matrices(tensor: Tensor) -> Float[Tensor, "n rows columns"]:
     return tensor if tensor.ndim == 3 else tensor.reshape(1, len(tensor), -1)
 
 
-def _is_wide(matrices: Tensor) -> bool:
-    return matrices.shape[1] <= matrices.shape[2]
-
-
 def _wide(matrices: Float[Tensor, "n rows columns"]) -> Tensor:
     """The matrices, or their transposes where they have more rows than columns."""
-    return matrices if _is_wide(matrices) else matrices.transpose(1, 2)
+    return matrices if matrices.shape[1] <= matrices.shape[2] else matrices.transpose(1, 2)
 
 
 def _padded(size: int) -> int:
