@@ -171,7 +171,22 @@ def test_a_replay_goes_by_the_units_of_the_data(opened, tmp_path):
     session.follow = lambda times, q: None
     replay(session, degrees, 0, scene=0)
     first = load_dataset(tmp_path / "data", images=False, progress=False).state[0, :6]
-    np.testing.assert_allclose(moved[0], np.radians(first.numpy()), atol=1e-5)
+    np.testing.assert_allclose(moved[-1], np.radians(first.numpy()), atol=1e-5)
+
+
+def test_a_scene_is_laid_out_when_the_arm_is_home(opened, monkeypatch):
+    session = opened()
+    session.start(always)
+    session.move_to(session.home + 0.1)
+    lay_out, found = session.station.lay_out, []
+
+    def look(scene):
+        found.append(session.link.telemetry().q)
+        return lay_out(scene)
+
+    monkeypatch.setattr(session.station, "lay_out", look)
+    session.begin_episode(3)
+    np.testing.assert_allclose(found[0], session.home, atol=0.02)
 
 
 def test_another_model_of_the_arm_is_told(opened, recwarn):

@@ -42,7 +42,7 @@ class Demo:
     minutes: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="(default: by steps)")] = None
     demonstrations: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
     episodes: Annotated[int | None, arg(metavar="INT", help_behavior_hint=OF_THE_RECIPE)] = None
-    curve_episodes: int = 50
+    curve_episodes: int = 25
     compare: bool = False
     offset_seed: int = 0
     seed: int = 0

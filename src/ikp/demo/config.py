@@ -59,7 +59,7 @@ class DemoConfig:
     minutes: float | None = None
     demonstrations: int | None = None
     episodes: int | None = None
-    curve_episodes: int = 50
+    curve_episodes: int = 25
     compare: bool = False
     offset_seed: int = 0
     seed: int = 0

@@ -70,7 +70,7 @@ def replay(session: Session, root: Path | str, episode: int, scene: int | None =
     states, actions = data.state.double().numpy(), data.action.double().numpy()
     session.grip(0.0)
     if session.station.is_simulated:
-        session.station.lay_out(0 if scene is None else scene)
+        session.begin_episode(0 if scene is None else scene)
     session.move_to(states[0, :dof], f"the start of episode {episode}")
     # as in a deployment: a command is there a period after its frame, so the first row is where the episode starts
     path = smooth(np.concatenate([states[:1, :dof], actions[:, :dof]]))

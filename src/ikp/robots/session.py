@@ -200,10 +200,12 @@ class Session:
             self.link.send(Waypoints(times[part], q[part]))
 
     def begin_episode(self, scene: int) -> None:
-        """Lay out a simulated scene, and move to where the episode starts; the gripper is opened."""
+        """Open the gripper, move home, lay out a simulated scene, and move to where its episode starts."""
         self.grip(0.0)
+        self.move_to(self.home, "the start of an episode")  # first, so that it does not run into the new scene
         start = self.station.lay_out(scene)
-        self.move_to(self.home if start is None else start, "the start of an episode")
+        if start is not None:
+            self.move_to(start, "the start of an episode")
 
     def grip(self, closed: float) -> None:
         """Command the gripper, if there is one and the command is new."""

@@ -151,12 +151,15 @@ class URArm:
 
     def close(self) -> None:
         """Stop, end the program and disconnect."""
-        if self._control is None:
-            return
         self.stop()
-        with contextlib.suppress(RuntimeError):
-            if self._control.isConnected():  # ur-rtde would connect again
-                self._control.stopScript()
-            self._control.disconnect()
-            self._receive.disconnect()
-        self._control = None
+        for end in self._endings():
+            with contextlib.suppress(RuntimeError):
+                end()
+        self._control = self._receive = None
+
+    def _endings(self) -> list[Callable[[], object]]:
+        """Each has to be tried: an interface that is still connected when it is freed ends the process by SIGABRT."""
+        endings = [each.disconnect for each in (self._control, self._receive) if each is not None]
+        if self._control is not None and self._control.isConnected():  # ur-rtde would connect again
+            endings.insert(0, self._control.stopScript)
+        return endings
