@@ -202,7 +202,8 @@ class Session:
     def begin_episode(self, scene: int) -> None:
         """Open the gripper, move home, lay out a simulated scene, and move to where its episode starts."""
         self.grip(0.0)
-        self.move_to(self.home, "the start of an episode")  # first, so that it does not run into the new scene
+        # first, so that the arm does not run into the new scene
+        self.move_to(self.home, "the start of an episode")
         start = self.station.lay_out(scene)
         if start is not None:
             self.move_to(start, "the start of an episode")
