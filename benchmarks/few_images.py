@@ -1,6 +1,6 @@
 """A square's place in an image from 30 examples: how far a policy's image encoder generalises from few images.
 
-.venv/bin/python benchmarks/few_images.py   writes results/few_images.json
+.venv/bin/python benchmarks/few_images.py   writes results/few_images/keypoint.json; --encoder NAME another's
 
 The task is the coordinate regression of Implicit Behavioral Cloning (Florence et al., 2021, Sec. 3) in the sizes of its
 PyTorch re-implementation (github.com/kevinzakka/ibc): a green square of 7 x 7 pixels on a white 96 x 96 image, whose
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--encoder", default="keypoint")
-    parser.add_argument("--out", default="results/few_images.json")
+    parser.add_argument("--out", help="results/few_images/ENCODER.json if it is not given")
     chosen = parser.parse_args(arguments)
     rows = []
     for name in chosen.policies:
@@ -128,7 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for seed in range(chosen.seeds):
                 rows.append(run(name, examples, chosen.steps, seed, chosen.encoder))
                 print(rows[-1], flush=True)
-    write_json(chosen.out, {"rows": rows, "provenance": provenance()})
+    write_json(
+        chosen.out or f"results/few_images/{chosen.encoder}.json", {"rows": rows, "provenance": provenance()}
+    )
 
 
 if __name__ == "__main__":

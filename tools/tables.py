@@ -22,6 +22,7 @@ from change_of_robot_table import change_of_robot_table
 from closed_loop_table import LIFT, PARTICLE, closed_loop_table
 from energy_table import energy_table
 from expert_table import expert_table
+from few_images_table import few_images_table
 from ikp.files import replaced_atomically
 from ikp.policies.config import PAPER_METHODS
 from ikp_paper.rows import reproduction_tables
@@ -62,6 +63,7 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "energies": partial(energy_table, results),
         "experts": partial(expert_table, results / "experts"),
         "perception": partial(perception_table, results),
+        "few-images": partial(few_images_table, results),
         "sweeping": partial(sweeping_table, results),
         "demo": partial(demo_table, results),
         "equal-steps": partial(insertion, equal_steps, paper=True),

@@ -13,7 +13,7 @@ from ikp.policies.frames import FrameHistory
 from ikp.robots.config import ControllerConfig
 from ikp.robots.deployment import check_policy, deploy
 from ikp.robots.interfaces import RobotStopped
-from ikp.robots.recording import keep_all, record
+from ikp.robots.recording import Verdict, keep_all, record
 from ikp.robots.replay import replay
 from ikp.robots.session import ARRIVED, Session, always
 from ikp.robots.station import open_station
@@ -172,6 +172,29 @@ def test_a_replay_goes_by_the_units_of_the_data(opened, tmp_path):
     replay(session, degrees, 0, scene=0)
     first = load_dataset(tmp_path / "data", images=False, progress=False).state[0, :6]
     np.testing.assert_allclose(moved[-1], np.radians(first.numpy()), atol=1e-5)
+
+
+def test_a_replay_lays_out_the_scene_of_the_recording(opened, tmp_path, monkeypatch):
+    session = opened()
+    session.start(always)
+    record(session, Still(session), tmp_path / "data", 1, keep_all, seconds=0.5, seed=9)
+    begin, scenes = session.begin_episode, []
+    monkeypatch.setattr(session, "begin_episode", lambda scene: (scenes.append(scene), begin(scene)))
+    assert replay(session, tmp_path / "data", 0).scene == 9
+    assert replay(session, tmp_path / "data", 0, scene=4).scene == 4
+    assert scenes == [9, 4]
+
+
+def test_a_discarded_episode_says_why(opened, tmp_path):
+    session = opened()
+    session.start(always)
+    said = []
+    judge = iter((Verdict.DISCARD, Verdict.FAILURE)).__next__
+    record(session, Still(session), tmp_path / "data", 1, lambda _: judge(), seconds=0.5, report=said.append)
+    assert "episode 1 of 1: discard" in said[0]
+    assert said[0].endswith("; the task was not solved")
+    assert "episode 1 of 1: failure" in said[1]
+    assert "not solved" not in said[1]
 
 
 def test_a_scene_is_laid_out_when_the_arm_is_home(opened, monkeypatch):

@@ -59,9 +59,10 @@ def test_the_camera_sees_the_arm_move_and_delivers_thirty_images_a_second():
     assert np.abs(second.image.astype(int) - first.image).max() > 30
 
 
-def test_a_task_with_two_arms_has_no_twin():
-    with pytest.raises(ValueError, match="'sweeping' has no twin: one with a single arm"):
-        World("sweeping", {})
+@pytest.mark.parametrize("task", ["sweeping", "two-elbows"])
+def test_a_task_with_two_arms_or_without_a_switched_tool_has_no_twin(task):
+    with pytest.raises(ValueError, match=f"'{task}' has no twin: one with a single arm and a switched tool"):
+        World(task, {})
 
 
 def teleoperate(bench, mouse, seconds):

@@ -80,8 +80,8 @@ class BenchOptions:
         if self.robot is None and self.tips:
             raise ValueError("--tips chooses a link of a robot that is given: add --robot")
         robot = None if self.robot is None else load_robot(self.robot, tips=self.tips or None)
-        if self.is_real:
-            print(f"connecting to {self.bench.partition(':')[2]} ...", flush=True)
+        kind, _, what = self.bench.partition(":")
+        print(f"connecting to {what} ..." if self.is_real else f"starting {kind}:{what} ...", flush=True)
         return open_station(
             self.bench,
             config,

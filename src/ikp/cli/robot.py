@@ -90,7 +90,10 @@ class Record:
             device = make_device(self.device, station, config, self.seed)
             station.opened.callback(device.close)
             session = Session(station, config, self.fps, size)
-            check_dataset(session, self.out, RECORDING, task=self.words, facts={"seed": self.seed})
+            done = check_dataset(session, self.out, RECORDING, task=self.words, facts={"seed": self.seed})
+            if done >= self.episodes:
+                print(f"{self.out} has {done} episodes already: raise --episodes to record more")
+                return
             session.start(confirmation(station.is_simulated), announcement(station.is_simulated))
             print(f"the arm moves {1000 * session.lag:.0f} ms after a command")
             result = record(
@@ -138,9 +141,7 @@ class Replay:
     bench: BenchOptions
     data: Path
     episode: int = 0
-    seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the episode's index)")] = (
-        None
-    )
+    seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the recording's)")] = None
 
     def run(self) -> None:
         from ikp.data.metadata import read_info
@@ -156,16 +157,15 @@ class Replay:
             task = task_of_data(self.data)
             warn_of_another_task(f"{self.data}", None if task is None else task.env_id, station)
             session.start(confirmation(station.is_simulated), announcement(station.is_simulated))
-            result = replay(
-                session, self.data, self.episode, self.episode if self.seed is None else self.seed
-            )
-        ended = "" if result.success is None else f", success: {result.success}"
+            result = replay(session, self.data, self.episode, self.seed)
+        if config.dry_run:
+            print(f"{result.frames} frames; {DRY}")
+            return
+        ended = "" if result.success is None else f", success: {result.success} (scene {result.scene})"
         print(
             f"{result.frames} frames; joints against the recording: mean {result.mean_error:.4f}, largest "
             f"{result.largest_error:.4f} rad{ended}"
         )
-        if config.dry_run:
-            print(DRY)
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,7 @@ class Deploy:
                 task = made.get("task")
                 warn_of_another_task(f"the policy {self.policy}", task and task["env_id"], station)
                 session.start(confirmation(station.is_simulated), announcement(station.is_simulated))
+                print(f"the arm moves {1000 * session.lag:.0f} ms after a command")
                 deploy(
                     session,
                     policy,
@@ -276,13 +277,13 @@ class Deploy:
 
         write_json(file, {**report.to_json(), "bench": self.bench.bench, "provenance": provenance()})
         count, good = len(report.successes), sum(report.successes)
-        if count:
+        if count and not self.bench.dry_run:
             low, high = wilson_interval(good, count)
             print(
                 f"success: {good} of {count} episodes, {100 * good / count:.0f} % (95 % interval {100 * low:.0f} to "
                 f"{100 * high:.0f})"
             )
-        if report.scores:
+        if report.scores and not self.bench.dry_run:
             print(f"score: {100 * sum(report.scores) / len(report.scores):.0f} % on average")
         clock = ", in simulated time" if self.bench.bench.startswith("lockstep:") else ""
         print(
@@ -290,8 +291,8 @@ class Deploy:
             f"periods within {1000 * report.jitter:.1f} ms{clock}"
         )
         print(
-            f"controller: {report.controller_periods} periods, 99 % within {1000 * report.controller_jitter:.2f} ms"
-            f"{clock}; {report.clipped} targets or periods clipped to a limit"
+            f"controller, in this session: {report.controller_periods} periods, 99 % within "
+            f"{1000 * report.controller_jitter:.2f} ms{clock}; {report.clipped} targets or periods clipped to a limit"
         )
         print(f"wrote {self.out} and {file}")
 

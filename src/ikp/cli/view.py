@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -41,7 +42,14 @@ class View:
         from ikp.policies import load_policy
         from ikp.policies.checkpoint import policy_folder
         from ikp.robots.view import write_view
+        from ikp.runs import policy_provenance, task_of_data
 
         writable_file(self.out)
+        learned, shown = policy_provenance(self.policy).get("task"), task_of_data(self.data)
+        if learned and shown and learned["env_id"] != shown.env_id:
+            warnings.warn(
+                f"the policy {self.policy} is from the task {learned['env_id']}, {self.data} from {shown.env_id}",
+                stacklevel=2,
+            )
         policy = load_policy(policy_folder(self.policy))
         print(f"wrote {write_view(policy, self.data, self.episode, self.step, self.out)}")

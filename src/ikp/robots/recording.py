@@ -110,21 +110,25 @@ def record(
             is_whole = recorded.held_up <= HELD_UP
             verdict = judge(recorded) if is_whole else Verdict.DISCARD
             info = {"seed": scene, "device": type(device).__name__}
+            attempted = writer.episodes + 1
             if end_episode(session, writer, verdict, recorded, info):
                 kept, in_a_row = kept + 1, 0
             else:
                 discarded, in_a_row = discarded + 1, in_a_row + 1
             if report is not None:
-                why = (
-                    ""
-                    if is_whole
-                    else f"; the recording was held up for {recorded.held_up:.1f} s, so it has a gap"
-                )
-                report(f"episode {writer.episodes} of {episodes}: {verdict.value}, {recorded}{why}")
+                why = _why(recorded) if verdict is Verdict.DISCARD else ""
+                report(f"episode {attempted} of {episodes}: {verdict.value}, {recorded}{why}")
             if verdict is Verdict.QUIT:
                 break
             check_attempts(session, in_a_row)
         return RecordingReport(writer.root, writer.episodes, writer.frames, kept, discarded)
+
+
+def _why(recorded: Recorded) -> str:
+    """Why an episode was discarded, where no person did it."""
+    if recorded.held_up > HELD_UP:
+        return f"; the recording was held up for {recorded.held_up:.1f} s, so it has a gap"
+    return "" if recorded.success is None else "; the task was not solved"
 
 
 def _episode(

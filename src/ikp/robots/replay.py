@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -29,12 +31,14 @@ class ReplayReport:
         frames: number of frames.
         mean_error, largest_error: of the measured joints against the recorded ones [rad].
         success: of the simulated task; None on a real bench.
+        scene: seed of the simulated scene; None on a real bench.
     """
 
     frames: int
     mean_error: float
     largest_error: float
     success: bool | None
+    scene: int | None
 
 
 def replay(session: Session, root: Path | str, episode: int, scene: int | None = None) -> ReplayReport:
@@ -47,11 +51,11 @@ def replay(session: Session, root: Path | str, episode: int, scene: int | None =
         session: a started session.
         root: folder of the data set.
         episode: its index.
-        scene: seed of the simulated scene to lay out; by default the one of the recording, if it is known.
+        scene: seed of the simulated scene to lay out; by default the recording's.
 
     Raises:
         DatasetError: there is no such data set or episode, or its joints or units are unknown.
-        ValueError: its dimensions are not the bench's.
+        ValueError: its dimensions are not the bench's, or the scene is not known.
         RobotStopped: the robot was stopped, or a person did not agree to the move to the recorded start.
     """
     robot = session.station.robot
@@ -69,8 +73,11 @@ def replay(session: Session, root: Path | str, episode: int, scene: int | None =
     link, dof, period = session.link, session.station.robot.dof, 1.0 / session.fps
     states, actions = data.state.double().numpy(), data.action.double().numpy()
     session.grip(0.0)
-    if session.station.is_simulated:
-        session.begin_episode(0 if scene is None else scene)
+    if not session.station.is_simulated:
+        scene = None
+    else:
+        scene = _scene(data.info[0], root, episode) if scene is None else scene
+        session.begin_episode(scene)
     session.move_to(states[0, :dof], f"the start of episode {episode}")
     # as in a deployment: a command is there a period after its frame, so the first row is where the episode starts
     path = smooth(np.concatenate([states[:1, :dof], actions[:, :dof]]))
@@ -89,7 +96,17 @@ def replay(session: Session, root: Path | str, episode: int, scene: int | None =
     while (outcome := session.station.outcome()) is not None and not outcome[0] and link.now() < limit:
         link.sleep_until(link.now() + period)
     success = None if outcome is None else outcome[1]
-    return ReplayReport(len(actions), float(apart.mean()), float(apart.max()), success)
+    return ReplayReport(len(actions), float(apart.mean()), float(apart.max()), success, scene)
+
+
+def _scene(info: Mapping[str, Any], root: Path | str, episode: int) -> int:
+    """Seed of the scene in which an episode was recorded."""
+    seed = info.get("seed")
+    if not isinstance(seed, int):
+        raise ValueError(
+            f"{root} does not say in which simulated scene episode {episode} was recorded: give its seed (--seed)"
+        )
+    return seed
 
 
 def smooth(q: Float[np.ndarray, "n dof"]) -> Float[np.ndarray, "intervals parts dof"]:

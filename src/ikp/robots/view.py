@@ -78,7 +78,7 @@ def decide(policy: Policy, data: Demonstrations, step: int, episode: int = 0) ->
         arrays=arrays,
         recorded=batch["action"][0, joints].numpy(),
         names=tuple(policy.spec.action_names[i].removesuffix(".pos") for i in joints),
-        title=f"episode {episode}, step {step} of 0 to {len(data) - 1}",
+        title=f"episode {episode}, step {step} (the last is {len(data) - 1})",
     )
 
 

@@ -29,8 +29,11 @@ def make_task(task: str, options: Mapping[str, Any]) -> ArmTask:
     entry = task_entry(task)
     kwargs = {**entry.kwargs, "observation": "state", **options}
     env = make_environment(entry.env_id, kwargs, disable_env_checker=True).unwrapped
-    if not isinstance(env, ArmTask) or len(env.robot.tip_names) != 1:
-        raise ValueError(f"task {task!r} has no twin: one with a single arm is needed, such as insertion")
+    if not isinstance(env, ArmTask) or len(env.robot.tip_names) != 1 or not env.discrete_dims:
+        raise ValueError(
+            f"task {task!r} has no twin: one with a single arm and a switched tool is needed, such as insertion, "
+            "alignment or sorting"
+        )
     return env
 
 
