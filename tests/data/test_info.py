@@ -131,3 +131,12 @@ def test_names_of_an_image_may_be_an_object(small):
     info["features"]["observation.images.top"]["names"] = {"height": 12, "width": 16, "channels": 3}
     path.write_text(json.dumps(info))
     assert load_dataset(small).images["top"].shape == (2, 12, 16, 3)
+
+
+def test_two_frame_rates_are_a_contradiction(small):
+    path = small / "meta" / "info.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "fps": 20}))
+    with pytest.raises(
+        DatasetError, match="has 20 frames per second, .* 10: correct the one that was changed"
+    ):
+        load_dataset(small)

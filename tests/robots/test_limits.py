@@ -289,6 +289,8 @@ def test_joint_speeds_move_the_tip_as_asked_and_stay_small_at_a_singular_posture
         ({"gain": float("nan")}, "gain is nan"),
         ({"on_limit": "ignore"}, "choose one of refuse, clip"),
         ({"workspace": ((0, 0, 0), (1, 1, -1))}, "the least and the largest"),
+        ({"workspace": ((False,) * 3, (True,) * 3)}, "the least and the largest"),
+        ({"acceleration": 21.0}, "acceleration is 21.0"),
         ({"link_clearance": -0.1}, "link_clearance is -0.1"),
         ({"image_age": 0.0}, "image_age is 0.0"),
         ({"rate": 10**400}, r"rate is 10000000000000000000\.\.\.: it must be from 10"),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ikp.robots import station
+from ikp.robots.interfaces import Mode
 from ikp.robots.shared import SharedNumbers
 from ikp.robots.twin.devices import TwinArm
 from ikp.robots.twin.world import World
@@ -25,7 +29,7 @@ from ikp.tasks.suction import suction_robot
 from .bench import PATIENCE, wait_for
 from .real_client import INJECTED, STOPPED
 
-HOST, REAL_HOST = "127.0.0.41", "127.0.0.42"
+HOST, REAL_HOST, REFUSING_HOST = "127.0.0.41", "127.0.0.42", "127.0.0.46"
 ROBOT = suction_robot()
 HAS_CLIENT = importlib.util.find_spec("rtde_control") is not None
 
@@ -239,6 +243,64 @@ def test_a_time_stamp_that_is_no_number_is_no_new_state():
     assert arm.state().time == first
     arm._receive.timestamp = 1.008
     assert arm.state().time > first
+
+
+@pytest.mark.parametrize(("bits", "mode"), [(1, Mode.RUNNING), (2, Mode.RUNNING), (0, Mode.NOT_READY)])
+def test_an_arm_runs_in_normal_and_reduced_mode_only(monkeypatch, bits, mode):
+    monkeypatch.setattr(Received, "getSafetyStatusBits", lambda self: bits)
+    arm = URArm(ROBOT, HOST, 125.0)
+    arm._receive = Received()
+    assert arm.state().mode is mode
+
+
+class Failing:
+    """An interface of ur-rtde whose program cannot be stopped."""
+
+    def __init__(self):
+        self.ended = False
+
+    def isConnected(self):
+        return True
+
+    def servoStop(self, deceleration):
+        raise RuntimeError
+
+    stopScript = functools.partialmethod(servoStop, 0.0)
+
+    def disconnect(self):
+        self.ended = True
+
+
+def test_both_interfaces_are_disconnected_whatever_fails():
+    arm = URArm(ROBOT, HOST, 125.0)
+    arm._control, arm._receive = control, receive = Failing(), Failing()
+    arm.close()
+    assert control.ended
+    assert receive.ended
+    arm.close()
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"HTTP/1.1 400 Bad Request"])
+def test_what_does_not_speak_rtde_is_told_at_once(monkeypatch, answer):
+    monkeypatch.setattr(station, "CONNECTING", 0.2)
+    with socket.create_server((REFUSING_HOST, station.CONTROL_PORT)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            if answer is not None:
+                connection.sendall(answer)
+                connection.close()
+            else:
+                opened.append(connection)
+
+        opened = []
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(OSError, match=f"no UR controller answers at {REFUSING_HOST}"):
+            station._check_answers(REFUSING_HOST)
+        thread.join()
+        for connection in opened:
+            connection.close()
 
 
 def test_a_rate_below_the_watchdog_is_refused():

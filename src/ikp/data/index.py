@@ -13,6 +13,7 @@ from ikp.data.layout import (
     ENVIRONMENT_STATE,
     IKP_PATH,
     IMAGES,
+    INFO_PATH,
     ROLE_KEYS,
     STATE,
     DatasetError,
@@ -107,13 +108,13 @@ def read_spec(
     every dimension that is not discrete counts as a joint.
 
     Raises:
-        DatasetError: there is no action, or a state or action has more than one axis.
+        DatasetError: there is no action, a state or action has more than one axis, or the files contradict each other.
     """
     features = info["features"]
     if ACTION not in features:
         raise DatasetError(f"{root} has no feature {ACTION!r}: it holds {list(features)}")
     actions = dim_names(features, ACTION)
-    stored = _stored_roles(root, features, shapes)
+    stored = _stored_roles(root, features, shapes, float(info["fps"]))
     # none declared may also mean that nobody said which they are
     joint_dims = (stored.get("joint_dims") or None) if joint_dims is None else joint_dims
     discrete = tuple(stored.get("discrete_dims", ()) if discrete_dims is None else discrete_dims)
@@ -137,11 +138,18 @@ def read_spec(
     return spec, declared
 
 
-def _stored_roles(root: Path, features: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
+def _stored_roles(
+    root: Path, features: Mapping[str, Any], shapes: Mapping[str, Any], fps: float
+) -> dict[str, Any]:
     """Roles of dimensions and camera models from info.json, which LeRobot's tools keep, and from meta/ikp.json."""
     stored: dict[str, Any] = {"cameras": {}}
     if (root / IKP_PATH).exists():
         spec = DataSpec.from_json(read_description(root)["spec"])
+        if abs(spec.fps - fps) > 1e-6:
+            raise DatasetError(
+                f"{root / INFO_PATH} has {fps:g} frames per second, {root / IKP_PATH} {spec.fps:g}: correct the "
+                "one that was changed"
+            )
         stored = {key: getattr(spec, key) for key in (*ROLE_KEYS, "cameras")}
     stored |= {key: tuple(features[ACTION][key]) for key in ROLE_KEYS if key in features[ACTION]}
     models = {

@@ -11,6 +11,7 @@ import numpy as np
 
 from ikp.checks import in_range, one_of, plain_types
 from ikp.files import read_json, write_json
+from ikp.robots.interfaces import STOP_DECELERATION
 
 ON_LIMIT = ("refuse", "clip")
 
@@ -84,7 +85,7 @@ class ControllerConfig:
             lookahead=(0.03, 0.2),
             gain=(100.0, 2000.0),
             speed=(0.01, 1.0),
-            acceleration=(0.1, 40.0),
+            acceleration=(0.1, STOP_DECELERATION),
             joint_margin=(0.0, 1.0),
             link_clearance=(0.0, 0.5),
             stale=(0.02, 0.5),
@@ -105,6 +106,8 @@ class ControllerConfig:
             try:
                 box = np.asarray(self.workspace, dtype=float)
             except (TypeError, ValueError, OverflowError):
+                box = np.empty(0)
+            if box.shape == (2, 3) and not all(_is_number(x) for row in self.workspace for x in row):
                 box = np.empty(0)
             if box.shape != (2, 3) or not np.isfinite(box).all() or not (box[0] < box[1]).all():
                 shown = reprlib.repr(self.workspace)
@@ -161,3 +164,7 @@ class ControllerConfig:
             return ControllerConfig(**{**defaults, **values})
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -15,6 +15,10 @@ from jaxtyping import Float, UInt8
 
 from ikp.kinematics import Robot
 
+STOP_DECELERATION = 20.0
+"""Deceleration that an arm is asked for when it has to stop [rad/s^2]; no setting accelerates it faster, so that
+the way of a stop is never longer than the one that was checked."""
+
 
 class RobotStopped(RuntimeError):
     """The robot has been stopped; the message says why and what to do."""

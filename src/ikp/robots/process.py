@@ -117,8 +117,8 @@ class ControllerProcess:
         age = monotonic() - telemetry.time
         if age > HUNG:
             raise RobotStopped(
-                f"the controller has done nothing for {age:.1f} s: look at the arm, and start again on a machine that "
-                "is less busy"
+                f"the controller has done nothing for {age:.1f} s, since its connection to the arm hangs or the "
+                "machine is too busy: look at the arm and its cable, and start again"
             )
         return telemetry
 

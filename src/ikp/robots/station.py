@@ -23,6 +23,7 @@ from ikp.robots.process import ControllerProcess
 from ikp.robots.twin.devices import TwinArm, TwinCamera, TwinGripper, TwinView
 from ikp.robots.twin.process import WorldProcess
 from ikp.robots.twin.world import World, WorldLink
+from ikp.robots.ur.packages import HEADER, Kind, package
 from ikp.tasks.registry import task_entry
 
 KINDS = {
@@ -232,10 +233,14 @@ def _check_answers(address: str) -> None:
     """Refuse an address at which no controller answers: the client of a UR would wait for minutes.
 
     Raises:
-        OSError: nothing answers there.
+        OSError: nothing answers there, or something that does not speak RTDE.
     """
     try:
-        socket.create_connection((address, CONTROL_PORT), CONNECTING).close()
+        with socket.create_connection((address, CONTROL_PORT), CONNECTING) as connection:
+            connection.settimeout(CONNECTING)
+            connection.sendall(package(Kind.PROTOCOL_VERSION, b"\0\x02"))
+            if connection.recv(HEADER.size, socket.MSG_WAITALL) != HEADER.pack(4, Kind.PROTOCOL_VERSION):
+                raise OSError("what answers there does not speak RTDE")
     except OSError as error:
         raise OSError(
             f"no UR controller answers at {address}, port {CONTROL_PORT}, within {CONNECTING:.0f} s "

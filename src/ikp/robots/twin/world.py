@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ikp.robots.interfaces import STOP_DECELERATION
 from ikp.robots.shared import SharedNumbers
 from ikp.tasks.base import ArmTask
 from ikp.tasks.registry import make_environment, task_entry
 
-BRAKE = 20.0
-"""Deceleration of a stop [rad/s^2]."""
 SCENE = ("qpos", "qvel", "mocap_pos", "mocap_quat", "eq_active")
 """Parts of MuJoCo's data that describe the scene."""
 
@@ -104,7 +103,7 @@ class World:
             change = np.clip(change, -limit, limit)
         else:
             speed = self._velocity
-            change = np.sign(speed) * np.maximum(np.abs(speed) - BRAKE * dt, 0.0) * dt
+            change = np.sign(speed) * np.maximum(np.abs(speed) - STOP_DECELERATION * dt, 0.0) * dt
         self._reference = self._reference + change
         self._velocity = change / dt
 

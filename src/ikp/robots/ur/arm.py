@@ -14,7 +14,7 @@ from jaxtyping import Float
 from ikp.kinematics import Robot
 from ikp.kinematics.rotations import exp_rotation
 from ikp.robots.extras import load
-from ikp.robots.interfaces import ArmState, Mode, RobotStopped, stopped_by
+from ikp.robots.interfaces import STOP_DECELERATION, ArmState, Mode, RobotStopped, stopped_by
 
 VARIABLES = [
     "timestamp", "actual_q", "actual_qd", "actual_TCP_pose", "robot_mode", "robot_status_bits", "safety_status_bits",
@@ -23,11 +23,10 @@ WATCHDOG = 10.0
 """Least rate of commands, below which the controller stops its program [Hz]."""
 SPARE = 2.5
 """Least rate of targets, as a multiple of the watchdog's: a busy machine delays one now and then."""
-DECELERATION = 10.0
-"""Deceleration of a stop, as URScript's stopj takes it [rad/s^2]."""
 STATE_DELAY = 0.1
 """Time within which the state that names a stop follows the end of the program [s]."""
 POWER_ON = 1
+NORMAL_OR_REDUCED = 1 << 0 | 1 << 1
 SAFETY = {
     Mode.EMERGENCY_STOP: 1 << 5 | 1 << 6 | 1 << 7,
     Mode.PROTECTIVE_STOP: 1 << 2,
@@ -98,7 +97,8 @@ class URArm:
         for mode, bits in SAFETY.items():
             if safety & bits:
                 return mode
-        return Mode.RUNNING if self._receive.getRobotStatus() & POWER_ON else Mode.NOT_READY
+        ready = safety & NORMAL_OR_REDUCED and self._receive.getRobotStatus() & POWER_ON
+        return Mode.RUNNING if ready else Mode.NOT_READY
 
     def tip_pose(self) -> Float[np.ndarray, "4 4"]:
         """T_base_tip (4, 4) of the TCP that is set on the pendant."""
@@ -148,7 +148,7 @@ class URArm:
         """End servoJ; the controller decelerates. Without a connection its watchdog does so."""
         if self._control is not None and self._control.isConnected():
             with contextlib.suppress(RuntimeError):
-                self._control.servoStop(DECELERATION)
+                self._control.servoStop(STOP_DECELERATION)
 
     def close(self) -> None:
         """Stop, end the program and disconnect."""
