@@ -159,7 +159,7 @@ class URArm:
         self._control = self._receive = None
 
     def _endings(self) -> list[Callable[[], object]]:
-        """Each has to be tried: an interface that is still connected when it is freed ends the process by SIGABRT."""
+        """The steps of closing; each is to be tried, whatever becomes of those before it."""
         endings = [each.disconnect for each in (self._control, self._receive) if each is not None]
         if self._control is not None and self._control.isConnected():  # ur-rtde would connect again
             endings.insert(0, self._control.stopScript)
