@@ -12,7 +12,7 @@ from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, implicit, make_
 from ikp.policies.config import LINKS, Ablations, SearchConfig
 from ikp.policies.energy import EnergyWalk
 from ikp.policies.langevin import CHAINS, joint_log_density, langevin
-from ikp.policies.proposal import uniform_negatives
+from ikp.policies.proposal import LearnedProposal, uniform_negatives
 from ikp.policies.search import search
 
 from .conftest import assert_walk_equals_all_at_once, fitted, searched
@@ -89,6 +89,15 @@ def test_the_learned_proposal_is_the_density_of_its_draws(robot):
     one = Normal(near.mean[:1], near.stddev[:1])
     density = policy.proposal.log_density(one, fine, 64, low, high).exp()[0, 2, :600].reshape(6, 100).mean(1)
     torch.testing.assert_close(found, density, atol=0.02, rtol=0.05)
+
+
+def test_the_standard_deviations_of_a_proposal_do_not_train_what_its_means_are_read_from():
+    proposal, context = LearnedProposal(7, 3, width=16, blocks=2), torch.randn(5, 7, requires_grad=True)
+    near = proposal(context)
+    proposal.loss(near, near.mean.detach()).backward()  # only the likelihood has a gradient here
+    assert proposal.log_std.weight.grad.abs().max() > 0
+    for tensor in (context, *proposal.network.parameters()):
+        assert tensor.grad.abs().max() == 0
 
 
 def test_a_learned_proposal_starts_from_the_data_and_learns_the_mean(robot):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class DenseBlock(nn.Module):
@@ -22,7 +24,10 @@ class DenseBlock(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        return x + self.layers(x)
+        _, first, _, second, _, third = self.layers
+        h = _linear(first, torch.relu(x))
+        h = _linear(second, torch.relu(h))
+        return x + _linear(third, torch.relu(h))
 
 
 class DenseResNet(nn.Sequential):
@@ -43,6 +48,30 @@ class DenseResNet(nn.Sequential):
             nn.ReLU(),
             nn.Linear(width, outputs),
         )
+
+    def features(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch width"]:
+        """The last layer's inputs."""
+        first, *blocks, _, _ = self
+        h = _linear(first, x)
+        for block in blocks:
+            h = block(h)
+        return torch.relu(h)
+
+    def last(self, features: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch outputs"]:
+        """The outputs for `features`."""
+        *_, last = self
+        return _linear(last, features)
+
+    def forward(  # the name of the argument is that of nn.Sequential
+        self,
+        input: Float[Tensor, "*batch inputs"],  # noqa: A002
+    ) -> Float[Tensor, "*batch outputs"]:
+        return self.last(self.features(input))
+
+
+def _linear(layer: nn.Module, x: Tensor) -> Tensor:
+    """The layer without a module call, which for a single row takes as long as the product."""
+    return F.linear(x, layer.weight, layer.bias)  # pyright: ignore[reportArgumentType]
 
 
 def check_width(width: int, blocks: int) -> None:

@@ -73,9 +73,12 @@ class NumpyWalk:
             terms = self.link_walk.terms(j)
             entry[:, 0] += terms[:, 0]
             entry[:, 2:] = terms[:, 1:]
-        return lambda candidates: self._energies(j, entry, candidates)
+        layers = [part[j] for part in self.layers]
+        return lambda candidates: self._energies(j, layers, entry, candidates)
 
-    def _energies(self, j: int, entry: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    def _energies(
+        self, j: int, layers: list[np.ndarray], entry: np.ndarray, candidates: np.ndarray
+    ) -> np.ndarray:
         rows, n = len(self.chosen), candidates.shape[1]
         basis = np.empty((rows, n, entry.shape[1]), entry.dtype)
         basis[..., 0] = 1
@@ -85,9 +88,9 @@ class NumpyWalk:
             np.subtract(np.cos(turned), 1, out=basis[..., 2])
             np.sin(turned, out=basis[..., 3])
         h = (basis @ entry).reshape(rows * n, -1)
-        *blocks, head, head_bias = self.layers
+        *blocks, head, head_bias = layers
         for i in range(0, len(blocks), 6):
-            narrow, narrow_bias, inner, inner_bias, wide, wide_bias = (part[j] for part in blocks[i : i + 6])
+            narrow, narrow_bias, inner, inner_bias, wide, wide_bias = blocks[i : i + 6]
             x = np.maximum(h, 0) @ narrow
             x += narrow_bias
             np.maximum(x, 0, out=x)
@@ -97,7 +100,7 @@ class NumpyWalk:
             h += x @ wide
             h += wide_bias
         np.maximum(h, 0, out=h)
-        return (h @ head[j] + head_bias[j]).reshape(rows, n)
+        return (h @ head + head_bias).reshape(rows, n)
 
     def commit(self, j: int, values: np.ndarray) -> None:
         """Fix dimension j at `values` (rows,)."""

@@ -55,7 +55,9 @@ class ImplicitPolicy(Policy):
         )
         self.proposal = None
         if config.proposal == "learned":
-            self.proposal = LearnedProposal(self.context_size, self.dims, width=config.width)
+            self.proposal = LearnedProposal(
+                self.context_size, self.dims, width=config.width, blocks=config.blocks
+            )
 
     def fit_actions(self, encoded: Float[Tensor, "frames dims"]) -> None:
         super().fit_actions(encoded)

@@ -73,6 +73,9 @@ class Policy(nn.Module, ABC):
         if robot is None and config.action_space != "raw":
             raise ValueError(f"action_space {config.action_space!r} needs a robot: give one, or use 'raw'")
         self.robot, self.spec, self.config = robot, spec, config
+        self.joint_dims: Tensor
+        joint_dims = torch.tensor(spec.joint_dims, dtype=torch.long)
+        self.register_buffer("joint_dims", joint_dims, persistent=False)
         self.frames = self.new_history()
         self.due, count = config.timing.due(spec.fps), config.timing.way_points
         step = make_action_space(
@@ -223,7 +226,7 @@ class Policy(nn.Module, ABC):
 
     def measured_joints(self, observation: Observation) -> Float[Tensor, "batch joints"]:
         """The measured joints in the newest frame [rad or m]."""
-        return observation["state"][:, -1, list(self.spec.joint_dims)]
+        return observation["state"][:, -1].index_select(-1, self.joint_dims)
 
     @abstractmethod
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:

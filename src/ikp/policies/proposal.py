@@ -41,24 +41,29 @@ class LearnedProposal(nn.Module):
         inputs: size of the context.
         dims: action dimensions.
         width: width of the dense network.
+        blocks: residual blocks of the dense network.
     """
 
-    def __init__(self, inputs: int, dims: int, *, width: int) -> None:
+    def __init__(self, inputs: int, dims: int, *, width: int, blocks: int) -> None:
         super().__init__()
-        self.network = DenseResNet(inputs, 2 * dims, width=width, blocks=1)
+        self.network = DenseResNet(inputs, dims, width=width, blocks=blocks)
+        self.log_std = nn.Linear(width, dims)
 
     def forward(self, context: Float[Tensor, "batch context"]) -> Normal:
         """The normal distribution of the mixture."""
-        mean, log_std = self.network(context).chunk(2, -1)
+        features = self.network.features(context)
         low, high = LOG_STD_RANGE
-        std = (low + (high - low) * torch.sigmoid(log_std + 2)).exp()
-        return Normal(mean, std, validate_args=False)  # the checks take as long as a layer
+        log_std = low + (high - low) * torch.sigmoid(self.log_std(features.detach()) + 2)
+        # the checks take as long as a layer
+        return Normal(self.network.last(features), log_std.exp(), validate_args=False)
 
     def loss(self, near: Normal, demonstrated: Float[Tensor, "batch dims"]) -> Float[Tensor, ""]:
         """Squared error of the means, minus the log-likelihood of the demonstrations under the standard deviations.
 
-        The likelihood does not train the means: with a joint likelihood, a wide distribution would excuse a mean that
-        is hard to learn (a turn in a few frames), and the image encoder would not learn it either.
+        The likelihood trains the standard deviations alone, neither the means nor the features that both are read from:
+        with a joint likelihood, a wide distribution would excuse a mean that is hard to learn (a turn in a few frames).
+        Its gradient on the features alone cost the particle's regression in 16 dimensions all its success
+        (docs/notes/2026-11-30-regression.md).
         """
         error = (near.mean - demonstrated).square().sum(-1).mean()
         likelihood = Normal(near.mean.detach(), near.stddev).log_prob(demonstrated).sum(-1).mean()
