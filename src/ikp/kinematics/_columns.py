@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ikp.indices import as_slice
 from ikp.kinematics._plan import Plan, Terms
 from ikp.kinematics.rotations import cross
 
@@ -132,8 +133,8 @@ def joint_gradient(columns: Tensor, wrench: Tensor, plan: Plan, first: int) -> T
     `wrench` holds the nodes from `first` on.
     """
     nodes = [plan.nodes[i] for i in plan.moving]
-    fx, fy, fz, mx, my, mz = wrench[:, _rows(plan.moving, first)].unbind(0)
-    px, py, pz = columns[_rows(plan.moving), 3, :3].unbind(1)
+    fx, fy, fz, mx, my, mz = wrench[:, as_slice(plan.moving, first)].unbind(0)
+    px, py, pz = columns[as_slice(plan.moving), 3, :3].unbind(1)
     work = [_less_cross(mx, py, pz, fy, fz), _less_cross(my, pz, px, fz, fx), _less_cross(mz, px, py, fx, fy)]
     if any(node.prismatic for node in nodes):
         prismatic = torch.tensor([node.prismatic for node in nodes], device=columns.device)[:, None]
@@ -158,16 +159,8 @@ def _axes(columns: Tensor, plan: Plan) -> Tensor:
     """Axes (moving node, 3, n) of the joints."""
     axes = [plan.nodes[i].column for i in plan.moving]
     if len(set(axes)) == 1:
-        return columns[_rows(plan.moving), axes[0], :3]
+        return columns[as_slice(plan.moving), axes[0], :3]
     return columns[list(plan.moving), axes, :3]
-
-
-def _rows(indices: Sequence[int], first: int = 0) -> slice | list[int]:
-    """Rows counted from `first`; consecutive ones as a slice, which makes no copy."""
-    start = indices[0] - first
-    if list(indices) == list(range(indices[0], indices[0] + len(indices))):
-        return slice(start, start + len(indices))
-    return [i - first for i in indices]
 
 
 def frame_gradient(columns: Tensor, frames: Tensor, wrench: Tensor, plan: Plan) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ikp.indices import as_slice
 from ikp.joint_map.joints import LOAD_FOR_ROBOT, check_joint_names
 from ikp.kinematics import Robot, forward_kinematics, inverse_kinematics
 from ikp.kinematics.inverse import ROTATION_WEIGHT, IKSolution
@@ -32,7 +33,7 @@ class ActionSpace(nn.Module, ABC):
         names: one name per dimension of the encoded action.
     """
 
-    def __init__(self, action_dims: list[int], names: list[str]) -> None:
+    def __init__(self, action_dims: list[int] | slice, names: list[str]) -> None:
         super().__init__()
         self.action_dims, self.names = action_dims, names
 
@@ -74,7 +75,7 @@ class RawActions(ActionSpace):
 
     def __init__(self, spec: DataSpec) -> None:
         action_dims = [i for i in range(spec.action_dim) if i not in spec.discrete_dims]
-        super().__init__(action_dims, [spec.action_names[i] for i in action_dims])
+        super().__init__(as_slice(action_dims), [spec.action_names[i] for i in action_dims])
 
     def encode(self, state: State, action: Action) -> Encoded:
         return action[:, self.action_dims]
@@ -99,7 +100,7 @@ class JointTargets(ActionSpace):
 
     def __init__(self, spec: DataSpec, robot: Robot | None, *, delta: bool) -> None:
         check_joint_dims(spec, robot)
-        super().__init__(list(spec.joint_dims), [spec.action_names[i] for i in spec.joint_dims])
+        super().__init__(as_slice(spec.joint_dims), [spec.action_names[i] for i in spec.joint_dims])
         self.robot, self.delta = robot, delta
 
     def encode(self, state: State, action: Action) -> Encoded:
@@ -150,7 +151,9 @@ class TipPoses(ActionSpace):
     def __init__(self, spec: DataSpec, robot: Robot, *, delta: bool, seconds: float) -> None:
         check_joint_dims(spec, robot)
         axes = ("x", "y", "z", "rx", "ry", "rz")
-        super().__init__(list(spec.joint_dims), [f"{tip}.{axis}" for tip in robot.tip_names for axis in axes])
+        super().__init__(
+            as_slice(spec.joint_dims), [f"{tip}.{axis}" for tip in robot.tip_names for axis in axes]
+        )
         self.robot, self.delta = robot, delta
         full = all(len(robot.joints_above(tip)) >= 6 for tip in robot.tip_indices)
         self.rotation_weight = ROTATION_WEIGHT if full else POSITION_FIRST

@@ -40,7 +40,7 @@ class ExplicitPolicy(Policy):
         }
         if self.config.has_kinematics:
             predicted = self.actions.decode(context.state, self.scale.undo(standard))
-            target = action[..., list(self.spec.joint_dims)]
+            target = action[..., self.joint_dims]
             error = F.mse_loss(self._link_poses(predicted), self._link_poses(target))
             parts["cartesian"] = FK_WEIGHT * error
         total = sum(parts.values(), standard.new_zeros(()))

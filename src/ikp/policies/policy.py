@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from ikp.indices import as_slice
 from ikp.kinematics import Robot
 from ikp.policies.actions import ActionSpace, make_action_space
 from ikp.policies.config import PolicyConfig
@@ -73,9 +74,7 @@ class Policy(nn.Module, ABC):
         if robot is None and config.action_space != "raw":
             raise ValueError(f"action_space {config.action_space!r} needs a robot: give one, or use 'raw'")
         self.robot, self.spec, self.config = robot, spec, config
-        self.joint_dims: Tensor
-        joint_dims = torch.tensor(spec.joint_dims, dtype=torch.long)
-        self.register_buffer("joint_dims", joint_dims, persistent=False)
+        self.joint_dims = as_slice(spec.joint_dims)
         self.frames = self.new_history()
         self.due, count = config.timing.due(spec.fps), config.timing.way_points
         step = make_action_space(
@@ -169,11 +168,11 @@ class Policy(nn.Module, ABC):
         self.check_demonstrated(state)
         self.encoder.fit(state, environment_state)
         if self.poses is not None:
-            self.poses.fit(state[:, list(self.spec.joint_dims)])
+            self.poses.fit(state[:, self.joint_dims])
         if self.plane is not None and self.poses is not None:
             if goal_state is None:
                 raise ValueError("the image plane needs goal_state (`Demonstrations.goal_state`)")
-            self.plane.fit(self.poses, goal_state[:, list(self.spec.joint_dims)])
+            self.plane.fit(self.poses, goal_state[:, self.joint_dims])
         self.actions.fit(action)
         values = self.actions.encode(state, action)
         self.fit_actions(values)
@@ -192,7 +191,7 @@ class Policy(nn.Module, ABC):
             ValueError: measured joints are far beyond the robot's limits.
         """
         if self.limits is not None:
-            joints = state[:, list(self.spec.joint_dims)]
+            joints = state[:, self.joint_dims]
             self.limits.check_measured(joints, "measured joints of the demonstrations")
 
     def encode_images(self, observation: Observation) -> EncodedImages:
@@ -226,7 +225,7 @@ class Policy(nn.Module, ABC):
 
     def measured_joints(self, observation: Observation) -> Float[Tensor, "batch joints"]:
         """The measured joints in the newest frame [rad or m]."""
-        return observation["state"][:, -1].index_select(-1, self.joint_dims)
+        return observation["state"][:, -1, self.joint_dims]
 
     @abstractmethod
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
@@ -270,8 +269,7 @@ class Policy(nn.Module, ABC):
                 "the policy's action is not finite: its weights are damaged; train or copy it again"
             )
         if self.limits is not None:
-            joints = list(self.spec.joint_dims)
-            action[..., joints] = self.limits.clamped(action[..., joints])
+            action[..., self.joint_dims] = self.limits.clamped(action[..., self.joint_dims])
         joint_map = self.spec.joint_map
         if joint_map is None or not self.spec.changes_numbers:
             return action
@@ -291,7 +289,7 @@ class Policy(nn.Module, ABC):
             return action, rest
         received, joint_map = self._to_model(as_tensors(observation, rest.device)), self.spec.joint_map
         rest = rest.clone() if joint_map is None else joint_map.actions.to_model(rest)
-        rest[:, list(self.spec.joint_dims)] = self.measured_joints(cast(Observation, received))
+        rest[:, self.joint_dims] = self.measured_joints(cast(Observation, received))
         return action, rest if joint_map is None else joint_map.actions.to_recorded(rest)
 
     def _to_model(self, observation: dict[str, Any]) -> dict[str, Any]:
@@ -381,7 +379,7 @@ class Policy(nn.Module, ABC):
             raise ValueError(
                 "the batch lacks 'goal_state': take it with `Demonstrations.batch(..., goals=True)`"
             )
-        q = self.poses.residual(batch["goal_state"][:, list(self.spec.joint_dims)])
+        q = self.poses.residual(batch["goal_state"][:, self.joint_dims])
         return self.plane.losses(context.goal, self.plane.tip(self.poses.far_ends(q)))
 
     def _head_losses(
