@@ -22,7 +22,7 @@ from .tiny import CONFIG, tiny_demonstrations, tiny_policy
 
 def small_policy(data, method="ikp", **changes):
     torch.manual_seed(0)
-    base = PolicyConfig(width=8, blocks=0, negatives=4, encoder=EncoderConfig(channels=4))
+    base = PolicyConfig(width=8, blocks=1, negatives=4, encoder=EncoderConfig(channels=4))
     policy = make_policy(ur5e(), data.spec, replace(method_config(method, base), **changes))
     policy.fit_scales(data.state, data.action, data.environment_state)
     return policy.eval()
