@@ -20,7 +20,7 @@ from ikp.policies import (
     policy_from_description,
     save_policy,
 )
-from ikp.policies.config import LINKS, METHODS, RESIDUALS, Ablations
+from ikp.policies.config import LINKS, METHODS, RESIDUALS, Ablations, SearchConfig
 from ikp.policies.link_features import candidate_matrix, pose_matrix
 
 from .conftest import fitted, small_batch, small_config, small_spec
@@ -94,6 +94,15 @@ def test_a_policy_that_acted_in_inference_mode_is_trained(robot, method):
         policy.act(batch)
     policy.train().loss(batch)[0].backward()
     assert all(parameter.grad is not None for parameter in policy.parameters())
+
+
+@pytest.mark.parametrize("search", [SearchConfig(), SearchConfig(method="langevin")])
+def test_an_action_may_be_part_of_a_loss(robot, search):
+    policy, batch = fitted(robot, "ikp", search=search)
+    for action in (policy.act(batch), policy.act_in_model_units(batch)):
+        gain = torch.ones((), requires_grad=True)
+        (gain * action).sum().backward()
+        assert float(gain.grad) == pytest.approx(float(action.sum()), rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ROBOT_METHODS)

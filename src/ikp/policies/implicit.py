@@ -59,6 +59,10 @@ class ImplicitPolicy(Policy):
                 self.context_size, self.dims, width=config.width, blocks=config.blocks
             )
 
+    @property
+    def follows_gradients(self) -> bool:
+        return self.config.search.method == "langevin"
+
     def fit_actions(self, encoded: Float[Tensor, "frames dims"]) -> None:
         super().fit_actions(encoded)
         if self.segments is not None:

@@ -141,6 +141,11 @@ class Policy(nn.Module, ABC):
         return Execution(self.config.timing, self.spec.fps, held)
 
     @property
+    def follows_gradients(self) -> bool:
+        """Whether decisions follow gradients, which the faster inference mode of torch rules out."""
+        return False
+
+    @property
     def heads(self) -> dict[str, MotionHead]:
         """The networks that decide the dimensions that are no joints, by the names of their losses."""
         heads = {"gripper": self.gripper, "extras": self.extras}
@@ -317,17 +322,18 @@ class Policy(nn.Module, ABC):
         """
         return self._decided(self.encoder.check(observation))
 
-    @torch.no_grad()
     def _decided(self, observation: Observation) -> Float[Tensor, "batch *way_points action"]:
         was_training = self.training
         if was_training:  # eval() visits all modules, which takes half a millisecond
             self.eval()
         try:
-            context = self.encode(observation)
-            return self.decode(context, self.choose(context))
+            with torch.no_grad() if self.follows_gradients else torch.inference_mode():
+                context = self.encode(observation)
+                action = self.decode(context, self.choose(context))
         finally:
             if was_training:
                 self.train()
+        return action.clone()  # the user may differentiate what is computed from it
 
     def select_action(self, frame: Mapping[str, Any]) -> Float[Tensor, " action"]:
         """Choose the action for the newest frame of a control loop; the policy stores the frames before it.

@@ -32,12 +32,13 @@ class Pool:
     """
 
     def __init__(self, near: Normal, scale: Standardizer | Scaling, weight: float, xp: Any = torch) -> None:
-        # -w log q = (slope a + offset)^2 for a candidate a
-        slope = math.sqrt(weight / 2) / (near.stddev * scale.std)
-        offset = -slope * (near.mean * scale.std + scale.mean)
+        parts = near.mean, near.stddev, scale.mean, scale.std
         if xp is np:
-            slope, offset = slope.detach().numpy(), offset.detach().numpy()
-        self.rest, self.slope, self.offset = 1 - weight, slope, offset
+            parts = tuple(part.detach().numpy() for part in parts)
+        mean, std, center, size = parts
+        # -w log q = (slope a + offset)^2 for a candidate a
+        self.rest, self.slope = 1 - weight, math.sqrt(weight / 2) / (std * size)
+        self.offset = -self.slope * (mean * size + center)
 
     def __call__(self, energies: Array, candidates: Array) -> Array:
         """Pooled energies of candidates (batch, dims, n)."""

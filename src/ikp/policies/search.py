@@ -159,13 +159,19 @@ def _offset(near: Sequence[float]) -> float:
 
 
 def _softmax(xp: Any, logits: Array) -> Array:
-    weights = xp.exp(logits - xp.amax(logits, -1)[..., None])
-    return weights / weights.sum(-1)[..., None]
+    weights = xp.exp(logits - _most(xp, logits)[..., None])
+    weights /= weights.sum(-1)[..., None]
+    return weights
 
 
 def _logsumexp(xp: Any, logits: Array) -> Array:
-    most = xp.amax(logits, -1)
+    most = _most(xp, logits)
     return most + xp.log(xp.exp(logits - most[..., None]).sum(-1))
+
+
+def _most(xp: Any, values: Array) -> Array:
+    """The largest value along the last dimension."""
+    return values.max(-1) if xp is np else values.amax(-1)  # np.amax is slower for small arrays
 
 
 def _take(xp: Any, values: Array, index: Array) -> Array:
