@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ikp.nets import ENCODERS, EncoderConfig, ImageEncoder
-from ikp.nets.encoders import SpaceToDepth, SpatialSoftmax
+from ikp.nets.encoders import HEADS, POSITION_GAIN, KeypointTrunk, SpaceToDepth, SpatialSoftmax
 
 
 def images(batch: int = 4, frames: int = 1, size: int = 32) -> torch.Tensor:
@@ -71,6 +71,37 @@ def test_maps_have_a_quarter_of_the_resolution():
     features, maps = ImageEncoder(1, EncoderConfig(channels=8)).with_map(images())
     assert features.shape == (4, 128)
     assert maps.shape == (4, 8, 8, 8)
+
+
+def test_maps_of_keypoints_move_with_what_they_show():
+    def square(row: int) -> torch.Tensor:
+        image = torch.ones(1, 3, 64, 64)
+        image[..., row : row + 7, 24:31] = -1
+        return image
+
+    torch.manual_seed(0)
+    trunk = KeypointTrunk(3, 16).requires_grad_(False)
+    here, moved, empty = (trunk.map(x)[..., 3:13] for x in (square(24), square(28), torch.ones(1, 3, 64, 64)))
+    difference = (
+        moved[:, :, 4:13] - here[:, :, 3:12]
+    )  # four pixels are one cell, and half a cell of the coarse map
+    # 0.02; 0.08 where the coarse map is made of blocks of cells
+    assert difference.norm() < 0.04 * (here - empty)[:, :, 3:12].norm()
+
+
+def test_positions_of_keypoints_are_features_as_they_are():
+    encoder = ImageEncoder(1, EncoderConfig(channels=8)).eval()
+    with torch.no_grad():
+        features, maps = encoder.with_map(images())
+        found = encoder.trunk.read(maps)
+    torch.testing.assert_close(features[:, : 2 * HEADS], POSITION_GAIN * found[..., :2].flatten(1))
+
+
+def test_heights_and_widths_are_multiples_of_four():
+    encoder = ImageEncoder(1, EncoderConfig(channels=8))
+    assert encoder(images(size=36)).shape == (4, 128)
+    with pytest.raises(ValueError, match="multiples of 4"):
+        encoder(images(size=34))
 
 
 def test_unknown_encoders_are_refused():

@@ -173,7 +173,7 @@ def test_muon_takes_the_matrices_and_no_residual():
         "energies.first_layer.own",
         "energies.stack.blocks.0.layers.0.weight",
     } <= names
-    assert {"encoder.images.front.head.weight", "proposal.network.0.weight"} <= names
+    assert {"encoder.images.front.head.summary.0.weight", "proposal.network.0.weight"} <= names
     assert not any(".residual." in name or name.endswith("bias") for name in names)
     with pytest.raises(ValueError, match="optimizer is 'sgd'"):
         TrainConfig(optimizer="sgd")
@@ -196,8 +196,7 @@ def test_scales_of_the_inputs_are_recorded_and_a_tiny_one_is_warned_of(tmp_path)
     data = tiny_demonstrations()
     torch.manual_seed(0)
     policy = tiny_policy(data)
-    with torch.no_grad():
-        policy.encoder.images["front"].norm.weight.mul_(0.01)
+    policy.encoder.images["front"].head.register_forward_hook(lambda module, inputs, found: 0.01 * found)
     with pytest.warns(UserWarning, match="'front' 0.0"):
         train(policy, data, replace(CONFIG, steps=1), out=tmp_path / "run")
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])

@@ -28,6 +28,8 @@ SEEN = 16
 """Local features per keypoint."""
 FEATURES = 128
 """Size of the feature vector of `keypoint` and `pool`."""
+POSITION_GAIN = 10.0
+"""Factor of the keypoints' positions in the feature vector: at first they differ between images by a few hundredths."""
 
 
 @dataclass(frozen=True)
@@ -116,21 +118,22 @@ class ConvBottleneck(nn.Module):
         return x + self.layers(x)
 
 
-def _resnet26(inputs: int, channels: int) -> tuple[nn.Module, int]:
+def _resnet26(inputs: int, channels: int) -> tuple[nn.Module, nn.Module, int]:
     """The 26-layer conv ResNet of Implicit BC's pixel policies: 1 + 8 x 3 + 1 convolutions."""
     layers: list[nn.Module] = [CoordinateChannels(), nn.Conv2d(inputs + 2, channels, 3, padding=1)]
     layers += [ConvBottleneck(channels) for _ in range(8)]
     layers += [nn.Conv2d(channels, channels, 1), SpatialSoftmax()]
-    return nn.Sequential(*layers), 2 * channels
+    return nn.Sequential(*layers), nn.Identity(), 2 * channels
 
 
-def _pool(inputs: int, channels: int) -> tuple[nn.Module, int]:
+def _pool(inputs: int, channels: int) -> tuple[nn.Module, nn.Module, int]:
     """The small encoder of Implicit BC: 4 x [3x3 convolution, ReLU, 2x2 max-pool], global average."""
     sizes = [inputs, channels // 2, channels, 2 * channels, 4 * channels]
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), sizes[-1]
+    trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return trunk, nn.Sequential(nn.Linear(sizes[-1], FEATURES), nn.LayerNorm(FEATURES)), FEATURES
 
 
 class SpaceToDepth(nn.Module):
@@ -159,7 +162,9 @@ class KeypointTrunk(nn.Module):
     """Convolutions at a quarter and an eighth of the resolution, merged; keypoints with local features.
 
     The softmax of each head over the merged map gives an expected position and, with the same weights, expected local
-    features: the position of something and, for example, its orientation.
+    features: the position of something and, for example, its orientation. The coarse map is averaged down and
+    interpolated up, so that it moves with what it shows: with blocks of cells in their place, each position of a thing
+    within a block has to be learned (docs/notes/2026-11-30-few-images.md).
 
     Args:
         inputs: image channels.
@@ -171,27 +176,28 @@ class KeypointTrunk(nn.Module):
         self.fine = nn.Sequential(
             SpaceToDepth(STEM), nn.Conv2d(STEM**2 * inputs, channels, 3, padding=1), nn.ReLU()
         )
-        coarse: list[nn.Module] = [SpaceToDepth(2), nn.Conv2d(4 * channels, channels, 1), nn.ReLU()]
+        coarse: list[nn.Module] = [nn.AvgPool2d(3, 2, 1), nn.Conv2d(channels, channels, 1), nn.ReLU()]
         for _ in range(COARSE_LAYERS):
             coarse += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
-        self.coarse = nn.Sequential(*coarse, nn.Conv2d(channels, channels, 1), nn.Upsample(scale_factor=2))
+        self.coarse = nn.Sequential(*coarse, nn.Conv2d(channels, channels, 1))
         self.lateral = nn.Conv2d(channels, channels, 1)
         self.merge = nn.Conv2d(channels, HEADS + SEEN, 1)
         self.softmax = SpatialSoftmax()
-        self.size = HEADS * (2 + SEEN)
 
-    def forward(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch features"]:
+    def forward(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch heads two_and_seen"]:
         return self.read(self.map(x))
 
     def map(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch channels rows4 columns4"]:
         """Rectified feature map of both scales, at the resolution of the finer one."""
         fine = self.fine(x)
-        return torch.relu(self.lateral(fine) + self.coarse(fine))
+        coarse = nn.functional.interpolate(self.coarse(fine), fine.shape[-2:], mode="bilinear")
+        return torch.relu(self.lateral(fine) + coarse)
 
-    def read(self, maps: Float[Tensor, "batch channels rows4 columns4"]) -> Float[Tensor, "batch features"]:
+    def read(
+        self, maps: Float[Tensor, "batch channels rows4 columns4"]
+    ) -> Float[Tensor, "batch heads two_and_seen"]:
         """Keypoints and their local features, from the result of `map`."""
-        found = self.softmax.weigh(*self._merged(maps).split([HEADS, SEEN], 1))
-        return torch.cat([found[..., :2].flatten(1), found[..., 2:].flatten(1)], 1)
+        return self.softmax.weigh(*self._merged(maps).split([HEADS, SEEN], 1))
 
     def _merged(self, x: Float[Tensor, "batch c rows columns"]) -> Float[Tensor, "batch maps rows columns"]:
         """Logits of the heads and local features; the temperature scales the weights, which are smaller than maps."""
@@ -203,16 +209,33 @@ class KeypointTrunk(nn.Module):
         )
 
 
-def _keypoint(inputs: int, channels: int) -> tuple[nn.Module, int]:
-    trunk = KeypointTrunk(inputs, channels)
-    return trunk, trunk.size
+class KeypointHead(nn.Module):
+    """Positions of the keypoints as they are, and a summary of what is seen at them.
+
+    Positions that went through the summary's layers would no longer change evenly with the scene: what few images teach
+    about a place would say little about the place beside it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        size = FEATURES - 2 * HEADS
+        self.summary = nn.Sequential(nn.Linear(HEADS * SEEN, size), nn.LayerNorm(size))
+
+    def forward(self, found: Float[Tensor, "batch heads two_and_seen"]) -> Float[Tensor, "batch features"]:
+        positions, seen = found[..., :2].flatten(1), found[..., 2:].flatten(1)
+        return torch.cat([POSITION_GAIN * positions, self.summary(seen)], 1)
 
 
-ENCODERS: dict[str, Callable[[int, int], tuple[nn.Module, int]]] = {
+def _keypoint(inputs: int, channels: int) -> tuple[nn.Module, nn.Module, int]:
+    return KeypointTrunk(inputs, channels), KeypointHead(), FEATURES
+
+
+ENCODERS: dict[str, Callable[[int, int], tuple[nn.Module, nn.Module, int]]] = {
     "keypoint": _keypoint,
     "pool": _pool,
     "resnet26": _resnet26,
 }
+"""Makers of a trunk, a head in float32 and the size of the feature vector, from input channels and width."""
 
 
 class ImageEncoder(nn.Module):
@@ -230,18 +253,12 @@ class ImageEncoder(nn.Module):
     def __init__(self, frames: int, config: EncoderConfig, *, bfloat16: bool = True) -> None:
         super().__init__()
         self.trains_low = bfloat16
-        trunk, size = ENCODERS[config.kind](3 * frames, config.channels)
+        trunk, self.head, self.size = ENCODERS[config.kind](3 * frames, config.channels)
         for parameter in trunk.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.trunk = trunk
         self.register_state_dict_post_hook(_contiguous)
-        # Features of a spatial softmax start at a standard deviation of 0.03, too small beside unit-scale joints; ours
-        # are normalised.
-        is_papers = config.kind == "resnet26"
-        self.size = size if is_papers else FEATURES
-        self.head = nn.Identity() if is_papers else nn.Linear(size, FEATURES)
-        self.norm = nn.Identity() if is_papers else nn.LayerNorm(FEATURES)
 
     def forward(
         self, images: UInt8[Tensor, "batch frames rows columns 3"]
@@ -249,7 +266,7 @@ class ImageEncoder(nn.Module):
         x = self._stack(images)
         with self._autocast(x):
             x = self.trunk(x)
-        return self.norm(self.head(x.float()))
+        return self.head(x.float())
 
     def with_map(
         self, images: UInt8[Tensor, "batch frames rows columns 3"]
@@ -261,7 +278,7 @@ class ImageEncoder(nn.Module):
         with self._autocast(x):
             maps = trunk.map(x)
             x = trunk.read(maps)
-        return self.norm(self.head(x.float())), maps
+        return self.head(x.float()), maps
 
     def _stack(self, images: Tensor) -> Tensor:
         """Images with frames stacked on channels, scaled to [-1, 1]."""

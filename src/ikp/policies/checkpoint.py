@@ -29,7 +29,7 @@ POLICY_CLASSES: dict[str, type[Policy]] = {
     "flow": DenoisingPolicy,
 }
 """The class of each kind of policy."""
-FORMAT = 6
+FORMAT = 7
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 AGAIN = "train the policy or copy its folder again"
