@@ -143,8 +143,12 @@ def settings_changed(record: Mapping[str, Any], settings: Mapping[str, Any]) -> 
 
 
 def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without those of the search that the policy does not use; trainings once had no noise."""
+    """The settings without those of the search that the policy does not use.
+
+    Trainings once had no noise, and parts of policies no versions.
+    """
     policy = settings.get("policy")
+    settings = {"versions": {}, **settings}
     if "train" in settings:
         settings = {**settings, "train": {"state_noise": 0.0, **settings["train"]}}
     if not policy:

@@ -12,7 +12,7 @@ from ikp_paper.tables import TABLES, Cell, Setting, Table
 from ikp_paper.variants import VARIANTS
 
 NOT_RUN = "not run"
-OUTDATED = "A * marks results of earlier settings of the recipe."
+OUTDATED = "A * marks results of earlier settings of the recipe, or of an earlier version of the policy."
 SETTLED = " †"
 """Ends the label of a settled variant's row."""
 

@@ -15,6 +15,10 @@ from ikp.training.config import TrainConfig
 from ikp_paper.tables import Cell, Setting, Table
 from ikp_paper.variants import VARIANTS
 
+VERSIONS = {"keypoint": 2, "regression": 2}
+"""Versions of parts of policies that changed while records were kept: the encoder `keypoint` (2 shows the positions of
+keypoints as they are) and the regression inside implicit policies (2 is as deep as Explicit's). Earlier records have
+none; they are outdated where the policy has the part."""
 NOT_IN_THE_OUTCOME = ("device", "threads", "checkpoint_every", "log_every")
 """Fields of `TrainConfig` that may change when a run is continued."""
 
@@ -68,6 +72,7 @@ class Run:
             "metric": self.metric,
             "method": self.method,
             "policy": self.policy.to_json(),
+            "versions": self._versions(),
             "train": train,
             "demonstrations": self.demonstrations,
             "perturbation": self.perturbation,
@@ -75,6 +80,15 @@ class Run:
             "expert": dict(self.expert),
             "rough_camera": self.rough_camera,
         }
+
+    def _versions(self) -> dict[str, int]:
+        """`VERSIONS` of the parts that the policy has."""
+        parts = []
+        if self.setting.observation == "pixels":
+            parts.append(self.policy.encoder.kind)
+        if self.policy.kind == "implicit" and self.policy.proposal == "learned":
+            parts.append("regression")
+        return {part: version for part, version in VERSIONS.items() if part in parts}
 
 
 @dataclass(frozen=True)

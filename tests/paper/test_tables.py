@@ -72,6 +72,18 @@ def test_ours_stands_beside_the_papers(tmp_path):
     assert len(markdown(rows).splitlines()) == len(rows) + 1
 
 
+def test_results_of_an_earlier_version_of_the_policy_are_marked(tmp_path):
+    for variant in ("ikp", "explicit"):
+        stored = json.loads(record(tmp_path, variant, 0, 18).read_text())
+        del stored["settings"]["versions"]  # as in records from before there were any
+        write_json(result_path(tmp_path, "standard", stored["run"]["name"]), stored)
+        assert cell_records(Cell(INSERTION, variant), tmp_path, "standard").outdated
+    state = Setting("insertion", 100, observation="state")
+    assert resolve(Cell(state, "explicit"), "standard", 0).settings()["versions"] == {}
+    assert resolve(Cell(state, "ikp"), "standard", 0).settings()["versions"] == {"regression": 2}
+    assert resolve(Cell(INSERTION, "ikp"), "paper", 0).settings()["versions"] == {}
+
+
 def test_results_of_earlier_settings_are_marked(tmp_path):
     path = record(tmp_path, "ikp", 0, 18)
     stored = json.loads(path.read_text())
