@@ -89,7 +89,6 @@ class Runner:
     def _work(self, pending: list[Run], board: Board) -> None:
         shown = 0.0
         while pending or self._running:
-            self._start(pending)
             for outcome in self.executor.ended():
                 run = self._running.pop(outcome.name)
                 if outcome.busy:
@@ -99,6 +98,7 @@ class Runner:
                     self.failed[run.name] = outcome.error
                 board.say(f"{run.name}: {outcome.error or standing(run, self.places).words}")
                 shown = 0.0
+            self._start(pending)
             if time.monotonic() - shown > board.every:
                 self._show(board, waiting=bool(pending) and not self._running)
                 shown = time.monotonic()
