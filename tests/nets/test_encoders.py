@@ -109,3 +109,17 @@ def test_unknown_encoders_are_refused():
         EncoderConfig(kind="resnet")
     with pytest.raises(ValueError, match="channels is 0"):
         EncoderConfig(channels=0)
+
+
+def test_the_images_of_the_caller_stay_as_they_are():
+    encoder = ImageEncoder(1, EncoderConfig(channels=8)).eval()
+    for dtype in (torch.uint8, torch.float32):
+        images = torch.randint(0, 256, (2, 1, 16, 16, 3)).to(dtype)
+        before = images.clone()
+        encoder._stack(images)
+        assert torch.equal(images, before)
+
+
+def test_an_image_of_one_cell_has_its_position_in_the_middle():
+    maps = torch.rand(1, 3, 1, 5)
+    assert torch.equal(SpatialSoftmax.weigh(maps)[..., 0], torch.zeros(1, 3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -103,6 +104,72 @@ def test_an_action_may_be_part_of_a_loss(robot, search):
         gain = torch.ones((), requires_grad=True)
         (gain * action).sum().backward()
         assert float(gain.grad) == pytest.approx(float(action.sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["explicit", "implicit-cartesian", "ikp"])
+def test_automatic_casting_by_the_caller_changes_no_decision(robot, method):
+    policy, batch = fitted(robot, method)
+    for rows in (1, 4):
+        few = {key: value[:rows] for key, value in batch.items() if key != "images"}
+        with torch.autocast("cpu", torch.bfloat16):
+            action = policy.act({**few, "images": {}})
+        torch.testing.assert_close(action, policy.act({**few, "images": {}}))
+
+
+def test_langevin_works_in_the_inference_mode_of_the_caller(robot):
+    policy, batch = fitted(robot, "ikp", search=SearchConfig(method="langevin"))
+    with torch.inference_mode():
+        observation = {**batch, "state": batch["state"].clone()}
+        assert torch.isfinite(policy.act(observation)).all()
+
+
+def test_a_replaced_layer_is_called(robot):
+    class Wrapped(torch.nn.Module):
+        """As adapters for fine-tuning do: the weight is the original one, the output is not."""
+
+        def __init__(self, layer):
+            super().__init__()
+            self.layer, self.added = layer, torch.nn.Parameter(torch.tensor(0.5))
+
+        @property
+        def weight(self):
+            return self.layer.weight
+
+        @property
+        def bias(self):
+            return self.layer.bias
+
+        def forward(self, x):
+            return self.layer(x) + self.added
+
+    policy, batch = fitted(robot, "explicit")
+    before, called = policy.act(batch), []
+    policy.regressor[-1].register_forward_hook(lambda *_: called.append(True))
+    assert torch.equal(policy.act(batch), before)
+    assert called
+    policy.regressor[0] = Wrapped(policy.regressor[0])
+    assert not torch.allclose(policy.act(batch), before)
+    policy.loss(batch)[0].backward()
+    assert policy.regressor[0].added.grad.abs() > 0
+
+
+def test_parts_keep_their_mode_when_a_policy_decides(robot):
+    policy, batch = fitted(robot, "ikp", pixels=True)
+    policy.train()
+    policy.encoder.eval()  # such as an encoder that is not trained further
+    policy.act(batch)
+    policy.decision_slices(batch, points=8)
+    assert policy.training
+    assert policy.energies.training
+    assert not any(part.training for part in policy.encoder.modules())
+
+
+def test_images_that_the_encoder_cannot_read_are_refused_with_their_camera(robot):
+    for kind, size, fix in (("keypoint", (30, 32), "28x32"), ("pool", (8, 32), "16x32")):
+        spec = replace(small_spec(pixels=True), image_shapes={"front": (*size, 3)})
+        config = small_config(encoder=EncoderConfig(kind=kind, channels=8))
+        with pytest.raises(ValueError, match=rf"camera 'front' are {size[0]} x {size[1]}.*{fix}"):
+            make_policy(robot, spec, config)
 
 
 @pytest.mark.parametrize("method", ROBOT_METHODS)

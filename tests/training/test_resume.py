@@ -104,6 +104,14 @@ def test_a_run_resumes_with_its_own_policy_and_robot_only(finished):
         resumed(finished, policy=make_policy(renamed, data.spec, config))
 
 
+def test_a_run_of_another_version_of_the_policies_is_told(run):
+    settings = json.loads((run / "train.json").read_text())
+    for stored in ({**settings, "format": 6}, {key: settings[key] for key in settings if key != "format"}):
+        (run / "train.json").write_text(json.dumps(stored))
+        with pytest.raises(ValueError, match="another version of the policies .*choose another folder"):
+            resumed(run)
+
+
 def test_a_run_that_was_killed_before_its_first_state_keeps_its_settings_and_begins_its_metrics_anew(run):
     shutil.rmtree(run / "state")
     with pytest.raises(ValueError, match="holds a run of other settings"):

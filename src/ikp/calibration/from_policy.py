@@ -25,6 +25,7 @@ from tqdm import tqdm
 from ikp.data import Demonstrations
 from ikp.joint_map import JOINT, JointMap
 from ikp.joint_map.dimension import UNITS
+from ikp.nets.modes import evaluation_mode
 from ikp.policies import Policy
 from ikp.policies.observation import EncodedImages
 from ikp.policies.policy import batch_to
@@ -198,32 +199,34 @@ def calibrate_from_policy(
     frames = _frames(demonstrations, episodes)
     _check(policy, demonstrations, prior)
     assert policy.robot is not None
-    policy.eval()
-    likelihood = _Likelihood(policy, demonstrations, frames, progress=progress)
-    generator = torch.Generator().manual_seed(seed)
-    guesses = prior * torch.randn(STARTS, len(likelihood.joints), generator=generator)
-    guesses[0] = 0.0
-    guesses = guesses.to(policy.bounds.low.device)
-    found: list[_Fit] = []
-    for guess in tqdm(guesses, desc="first guesses, at most", disable=not progress, leave=False):
-        found.append(_fitted(likelihood, guess, prior))
-        best = min(found)
-        if sum(one.loss < best.loss + _SAME for one in found) == 2:  # two guesses lead to the best offsets
-            break
-    best, own = min(found), _prior_information(likelihood, prior)
-    information = (
-        _normal_equations(likelihood, best.offset, best.spread)[1] + own
-    ) * likelihood.demonstrations
-    before = likelihood.errors(torch.zeros_like(best.offset)) / best.spread
-    return PolicyCalibration(
-        best.offset.cpu(),
-        torch.linalg.inv(information).diagonal().sqrt().cpu(),
-        prior,
-        likelihood.demonstrations,
-        _loss(before, best.spread),
-        best.loss,
-        demonstrations.spec.recorded_map(policy.robot).shifted(best.offset.tolist()),
-    )
+    with evaluation_mode(policy):
+        likelihood = _Likelihood(policy, demonstrations, frames, progress=progress)
+        generator = torch.Generator().manual_seed(seed)
+        guesses = prior * torch.randn(STARTS, len(likelihood.joints), generator=generator)
+        guesses[0] = 0.0
+        guesses = guesses.to(policy.bounds.low.device)
+        found: list[_Fit] = []
+        for guess in tqdm(guesses, desc="first guesses, at most", disable=not progress, leave=False):
+            found.append(_fitted(likelihood, guess, prior))
+            best = min(found)
+            if (
+                sum(one.loss < best.loss + _SAME for one in found) == 2
+            ):  # two guesses lead to the best offsets
+                break
+        best, own = min(found), _prior_information(likelihood, prior)
+        information = (
+            _normal_equations(likelihood, best.offset, best.spread)[1] + own
+        ) * likelihood.demonstrations
+        before = likelihood.errors(torch.zeros_like(best.offset)) / best.spread
+        return PolicyCalibration(
+            best.offset.cpu(),
+            torch.linalg.inv(information).diagonal().sqrt().cpu(),
+            prior,
+            likelihood.demonstrations,
+            _loss(before, best.spread),
+            best.loss,
+            demonstrations.spec.recorded_map(policy.robot).shifted(best.offset.tolist()),
+        )
 
 
 def _prior_information(likelihood: _Likelihood, prior: float) -> Float[Tensor, "dof dof"]:

@@ -3,6 +3,7 @@
 - `encoders`: uint8 images to a feature vector at unit scale.
 - `dense`: the dense residual network of the explicit policies.
 - `goal`: estimates the goal of a motion in the image: a heatmap, and a profile over headings from a polar patch.
+- `modes`: evaluation mode for a while.
 - `energies`: one energy network per action dimension; `fused` has its elementwise steps.
 """
 

@@ -70,8 +70,14 @@ class DenseResNet(nn.Sequential):
 
 
 def _linear(layer: nn.Module, x: Tensor) -> Tensor:
-    """The layer without a module call, which for a single row takes as long as the product."""
-    return F.linear(x, layer.weight, layer.bias)  # pyright: ignore[reportArgumentType]
+    """The layer without a module call, which for a single row takes as long as the product.
+
+    A layer that somebody replaced or hooked is called.
+    """
+    hooked = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks
+    if type(layer) is not nn.Linear or hooked or layer._backward_pre_hooks:
+        return layer(x)
+    return F.linear(x, layer.weight, layer.bias)
 
 
 def check_width(width: int, blocks: int) -> None:

@@ -236,6 +236,29 @@ ENCODERS: dict[str, Callable[[int, int], tuple[nn.Module, nn.Module, int]]] = {
     "resnet26": _resnet26,
 }
 """Makers of a trunk, a head in float32 and the size of the feature vector, from input channels and width."""
+SIZES = {"keypoint": (STEM, STEM), "pool": (1, 16), "resnet26": (1, 1)}
+"""Heights and widths of images: what they are multiples of, and the least."""
+
+
+def check_image_size(kind: str, camera: str, rows: int, columns: int) -> None:
+    """Refuse images that an encoder cannot read.
+
+    Args:
+        kind: a key of `ENCODERS`.
+        camera: name of the camera, for the message.
+        rows, columns: height and width [pixel].
+
+    Raises:
+        ValueError: the height or the width is too small, or no multiple of what the encoder needs.
+    """
+    multiple, least = SIZES[kind]
+    fit = [max(size // multiple * multiple, least) for size in (rows, columns)]
+    if fit != [rows, columns]:
+        needs = f"multiples of {multiple}" if multiple > 1 else f"at least {least}"
+        raise ValueError(
+            f"images of camera {camera!r} are {rows} x {columns} (height x width): the encoder {kind!r} needs heights "
+            f"and widths that are {needs}; resize the images (ikp train --image-size {fit[0]}x{fit[1]})"
+        )
 
 
 class ImageEncoder(nn.Module):
@@ -285,7 +308,10 @@ class ImageEncoder(nn.Module):
         batch, frames, rows, columns, _ = images.shape
         stacked = images.permute(0, 1, 4, 2, 3).reshape(batch, frames * 3, rows, columns)
         low = self.trains_low and self.training
-        x = stacked.contiguous(memory_format=torch.channels_last).to(torch.bfloat16 if low else torch.float32)
+        kind = torch.bfloat16 if low else torch.float32
+        x = stacked.to(
+            kind, memory_format=torch.channels_last, copy=True
+        )  # the caller's images stay as they are
         return x.mul_(1 / 127.5).sub_(1)
 
     def _autocast(self, x: Tensor) -> torch.autocast:
@@ -300,6 +326,8 @@ def _contiguous(_: nn.Module, state: dict[str, Tensor], prefix: str, __: object)
 
 
 def _grid(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    row = torch.linspace(-1, 1, rows, device=device)
-    column = torch.linspace(-1, 1, columns, device=device)
+    row, column = (
+        torch.linspace(-1, 1, count, dtype=torch.float32, device=device) * (count > 1)
+        for count in (rows, columns)
+    )
     return torch.meshgrid(row, column, indexing="ij")  # type: ignore[return-value]

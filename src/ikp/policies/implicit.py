@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from ikp.kinematics import Robot
+from ikp.nets.modes import evaluation_mode
 from ikp.policies._numpy_walk import NumpyWalk, is_quick
 from ikp.policies.config import PolicyConfig
 from ikp.policies.energy import ActionEnergies, Conditioning, Energies, EnergyWalk
@@ -199,13 +200,13 @@ class ImplicitPolicy(Policy):
             chosen: the encoded action that the policy chooses.
         """
         self.encoder.check(observation)
-        self.eval()
-        context = self.encode(observation)
-        chosen = self.choose(context)
-        unit = torch.linspace(0, 1, points, device=chosen.device)
-        values = self.bounds.low[:, None] + unit * (self.bounds.high - self.bounds.low)[:, None]
-        values = values.expand(len(chosen), -1, -1)
-        return values, self.pooled_energies(context, chosen)(values), chosen
+        with evaluation_mode(self):
+            context = self.encode(observation)
+            chosen = self.choose(context)
+            unit = torch.linspace(0, 1, points, device=chosen.device)
+            values = self.bounds.low[:, None] + unit * (self.bounds.high - self.bounds.low)[:, None]
+            values = values.expand(len(chosen), -1, -1)
+            return values, self.pooled_energies(context, chosen)(values), chosen
 
     def conditioning(self, context: Context) -> Conditioning:
         """The conditioning of the energies of a single way-point on the observations."""

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ikp.nets import ImageEncoder
+from ikp.nets.encoders import check_image_size
 from ikp.policies.config import PolicyConfig
 from ikp.policies.normalizer import Standardizer
 from ikp.spec import DataSpec, Observation
@@ -43,6 +44,7 @@ class ObservationEncoder(nn.Module):
         self.environment_state = Standardizer(spec.environment_state_dim)
         encoders: dict[str, ImageEncoder] = {}
         for camera in spec.camera_names:
+            check_image_size(config.encoder.kind, camera, *spec.image_shapes[camera][:2])
             encoder = ImageEncoder(config.history, config.encoder, bfloat16=config.bfloat16)
             encoders[_module_name(camera, encoders)] = encoder
         self.images = nn.ModuleDict(encoders)

@@ -14,6 +14,7 @@ from torch.distributions import Normal
 
 from ikp.indices import as_slice
 from ikp.kinematics import Robot
+from ikp.nets.modes import evaluation_mode
 from ikp.policies.actions import ActionSpace, make_action_space
 from ikp.policies.config import PolicyConfig
 from ikp.policies.execution import Execution
@@ -251,7 +252,8 @@ class Policy(nn.Module, ABC):
         """Choose actions, in the units and the order of the recorded data.
 
         The joint map of the specification, if there is one, converts state and action. Joint targets are clamped to the
-        robot's limits, which is reported once.
+        robot's limits, which is reported once. A decision runs in evaluation mode, in float32 and in torch's inference
+        mode: its result is an ordinary tensor, but what a hook keeps from inside cannot be differentiated.
 
         Args:
             observation: a batch as `ikp.observation_from_frames` makes it, of tensors or arrays; `select_action` takes
@@ -323,17 +325,19 @@ class Policy(nn.Module, ABC):
         return self._decided(self.encoder.check(observation))
 
     def _decided(self, observation: Observation) -> Float[Tensor, "batch *way_points action"]:
-        was_training = self.training
-        if was_training:  # eval() visits all modules, which takes half a millisecond
-            self.eval()
-        try:
-            with torch.no_grad() if self.follows_gradients else torch.inference_mode():
-                context = self.encode(observation)
-                action = self.decode(context, self.choose(context))
-        finally:
-            if was_training:
-                self.train()
+        # decisions are made in float32, also where the caller casts automatically
+        with evaluation_mode(self), torch.autocast(self.bounds.low.device.type, enabled=False):
+            if self.follows_gradients:  # inference mode rules gradients out, the caller's as well
+                with torch.inference_mode(False), torch.no_grad():
+                    action = self._chosen(_cloned(observation))
+            else:
+                with torch.inference_mode():
+                    action = self._chosen(observation)
         return action.clone()  # the user may differentiate what is computed from it
+
+    def _chosen(self, observation: Observation) -> Float[Tensor, "batch *way_points action"]:
+        context = self.encode(observation)
+        return self.decode(context, self.choose(context))
 
     def select_action(self, frame: Mapping[str, Any]) -> Float[Tensor, " action"]:
         """Choose the action for the newest frame of a control loop; the policy stores the frames before it.
@@ -401,6 +405,14 @@ class Policy(nn.Module, ABC):
         return {
             name: head.loss(*seen, action[..., head.dims].flatten(1)) for name, head in self.heads.items()
         }
+
+
+def _cloned(batch: AnyBatch) -> AnyBatch:
+    """A copy of the tensors of a batch, images included."""
+    copied = {
+        key: _cloned(value) if isinstance(value, Mapping) else value.clone() for key, value in batch.items()
+    }
+    return cast(AnyBatch, copied)
 
 
 def batch_to(batch: AnyBatch, device: torch.device | str) -> AnyBatch:

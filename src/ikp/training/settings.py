@@ -13,6 +13,7 @@ import torch
 from ikp.data import Demonstrations
 from ikp.files import read_json, write_json
 from ikp.policies import Policy
+from ikp.policies.checkpoint import FORMAT
 from ikp.policies.weights import checksum
 from ikp.training.config import TrainConfig
 from ikp.words import differences
@@ -43,6 +44,7 @@ def run_settings(
     minutes.
     """
     settings = {
+        "format": FORMAT,
         "method": provenance.get("method"),
         "train": config.to_json(),
         "policy": policy.config.to_json(),
@@ -74,6 +76,11 @@ def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise ValueError(f"{path}, with the settings of the run, is missing: {fix}")
     stored = read_json(path, fix=fix, keys=KEYS)
+    if stored.get("format") != settings["format"]:
+        raise ValueError(
+            f"{out} holds a run of another version of the policies (format {stored.get('format')}, this version has "
+            f"{settings['format']}): {fix}"
+        )
     found = differences(_compared(stored), _compared(settings))
     if found:
         more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
