@@ -42,7 +42,8 @@ def test_a_training_reports_and_logs_the_corrections(tmp_path):
 
 def test_weights_that_can_answer_other_poses_widen_the_interval(monkeypatch):
     data = tiny_demonstrations()
-    policy, frames = small_policy(data), torch.arange(len(data))
+    policy = small_policy(data, width=16)  # wide enough to depend on all joints at random
+    frames = torch.arange(len(data))
     free = residual_posterior(policy, data, frames, count=100_000)
     monkeypatch.setattr(
         module,
@@ -53,7 +54,8 @@ def test_weights_that_can_answer_other_poses_widen_the_interval(monkeypatch):
     )
     fixed = residual_posterior(policy, data, frames, count=100_000)
     assert all(a > 1.2 * b for a, b in zip(free.sigma, fixed.sigma, strict=True))
-    assert sum(free.identified) < 4 <= sum(fixed.identified)
+    assert sum(free.identified) < 4
+    assert all(fixed.identified)
 
 
 def test_without_demonstrations_the_interval_is_that_of_the_prior():
