@@ -59,7 +59,7 @@ def draw(ax, title, image, action, color):
     ax.axis("off")
 
 
-# Of the unseen goals the one at which Explicit's place between both answers is the median.
+# The unseen goal at which Explicit's place between both answers is the median of all.
 goals = [answers(seed) for seed in range(UNSEEN, UNSEEN + GOALS)]
 shares = [(explicit - up)[SHOULDER] / (down - up)[SHOULDER] for _, up, down, explicit, _ in goals]
 goal = UNSEEN + int(np.argsort(shares)[GOALS // 2])

@@ -101,6 +101,14 @@ def test_links_between_pages_lead_somewhere(page):
     assert not missing
 
 
+def test_headings_and_comments_say_who_does_what():
+    """As docstrings do; a heading that begins with such a word is a noun fragment or a question."""
+    for path in project_files():
+        if path.suffix in {".md", ".py", ".sh"} or path.name == "Makefile":
+            found = re.findall(r"^\s*#+ (?:Of|What)\b.*", path.read_text(), flags=re.MULTILINE)
+            assert not found, f"{path.relative_to(ROOT)}: {found[0].strip()}"
+
+
 def test_docstrings_say_who_does_what():
     """A docstring that opens with a question word or a preposition is a noun fragment."""
     fragment = re.compile(r'^\s*"""(?:What|Of) ', flags=re.MULTILINE)

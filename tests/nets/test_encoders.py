@@ -82,9 +82,8 @@ def test_maps_of_keypoints_move_with_what_they_show():
     torch.manual_seed(0)
     trunk = KeypointTrunk(3, 16).requires_grad_(False)
     here, moved, empty = (trunk.map(x)[..., 3:13] for x in (square(24), square(28), torch.ones(1, 3, 64, 64)))
-    difference = (
-        moved[:, :, 4:13] - here[:, :, 3:12]
-    )  # four pixels are one cell, and half a cell of the coarse map
+    # four pixels are one cell, and half a cell of the coarse map
+    difference = moved[:, :, 4:13] - here[:, :, 3:12]
     # 0.02; 0.08 where the coarse map is made of blocks of cells
     assert difference.norm() < 0.04 * (here - empty)[:, :, 3:12].norm()
 

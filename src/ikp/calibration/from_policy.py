@@ -209,9 +209,8 @@ def calibrate_from_policy(
         for guess in tqdm(guesses, desc="first guesses, at most", disable=not progress, leave=False):
             found.append(_fitted(likelihood, guess, prior))
             best = min(found)
-            if (
-                sum(one.loss < best.loss + _SAME for one in found) == 2
-            ):  # two guesses lead to the best offsets
+            # two guesses lead to the best offsets
+            if sum(one.loss < best.loss + _SAME for one in found) == 2:
                 break
         best, own = min(found), _prior_information(likelihood, prior)
         information = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -329,7 +329,7 @@ class Policy(nn.Module, ABC):
         with evaluation_mode(self), torch.autocast(self.bounds.low.device.type, enabled=False):
             if self.follows_gradients:  # inference mode rules gradients out, the caller's as well
                 with torch.inference_mode(False), torch.no_grad():
-                    action = self._chosen(_cloned(observation))
+                    action = self._chosen(_each(observation, torch.clone))
             else:
                 with torch.inference_mode():
                     action = self._chosen(observation)
@@ -407,18 +407,15 @@ class Policy(nn.Module, ABC):
         }
 
 
-def _cloned(batch: AnyBatch) -> AnyBatch:
-    """A copy of the tensors of a batch, images included."""
-    copied = {
-        key: _cloned(value) if isinstance(value, Mapping) else value.clone() for key, value in batch.items()
-    }
-    return cast(AnyBatch, copied)
-
-
 def batch_to(batch: AnyBatch, device: torch.device | str) -> AnyBatch:
     """Move the tensors of a batch to a device, images included."""
-    moved = {
-        key: batch_to(value, device) if isinstance(value, Mapping) else value.to(device, non_blocking=True)
+    return _each(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _each(batch: AnyBatch, change: Callable[[Tensor], Tensor]) -> AnyBatch:
+    """A batch with every tensor changed, images included."""
+    changed = {
+        key: _each(value, change) if isinstance(value, Mapping) else change(value)
         for key, value in batch.items()
     }
-    return cast(AnyBatch, moved)
+    return cast(AnyBatch, changed)
