@@ -116,6 +116,21 @@ def test_automatic_casting_by_the_caller_changes_no_decision(robot, method):
         torch.testing.assert_close(action, policy.act({**few, "images": {}}))
 
 
+@pytest.mark.parametrize("method", ["explicit-fk", "flow", "ikp"])
+def test_automatic_casting_by_the_caller_changes_no_loss_and_no_gradient(robot, method):
+    policy, batch = fitted(robot, method)
+
+    def loss_and_gradients(casts):
+        policy.zero_grad()
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=casts):
+            loss, _ = policy.loss(batch)
+        loss.backward()
+        return [loss.detach(), *(p.grad.clone() for p in policy.parameters() if p.grad is not None)]
+
+    torch.testing.assert_close(loss_and_gradients(True), loss_and_gradients(False))
+
+
 def test_langevin_works_in_the_inference_mode_of_the_caller(robot):
     policy, batch = fitted(robot, "ikp", search=SearchConfig(method="langevin"))
     with torch.inference_mode():

@@ -42,7 +42,7 @@ class DenoisingPolicy(Policy):
             inputs += config.timing.way_points * self.poses.candidate_size
         self.network = DenseResNet(inputs, self.dims, width=config.width, blocks=config.blocks)
 
-    def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def _loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Mean squared error of the standardised encoded action that the network recovers."""
         context, action = self.encode(batch), batch["action"]
         encoded = self.actions.encode(context.state, action)

@@ -28,7 +28,7 @@ class ExplicitPolicy(Policy):
         super().__init__(robot, spec, config)
         self.regressor = DenseResNet(self.context_size, self.dims, width=config.width, blocks=config.blocks)
 
-    def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def _loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Mean squared error of the standardised encoded action, plus the Cartesian loss for ExplicitFK."""
         context, action = self.encode(batch), batch["action"]
         demonstrated = self.actions.encode(context.state, action)

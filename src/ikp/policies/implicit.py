@@ -69,7 +69,7 @@ class ImplicitPolicy(Policy):
         if self.segments is not None:
             self.segments.fit(encoded)
 
-    def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    def _loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """InfoNCE summed over dimensions, plus the losses of `heads`, learned proposal and goal.
 
         With several way-points, each example trains the energies of one of them, drawn at random.

@@ -233,9 +233,17 @@ class Policy(nn.Module, ABC):
         """The measured joints in the newest frame [rad or m]."""
         return observation["state"][:, -1, self.joint_dims]
 
-    @abstractmethod
     def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Mean loss over a batch of demonstrations, and its parts by name (detached)."""
+        """Mean loss over a batch of demonstrations, and its parts by name (detached).
+
+        The policy chooses the precision of each of its parts itself, also where the caller casts automatically.
+        """
+        with torch.autocast(self.bounds.low.device.type, enabled=False):
+            return self._loss(batch)
+
+    @abstractmethod
+    def _loss(self, batch: Batch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """`loss` in full precision."""
 
     def regression(self, context: Context) -> Normal | None:
         """A regression of standardised encoded actions (batch, dims) inside the policy, if it has one.
