@@ -4,7 +4,7 @@ from pathlib import Path
 
 import gymnasium
 
-import ikp
+import ikp.tasks  # registers the tasks with Gymnasium
 
 EPISODES = 200
 STEPS = 1500

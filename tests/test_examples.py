@@ -57,7 +57,7 @@ def test_the_readme_runs_as_printed(tmp_path):
     assert len(before.splitlines()) < 60, "code comes early"
     code = after.partition("```")[0]
     assert len(code.strip().splitlines()) <= 14
-    sizes = {'"first/data", 200': '"first/data", 4', "steps=400": "steps=4", "episodes=20": "episodes=2"}
+    sizes = {'"first/data", 200': '"first/data", 4', "steps=1000": "steps=4", "episodes=20": "episodes=2"}
     for printed, reduced in sizes.items():
         assert printed in code
         code = code.replace(printed, reduced)
