@@ -86,8 +86,8 @@ def run(
         return None
     data = demonstrations()
     training = replace(
-        ikp.recipe("standard").train,
-        steps=chosen.steps, validate_every=max(1, chosen.steps // 4), moved_scenes=False, seed=chosen.seed, threads=1,
+        ikp.recipe("standard").train_for(None),
+        steps=chosen.steps, validate_every=max(1, chosen.steps // 4), seed=chosen.seed, threads=1,
     )  # fmt: skip
     torch.manual_seed(chosen.seed)
     policy = ikp.make_policy(robot, data.spec, config)
