@@ -21,6 +21,13 @@ def one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{what} is {value!r}: choose one of {', '.join(allowed)}")
 
 
+def instance(what: str, value: Any, kind: type, fix: str) -> None:
+    """Raise ValueError unless `value` is an instance of `kind`; `fix` says what to give."""
+    if not isinstance(value, kind):
+        shown = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+        raise ValueError(f"{what} is {shown}: {fix}")
+
+
 def in_range(config: Any, **ranges: tuple[float, float]) -> None:
     """Raise ValueError for the first field of a configuration that is outside its range, or NaN.
 

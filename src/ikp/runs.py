@@ -180,7 +180,7 @@ def _usage(
     folders: Sequence[Path | str], demonstrations: Demonstrations, robot: Robot | None
 ) -> Iterator[str]:
     """Lines that say what of the data is used and what is left out."""
-    yield from usage(folders[0], demonstrations)
+    yield from usage(folders[0], demonstrations, robot=robot)
     if demonstrations.arms:
         yield "used: arms, of which the table above has the joint map of the first"
         yield from (f"  {line}" for line in arms_table(demonstrations, robot).splitlines())
@@ -326,7 +326,10 @@ def robot_of_data(data: Path | str) -> Robot | None:
 
 def _robot_of(task: Task | None, data: Path | str) -> Robot:
     if task is None:
-        raise ValueError(f"{data} names no robot: give --robot (a URDF or MJCF file), or use --method raw")
+        raise ValueError(
+            f"{data} brings no model of its robot: give --robot (a URDF or MJCF file, or a built-in one), or use "
+            "--method raw"
+        )
     with _named(data):
         return task.robot()
 

@@ -9,7 +9,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ikp.joint_map import EXTRA, GRIPPER, JOINT, Dimension, JointMap
+from ikp.joint_map.names import plain_name
 from ikp.kinematics import Camera, Robot
+
+_SAME = ("image_shapes", "fps", "joint_dims", "discrete_dims", "extra_dims")
+"""Attributes of a specification that are equal in a policy and its data, beside names."""
 
 
 class Observation(TypedDict):
@@ -85,6 +89,10 @@ class DataSpec:
             object.__setattr__(self, name, _names(name, getattr(self, name)))
         if not self.action_names:
             raise ValueError("action_names is empty: name at least one action dimension")
+        if not isinstance(self.image_shapes, Mapping):
+            raise ValueError(
+                f"image_shapes is {self.image_shapes!r}: give (height, width, 3) by the name of the camera"
+            )
         shapes = {str(camera): _image_shape(camera, shape) for camera, shape in self.image_shapes.items()}
         object.__setattr__(self, "image_shapes", shapes)
         if not (math.isfinite(self.fps) and self.fps > 0):
@@ -235,6 +243,30 @@ class DataSpec:
             "joint_map": None if joint_map is None else JointMap.from_json(joint_map),
         }
         return cls(**(values | changed))
+
+
+def check_same_data(policy: DataSpec, data: DataSpec) -> None:
+    """Refuse to train a policy on data of other dimensions, images or rate than it was made for.
+
+    Args:
+        policy: specification that the policy was made with.
+        data: specification of the demonstrations.
+
+    Raises:
+        ValueError: they differ; names may differ in words such as `pos`.
+    """
+    for what in ("action_names", "state_names", "environment_state_names", *_SAME):
+        made, given = getattr(policy, what), getattr(data, what)
+        if what in _SAME:
+            differ = made != given
+        else:
+            differ = [plain_name(name).words for name in made] != [plain_name(name).words for name in given]
+        if differ:
+            raise ValueError(
+                f"the policy was made for data whose {what} is {made}, and that of these data is {given}: make a "
+                "policy for these data (ikp.make_policy(robot, dataset.spec)), or load them for its robot "
+                "(ikp.load_dataset(folder, robot=robot))"
+            )
 
 
 def _check_map(spec: DataSpec, joint_map: JointMap) -> None:

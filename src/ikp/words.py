@@ -1,4 +1,4 @@
-"""Values that may come from a file, in words for a message."""
+"""Values, differences and numbers in words, for a message."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def differences(stored: Any, given: Any, name: str = "") -> list[str]:
 def shortened(text: str, most: int) -> str:
     """At most `most` characters of a text that may come from a file, for a message."""
     return text if len(text) <= most else f"{text[: most - 4]} ..."
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, such as 1 frame or 2 frames."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -187,7 +187,7 @@ def test_check_says_what_is_understood(arm, in_degrees):
     assert "shoulder_pan.pos action, state joint shoulder_pan deg by name; as given" in " ".join(text.split())
     assert "used: cameras front 32 x 24, wrist 16 x 16" in text
     assert "left out" not in text
-    assert "the measured joints follow the actions after 1 frames" in text
+    assert "the measured joints follow the actions after 1 frame (0.1 s)" in text
     assert text.endswith("a training can use these data")
 
 

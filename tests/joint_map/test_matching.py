@@ -295,3 +295,33 @@ def test_names_count_more_than_declared_places(arm, helpers):
         found(
             arm, helpers.recording([f"m{i}x" for i in range(5)], action, None, state, joint_dims=(0, 1, 2, 3))
         )
+
+
+def test_declared_joints_without_the_robots_names_are_told_to_be_by_position(arm, helpers):
+    state, action = helpers.motion(5)
+    names = [f"axis_{i}" for i in range(5)]
+    made = helpers.recording(names, action, None, state, joint_dims=tuple(range(5)))
+    joint_map = found(arm, made)
+    assert [entry.joint for entry in joint_map.action] == list(helpers.JOINTS)
+    assert all(entry.reason.startswith("by position") for entry in joint_map.action)
+
+
+def test_declared_joints_that_are_numbered_in_another_order_are_refused(arm, helpers):
+    state, action = helpers.motion(5)
+    names = [f"j{5 - i}.pos" for i in range(5)]
+    made = helpers.recording(names, action, None, state, joint_dims=tuple(range(5)))
+    with pytest.raises(ValueError, match=r"--joints j5.pos j4.pos j3.pos j2.pos j1.pos"):
+        found(arm, made)
+    joint_map = found(arm, made, joints=tuple(names))
+    assert [entry.joint for entry in joint_map.action] == list(helpers.JOINTS)
+
+
+@pytest.mark.parametrize("in_degrees", ["action", "state"])
+def test_degrees_beside_radians_are_refused(arm, helpers, in_degrees):
+    state, action = helpers.motion(5)
+    state, action = (DEG * state, action) if in_degrees == "state" else (state, DEG * action)
+    made = helpers.recording(helpers.JOINTS, action, None, state)
+    for hints in ({}, {"units": "deg"}, {"units": "rad"}):
+        with pytest.raises(ValueError, match="in degrees and the|in rad and the") as refused:
+            found(arm, made, **hints)
+        assert "--joint-map FILE" in str(refused.value)

@@ -235,3 +235,14 @@ def test_unknown_names_list_what_is_allowed(tmp_path):
         load_robot(tmp_path)
     with pytest.raises(ValueError, match="'hand' is no link of 'ur5e'; allowed: base, shoulder"):
         load_robot("ur5e", tips=["hand"])
+
+
+@pytest.mark.parametrize("name", ["ur5e", ASSETS / "tree.xml"])
+def test_a_tip_is_moved_and_named_once(name):
+    robot = load_robot(name)
+    tip = robot.tip_names[0]
+    assert load_robot(name, tips=tip).tip_names == (tip,)
+    with pytest.raises(ValueError, match="no joint moves the tip .*choose a link that one moves"):
+        load_robot(name, tips=[robot.link_names[0]])
+    with pytest.raises(ValueError, match=f"{tip!r} of robot .* is given twice"):
+        load_robot(name, tips=[tip, tip])

@@ -195,3 +195,18 @@ def test_a_policy_acts_on_it():
     history.add({"observation.state": STATE.astype(np.float64)})
     assert policy.act(history.observation).shape == (1, 2)
     assert policy.act(MappingProxyType(dict(history.observation))).shape == (1, 2)  # any mapping will do
+
+
+def test_a_missing_number_is_named():
+    frame = {"a": 0.1, "grip": 0.0, "environment_state": np.float32([0.5]), **IMAGES}
+    with pytest.raises(ValueError, match=r"lacks \['b'\] of the state"):
+        read_frame(frame, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fix"),
+    [((6, 8), "grey"), ((6, 8, 4), "channels alone"), ((4, 6, 8), "channels alone"), ((5, 8, 3), "resize")],
+)
+def test_an_image_of_another_shape_is_refused_with_what_mends_it(shape, fix):
+    with pytest.raises(ValueError, match=fix):
+        read_frame(FRAME | {"top": np.zeros(shape, np.uint8)}, SPEC)

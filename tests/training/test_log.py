@@ -18,4 +18,7 @@ def test_tensorboard_shows_the_numbers_of_the_metrics(tmp_path):
     shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(e.step, e.value) for e in shown.Scalars("train/loss")] == [(1, 3.0), (2, 2.0), (3, 1.5)]
     assert [(e.step, e.value) for e in shown.Scalars("held_out/miss")] == [(2, 0.25)]
-    assert read_metrics(tmp_path / "metrics.jsonl")[0] == {"step": 1, "seconds": 0.5, "train": {"loss": 3.0}}
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert lines[0] == {"step": 1, "seconds": 0.5, "train": {"loss": 3.0}}
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["train"] == {"loss": 1.5}

@@ -331,3 +331,13 @@ def test_a_result_is_shown_in_one_line(run):
     assert shown.startswith("TrainResult(4 steps in ")
     assert "held out: discrete_wrong=" in shown
     assert len(shown) < 400
+
+
+def test_a_state_is_saved_by_the_clock_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("ikp.training.trainer.SAVED_EVERY", 0.0)
+    data, steps = tiny_demonstrations(), []
+    monkeypatch.setattr(
+        "ikp.training.trainer.save_state", lambda *given: steps.append(given[-1].step) or save_state(*given)
+    )
+    train(tiny_policy(data), data, replace(SHORT, checkpoint_every=1000), out=tmp_path / "run")
+    assert steps == [1, 2, 3, 4, 4]

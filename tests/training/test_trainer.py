@@ -274,3 +274,36 @@ def test_images_on_disk_are_read_ahead_of_their_step(tmp_path, monkeypatch):
         for step in (1, 2, 3)
     ]
     assert ahead == [set(window.flatten().tolist()) for window in windows]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"action_names": ("yaw", *(f"joint_{i}" for i in range(1, 6)), "vacuum")}, "action_names"),
+        ({"state_names": (*(f"joint_{i}" for i in range(6)), "grip")}, "state_names"),
+        ({"environment_state_names": ("g0",)}, "environment_state_names"),
+        ({"image_shapes": {"front": (32, 32, 3)}}, "image_shapes"),
+        ({"fps": 30.0}, "fps"),
+    ],
+)
+def test_a_policy_of_other_data_is_refused(tmp_path, changes, named):
+    data = tiny_demonstrations()
+    policy = make_policy(ur5e(), replace(data.spec, **changes), tiny_policy(data).config)
+    with pytest.raises(ValueError, match=f"{named}.*ikp.make_policy"):
+        train(policy, data, CONFIG, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "fix"),
+    [
+        ("policy", "ikp", "ikp.make_policy"),
+        ("dataset", "data", "ikp.load_dataset"),
+        ("config", {"steps": 2}, "ikp.TrainConfig"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(tmp_path, argument, value, fix):
+    data = tiny_demonstrations()
+    given = {"policy": tiny_policy(data), "dataset": data, "config": CONFIG} | {argument: value}
+    with pytest.raises(ValueError, match=f"{argument} is .*{fix}"):
+        train(**given, out=tmp_path / "run")

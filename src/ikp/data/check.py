@@ -23,10 +23,12 @@ from ikp.joint_map import JointMap, MapHints, Recording, Vector
 from ikp.joint_map.units import joint_channel
 from ikp.kinematics import Robot
 from ikp.policies.limits import JointLimits
+from ikp.words import counted
 
 TIMESTAMP = "timestamp"
 LARGEST_LAG = 10
 """Frames by which a measured state is compared with earlier actions."""
+ROBOTLESS = " without a robot (--method raw); give --robot to check its joints as well"
 SHOWN = 5
 """Episodes that a message lists, and errors that a report does."""
 
@@ -40,18 +42,22 @@ class DataReport:
         doubts: lines about what looks wrong; a training runs all the same.
         refused: lines about what stops a training, each with its fix.
         joint_map: the map that a training would use, where it is known.
+        knows_robot: whether a robot was given, with which the numbers were compared.
     """
 
     understood: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     joint_map: JointMap | None = None
+    knows_robot: bool = True
 
     def __str__(self) -> str:
         """All lines, those about faults last."""
         lines = [*self.understood, *(f"looks wrong: {line}" for line in self.doubts)]
         lines += [f"refused: {line}" for line in self.refused]
-        return "\n".join([*lines, "" if self.refused else "a training can use these data"]).rstrip()
+        if not self.refused:
+            lines.append("a training can use these data" + ("" if self.knows_robot else ROBOTLESS))
+        return "\n".join(lines)
 
 
 def check_dataset(
@@ -68,7 +74,7 @@ def check_dataset(
         robot: the robot of the data.
         joint_map, hints: as in `ikp.load_dataset`.
     """
-    root, report = Path(root), DataReport()
+    root, report = Path(root), DataReport(knows_robot=robot is not None)
     try:
         scan = scan_files(parquet_files(root / "data"))
         info, readable = _check_files(root, scan, report)
@@ -86,7 +92,7 @@ def check_dataset(
                 scan=scan,
             )
             cameras = {name: feature["shape"] for name, feature in camera_features(info, None).items()}
-        report.understood = usage(root, loaded, cameras)
+        report.understood = usage(root, loaded, cameras, robot)
         report.joint_map = loaded.spec.joint_map
     except DatasetError as error:
         report.refused.append(str(error))
@@ -237,4 +243,6 @@ def _check_lag(
         )
     else:
         seconds = lag / data.spec.fps
-        understood(f"understood: the measured joints follow the actions after {lag} frames ({seconds:.2g} s)")
+        understood(
+            f"understood: the measured joints follow the actions after {counted(lag, 'frame')} ({seconds:.2g} s)"
+        )

@@ -11,7 +11,7 @@ from ikp.data.layout import ACTION, INFO_PATH, MAP_KEY, STATE, DatasetError
 from ikp.data.metadata import read_info
 from ikp.files import write_json
 from ikp.joint_map import EXTRA, JointMap, MapHints, Recording, infer_joint_map
-from ikp.joint_map.joints import check_joint_names
+from ikp.joint_map.joints import BY_POSITION, check_joint_names
 from ikp.kinematics import Robot
 
 
@@ -58,9 +58,11 @@ def find_joint_map(
         if robot is None and not recording.discrete_dims and hints.is_empty:
             return None
         found = infer_joint_map(robot, recording, hints)
-        # Without a robot only grippers may change; declared joints in the model's units need a map for extras only.
+        # Without a robot only grippers may change; declared joints in the model's units need a map for extras, and to
+        # show which joint each of them is where names do not say it.
         is_declared = recording.joint_dims is not None and all(d.role != EXTRA for d in found.action)
-        if not found.is_identity or not (robot is None or is_declared):
+        is_by_name = not hints.joints and not any(d.reason.startswith(BY_POSITION) for d in found.action)
+        if not found.is_identity or not (robot is None or (is_declared and is_by_name)):
             return found
         if robot is not None and recording.joint_dims is not None:
             names = recording.action.names, recording.state.names

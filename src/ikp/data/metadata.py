@@ -50,6 +50,8 @@ def read_info(root: Path, *, counts: bool = True) -> dict[str, Any]:
     Raises:
         DatasetError: the file is missing, damaged or of another version, or a value has a wrong type or size.
     """
+    if root.is_file():
+        raise DatasetError(f"{root} is a file: give the folder of the data set, which holds {INFO_PATH}")
     totals = ("total_episodes", "total_frames")
     keys = ("codebase_version", "fps", "features", *(totals if counts else ()))
     info = _read(root, INFO_PATH, dict.fromkeys(keys, object))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ikp.checks import instance
 from ikp.cores import usable_cores
 from ikp.data.cache import CameraImages, ImageFile, cache_folder, cached_images, origin_of
 from ikp.data.demonstrations import Demonstrations
@@ -31,6 +32,7 @@ from ikp.joint_map import JointMap, MapHints, Recording, Vector
 from ikp.kinematics import Robot
 from ikp.memory import free_memory
 from ikp.spec import DataSpec
+from ikp.words import counted
 
 ROWS_PER_TASK = 64
 """Rows that one thread decodes at a time."""
@@ -88,6 +90,10 @@ def load_dataset(
         OSError: the disk became full.
     """
     root = Path(root)
+    if robot is not None:
+        instance(
+            "robot", robot, Robot, "give an ikp.Robot, such as ikp.load_robot('arm.urdf', tips=['tool'])"
+        )
     info = read_info(root)
     features = camera_features(info, cameras)
     height, width = image_size or (None, None)
@@ -265,10 +271,10 @@ class _Loader:
             if len(rows):
                 place, frame = self._locate(int(rows[0]))
                 dims = np.flatnonzero(~np.isfinite(values[rows[0]])).tolist()
+                more = f", and in {counted(len(rows) - 1, 'more frame')}" if len(rows) > 1 else ""
                 raise DatasetError(
                     f"{place.path}: {key!r} in frame {frame} of episode {place.index} is not finite in "
-                    f"dimensions {dims}, and {len(rows) - 1} more frames: leave the episode out "
-                    "(episodes=[...]) or record it again"
+                    f"dimensions {dims}{more}: leave the episode out (episodes=[...]) or record it again"
                 )
 
     def _video_places(self, key: str) -> dict[int, VideoPlace]:

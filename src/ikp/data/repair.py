@@ -16,6 +16,7 @@ from ikp.data.rewrite import write_survey
 from ikp.data.survey import Survey
 from ikp.files import TEMPORARY_SUFFIX, write_json
 from ikp.locks import locked_folder
+from ikp.words import counted
 
 BACKUP = ".before-repair"
 """Added to the name of a folder that was repaired in place: the folder as it was."""
@@ -46,12 +47,12 @@ class RepairReport:
 
     def __str__(self) -> str:
         """All lines; long lists are cut."""
-        kept = f"{len(self.recovered)} episodes, {self.frames} frames"
+        kept = f"{counted(len(self.recovered), 'episode')}, {counted(self.frames, 'frame')}"
         if self.root is None:
             return f"nothing to repair: {kept} are whole"
         lines = _shown(self.mended)
         lines += _shown([f"lost: episode {index}: {reason}" for index, reason in sorted(self.lost.items())])
-        lines.append(f"recovered: {kept}; lost: {len(self.lost)} episodes")
+        lines.append(f"recovered: {kept}; lost: {counted(len(self.lost), 'episode')}")
         moved = sum(new != old for new, old in self.recovered.items())
         if moved:
             lines.append(f"{moved} episodes have another number now: {REPORT_PATH} lists them")

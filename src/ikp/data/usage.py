@@ -24,6 +24,8 @@ from ikp.data.layout import (
 )
 from ikp.data.metadata import read_info
 from ikp.data.parquet import open_data_file, read_table
+from ikp.kinematics import Robot
+from ikp.words import counted
 
 KNOWN = {STATE, ENVIRONMENT_STATE, ACTION, REWARD, DONE, SUCCESS, *INDEX_COLUMNS}
 
@@ -32,6 +34,7 @@ def usage(
     root: str | Path,
     demonstrations: Demonstrations,
     cameras: Mapping[str, tuple[int, int, int]] | None = None,
+    robot: Robot | None = None,
 ) -> list[str]:
     """Lines that say what of a data set is used and what is left out.
 
@@ -39,6 +42,7 @@ def usage(
         root: folder of the data set.
         demonstrations: what was loaded from it.
         cameras: shapes of the images that are used; those that were loaded if not given.
+        robot: the robot that it was loaded for.
 
     Raises:
         DatasetError: info.json cannot be read.
@@ -49,7 +53,7 @@ def usage(
     cameras = spec.image_shapes if cameras is None else cameras
     used = [f"{name} {shape[1]} x {shape[0]}" for name, shape in cameras.items()]
     lines = [
-        f"used: {demonstrations.episodes} episodes, {len(demonstrations)} frames at {spec.fps:g} per second"
+        f"used: {counted(demonstrations.episodes, 'episode')}, {len(demonstrations)} frames at {spec.fps:g} per second"
     ]
     lines.append(f"used: cameras {', '.join(used)}" if used else "used: no cameras")
     if spec.joint_map is not None:
@@ -58,8 +62,13 @@ def usage(
             *(f"  {line}" for line in str(spec.joint_map).splitlines()),
         ]
     else:
-        joints = ", ".join(spec.action_names[dim] for dim in spec.joint_dims)
-        lines.append(f"used: joints as recorded, {joints}")
+        names = ", ".join(spec.action_names[dim] for dim in spec.joint_dims)
+        what = (
+            "joints, by name and in the robot's units"
+            if robot is not None
+            else "numbers as recorded, without a robot"
+        )
+        lines.append(f"used: {what}: {names}")
     lines += _left_out(info["features"], every, cameras)
     lines += _not_described(root, info["features"])
     tasks = _tasks(root)

@@ -9,6 +9,7 @@ from ikp.joint_map.hints import Recording, Vector
 from ikp.joint_map.names import DIFFERENCE, POSE, POSITION, VELOCITY, match_joints, plain_name
 from ikp.kinematics import Robot
 
+BY_POSITION = "by position, as the data set declares"
 RAW = "train without a robot (--method raw)"
 LOAD_FOR_ROBOT = "load the data for this robot: ikp.load_dataset(folder, robot=robot)"
 
@@ -29,8 +30,9 @@ def check_joint_names(
         fix: the end of the message.
 
     Raises:
-        ValueError: some joint dimensions have the names of the robot's joints, but not all of them in its order; the
-            state's are in another order than the action's; or the actions are no joint positions.
+        ValueError: some joint dimensions have the names of the robot's joints, but not all of them in its order; none
+            has, and they are numbered in another order; the state's are in another order than the action's; or the
+            actions are no joint positions.
     """
     names = [action_names[dim] for dim in joint_dims]
     found = match_joints(names, robot.joint_names)
@@ -41,6 +43,8 @@ def check_joint_names(
         )
     if not found and any(plain_name(name).kind == POSE for name in names):
         raise ValueError(f"the action {names} {_looks_like_a_pose(robot)} or use action_space='raw'")
+    if not found:
+        _check_numbering(robot, names, fix)
     words = [plain_name(name) for name in state_names]
     for dim, name in zip(joint_dims, names, strict=True):
         own = plain_name(name)
@@ -48,6 +52,21 @@ def check_joint_names(
             raise ValueError(
                 f"the state's dimension {dim} is {state_names[dim]!r} where the action has {name!r}: {fix}"
             )
+
+
+def _check_numbering(robot: Robot, names: Sequence[str], fix: str) -> None:
+    """Refuse joints by position whose names count in another order, such as j2, j1."""
+    before: dict[tuple[str, ...], list[int]] = {}
+    for name in names:
+        words = plain_name(name).words
+        numbers = [int(word) for word in words if word.isdigit()]
+        stem = tuple(word for word in words if not word.isdigit())
+        if numbers < before.get(stem, []):
+            raise ValueError(
+                f"the joint dimensions {list(names)} are numbered in another order than they are recorded in, and none "
+                f"has the name of a joint of robot {robot.name!r} ({list(robot.joint_names)}): {fix}"
+            )
+        before[stem] = numbers
 
 
 def _looks_like_a_pose(robot: Robot) -> str:
@@ -98,7 +117,7 @@ def find_joints(
         by_name = match_joints(names, joints, loose=declared is None)
         found, how = {joint: usable[index] for joint, index in by_name.items()}, "by name"
         if declared is not None and len(found) < len(joints):
-            return _declared(robot, recording, vector, declared), "declared"
+            return _declared(robot, recording, vector, declared), BY_POSITION
     if len(found) < len(joints):
         raise _missing(robot, recording, vector, names, [joint for joint in joints if joint not in found])
     return found, how
@@ -118,6 +137,13 @@ def _declared(
             f"the measured joints must be the state's dimensions {declared}, but the state has {len(vector.names)} "
             f"dimensions {list(vector.names)}: {RAW}"
         )
+    names = [vector.names[dim] for dim in declared]
+    if not match_joints(names, robot.joint_names):
+        fix = (
+            f"if they are these joints in this order, --joints {shlex.join(names)}; else give their names in the "
+            "robot's order"
+        )
+        _check_numbering(robot, names, fix)
     return dict(zip(robot.joint_names, declared, strict=True))
 
 

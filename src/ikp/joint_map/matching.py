@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ikp.joint_map.dimension import EXTRA, GRIPPER, IGNORED, JOINT, Dimension, unit_scale
 from ikp.joint_map.grippers import command_gripper, measured_grippers, two_values
@@ -18,6 +20,10 @@ from ikp.kinematics import Robot
 
 FEWEST = 10
 """Steps from which actions are compared with the measured motion."""
+SAME = 0.3
+"""Distance of actions from the measured joints, as a share of their spread, up to which they follow them."""
+STILL = 1e-4
+"""Spread of a joint that does not move [rad or m]."""
 
 
 def infer_joint_map(robot: Robot | None, recording: Recording, hints: MapHints | None = None) -> JointMap:
@@ -130,7 +136,7 @@ def _other_action(
 
 
 def _check_targets(found: JointMap, recording: Recording) -> None:
-    """Refuse actions that are differences or velocities of the joints: they are no joint targets."""
+    """Refuse actions that are no joint targets, or that are in another unit than the measured joints."""
     joints = len(found.joints)
     target = found.actions.to_model(torch.from_numpy(recording.action.values))[:-1, :joints]
     state = found.states.to_model(torch.from_numpy(recording.state.values))[:, :joints]
@@ -138,6 +144,7 @@ def _check_targets(found: JointMap, recording: Recording) -> None:
     if int(inside.sum()) < FEWEST:
         return
     target, measured, step = target[inside], state[:-1][inside], (state[1:] - state[:-1])[inside]
+    _check_scale(target, measured)
     as_target, moves = float((target - measured).abs().mean()), float(step.abs().mean())
     others = {
         "differences": float((target - step).abs().mean()),
@@ -149,3 +156,16 @@ def _check_targets(found: JointMap, recording: Recording) -> None:
             f"the actions {list(recording.action.names)} look like {kind}, not like targets of the joints: record "
             f"targets, or {RAW}; if they are targets, say so with --joint-map FILE"
         )
+
+
+def _check_scale(target: Tensor, measured: Tensor) -> None:
+    """Refuse targets that follow the measured joints (frame, joint) in another unit."""
+    spread = float(measured.std(0, unbiased=False).mean())
+    for factor, words in (
+        (math.pi / 180, "actions are in degrees and the measured joints in rad"),
+        (180 / math.pi, "actions are in rad and the measured joints in degrees"),
+    ):
+        if spread > STILL and float((factor * target - measured).abs().mean()) < SAME * spread:
+            raise ValueError(
+                f"the {words}: give the unit of each with --joint-map FILE, or record both in one"
+            )

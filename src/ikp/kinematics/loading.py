@@ -31,18 +31,19 @@ def load_robot(
     Args:
         name_or_path: a built-in robot ("ur5e", "iiwa14", "iiwa14_dual", "panda", "so100", "so101", "vx300s", "aloha"),
             or the path of a .urdf, .xml or .mjcf file.
-        tips: names of the tip links; in MJCF also of sites, "site:NAME" or "body:NAME" where a name has both. By
-            default every leaf that a joint moves, with a warning if there are several.
+        tips: names of the tip links, or the name of one; in MJCF also of sites, "site:NAME" or "body:NAME" where a name
+            has both. By default every leaf that a joint moves, with a warning if there are several.
         locked: positions of joints that are no actions, such as fingers [rad or m]; see :meth:`Robot.with_locked`.
 
     Raises:
         FileNotFoundError: there is neither a built-in robot nor a file of this name.
-        ValueError: the file is malformed, a joint type is not supported, or a tip or locked joint is unknown; the
-            message names the file, the element and the fix.
+        ValueError: the file is malformed, a joint type is not supported, a tip or locked joint is unknown, or no joint
+            moves a tip; the message names the file, the element and the fix.
     """
+    tips = [tips] if isinstance(tips, str) else tips
     if str(name_or_path) in BUILTIN:
         robot = BUILTIN[str(name_or_path)]().with_locked(locked or {})
-        return robot if tips is None else robot.with_tips(tips)
+        return robot if tips is None else _with_tips(robot, tips)
     path = Path(name_or_path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -83,7 +84,20 @@ def _load_file(path: Path, tips: Sequence[str] | None, locked: Mapping[str, floa
     robot = replace(robot.with_locked(locked), tip_names=())
     if tips is None:
         return robot
-    return robot.with_tips([tip if tip in robot.link_names else tip.removeprefix(BODY) for tip in tips])
+    return _with_tips(robot, [tip if tip in robot.link_names else tip.removeprefix(BODY) for tip in tips])
+
+
+def _with_tips(robot: Robot, tips: Sequence[str]) -> Robot:
+    """The robot with tips that its joints move."""
+    chosen = robot.with_tips(tips)
+    resting = [tip for tip in chosen.tip_names if not chosen.is_moved(tip)]
+    if resting:
+        leaves = robot.with_tips(()).tip_names
+        names = ", ".join(leaves[:_TIPS_LISTED])
+        raise ValueError(
+            f"no joint moves the tip {resting[0]!r}: choose a link that one moves, such as {names}"
+        )
+    return chosen
 
 
 def _check_size(root: Element, folder: Path) -> None:

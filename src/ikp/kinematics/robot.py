@@ -43,6 +43,8 @@ class Robot:
         object.__setattr__(self, "tip_names", tuple(self.tip_names) or _moved_leaves(self.links))
         for tip in self.tip_names:
             self.link_index(tip)
+            if self.tip_names.count(tip) > 1:
+                raise ValueError(f"tip {tip!r} of robot {self.name!r} is given twice: name each tip once")
 
     def __repr__(self) -> str:
         """Name, joints and tips."""
@@ -143,8 +145,12 @@ class Robot:
         """Index of an actuated joint in `q`. Raises ValueError that lists the allowed names."""
         return _index(self.joint_names, name, f"actuated joint of {self.name!r}")
 
+    def is_moved(self, link: str) -> bool:
+        """Whether some joint moves a link. Raises ValueError for an unknown one."""
+        return _moved(self.links)[self.link_index(link)]
+
     def with_tips(self, tips: Sequence[str]) -> Robot:
-        """The same robot with other tips. Raises ValueError for an unknown link."""
+        """The same robot with other tips. Raises ValueError for an unknown link and for one that is named twice."""
         return replace(self, tip_names=tuple(tips))
 
     def with_locked(self, positions: Mapping[str, float]) -> Robot:
@@ -262,11 +268,17 @@ def _check_position(joint: Joint, position: float) -> None:
         )
 
 
-def _moved_leaves(links: Sequence[Link]) -> tuple[str, ...]:
-    """Names of the leaves that some joint moves."""
+def _moved(links: Sequence[Link]) -> list[bool]:
+    """Whether some joint moves each link."""
     moved = [False] * len(links)
     for i, link in enumerate(links):
         moved[i] = link.joint is not None or (link.parent >= 0 and moved[link.parent])
+    return moved
+
+
+def _moved_leaves(links: Sequence[Link]) -> tuple[str, ...]:
+    """Names of the leaves that some joint moves."""
+    moved = _moved(links)
     inner = {link.parent for link in links}
     return tuple(link.name for i, link in enumerate(links) if moved[i] and i not in inner)
 

@@ -155,8 +155,8 @@ def read_frame(frame: Mapping[str, Any], spec: DataSpec) -> ReadFrame:
     """
     if not isinstance(frame, Mapping):
         raise ValueError(
-            f"a frame is a {type(frame).__name__}, not a mapping with 'state': give a list of windows, each a "
-            "list of frames ([[frame]] for a single one)"
+            f"a frame is a {type(frame).__name__}, not a mapping with 'state': give the observation of the loop "
+            "(select_action), or a list of windows, each a list of frames (observation_from_frames([[frame]], spec))"
         )
     return {
         "state": _vector(frame, "state", spec.recorded_state_names),
@@ -172,6 +172,9 @@ def _vector(frame: Mapping[str, Any], name: str, names: Sequence[str]) -> np.nda
     keys = VECTOR_KEYS[name]
     if not any(key in frame for key in keys) and all(part in frame for part in names):
         frame = {name: [float(frame[part]) for part in names]}  # one number per key, as LeRobot's robots give
+    elif not any(key in frame for key in keys) and any(part in frame for part in names):
+        missing = [part for part in names if part not in frame]
+        raise ValueError(f"the frame lacks {missing} of the {name} {list(names)}, and has {[*frame]}")
     key, array = _find(frame, keys, f"{name!r}")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{key!r} is {array.dtype}: give {dim} numbers")
@@ -205,7 +208,7 @@ def _image(frame: Mapping[str, Any], camera: str, spec: DataSpec) -> np.ndarray:
     if array.shape != (height, width, channels):
         raise ValueError(
             f"image {key!r} has the shape {array.shape}: expected ({height}, {width}, {channels}), or channels "
-            "first; resize it as the images of the data set"
+            f"first; {_image_fix(array.shape, (height, width))}"
         )
     if array.dtype == np.uint8:
         return array
@@ -218,6 +221,15 @@ def _image(frame: Mapping[str, Any], camera: str, spec: DataSpec) -> np.ndarray:
             "255 as uint8, or floating-point numbers from 0 to 1"
         )
     return levels.astype(np.uint8)
+
+
+def _image_fix(shape: tuple[int, ...], size: tuple[int, int]) -> str:
+    """What mends an image of another shape."""
+    if shape == size:
+        return "it is grey: repeat it in three channels (red, green, blue)"
+    if shape[:2] == size or shape[1:] == size:
+        return "give its red, green and blue channels alone"
+    return "resize it as the images of the data set"
 
 
 def _find(frame: Mapping[str, Any], names: Sequence[str], what: str) -> tuple[str, np.ndarray]:

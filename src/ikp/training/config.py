@@ -31,7 +31,7 @@ class TrainConfig:
             images show the joints well enough; where they do not, it costs precision.
         held_out: share of the demonstrations kept for validation.
         validate_every: steps between validations.
-        checkpoint_every: steps between saved states, from which a run can resume.
+        checkpoint_every: steps between saved states, from which a run can resume; one is saved every minute as well.
         log_every: steps between log entries.
         seed: seed of weights, batches and negatives.
         device: torch device; `auto` uses a GPU if there is one.

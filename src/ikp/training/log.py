@@ -16,7 +16,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from ikp.files import append_line, failed_writes_explained
+from ikp.files import append_line, failed_writes_explained, replaced_atomically
 
 
 class RunLog:
@@ -39,6 +39,7 @@ class RunLog:
                 stacklevel=2,
             )
             self._metrics.unlink()
+        self._forget(first_step)
         self._path = folder / "tensorboard" / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}.ikp"
         with failed_writes_explained(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +48,16 @@ class RunLog:
             Event(file_version="brain.Event:2"),
             Event(step=first_step, session_log=SessionLog(status=SessionLog.START)),
         )
+
+    def _forget(self, first_step: int) -> None:
+        """Drop the lines that a killed process logged after its last state; these steps are repeated."""
+        if not self._metrics.is_file():
+            return
+        lines = self._metrics.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if (step := _step_of(line)) is not None and step < first_step]
+        if kept != lines:
+            with replaced_atomically(self._metrics) as temporary:
+                temporary.write_text("".join(kept))
 
     def record(self, step: int, seconds: float, values: Mapping[str, Mapping[str, float]]) -> None:
         """Add a line to `metrics.jsonl`, and a point to the curve of each number, by group and name."""
@@ -69,3 +80,11 @@ class RunLog:
                 event.wall_time = time.time()
                 writer.write(event.SerializeToString())
             self._file.flush()
+
+
+def _step_of(line: str) -> int | None:
+    """The step of a line of `metrics.jsonl`; None for one that a killed process did not finish."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return None

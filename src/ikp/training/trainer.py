@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ikp.checks import instance
 from ikp.data import Demonstrations
 from ikp.files import remove_temporary, writable_folder
 from ikp.interrupts import interrupts_wait
 from ikp.locks import locked_folder
 from ikp.policies import Policy, save_policy
 from ikp.policies.policy import batch_to
-from ikp.spec import Batch
+from ikp.spec import Batch, check_same_data
 from ikp.training.config import TrainConfig
 from ikp.training.crowding import Crowding
 from ikp.training.dependence import dependence, warn_of_copied_motion
@@ -37,6 +38,8 @@ from ikp.training.validation import action_errors, evenly_spaced, frames_at_once
 
 VALIDATION_FRAMES = 512
 """Largest number of frames of a validation; large images are fewer (`frames_of_a_batch`)."""
+SAVED_EVERY = 60.0
+"""Seconds after which a state is saved, whatever the number of steps."""
 Callback = Callable[[Policy, int, float], None]
 
 
@@ -98,10 +101,15 @@ def train(
         FileExistsError: `out` contains a run and `resume` is off.
         FloatingPointError: the loss is no longer finite.
         OSError: `out` cannot be written, or another process trains there.
-        ValueError: there are too few episodes to hold some out, `moved_scenes` does not fit policy or data, the device
-            is unknown, the run in `out` has other settings, or all its states are damaged.
+        ValueError: the policy was made for other data, there are too few episodes to hold some out, `moved_scenes` does
+            not fit policy or data, the device is unknown, the run in `out` has other settings, or all its states are
+            damaged.
     """
-    out, config = Path(out), config or TrainConfig()
+    out, config = Path(out), TrainConfig() if config is None else config
+    instance("policy", policy, Policy, "make one with ikp.make_policy(robot, dataset.spec)")
+    instance("dataset", dataset, Demonstrations, "load one with ikp.load_dataset(folder, robot=robot)")
+    instance("config", config, TrainConfig, "give an ikp.TrainConfig, such as ikp.TrainConfig(steps=1000)")
+    check_same_data(policy.spec, dataset.spec)
     if dataset.episodes < 2:
         raise ValueError(
             "the data have 1 episode: at least 2 are needed, since one is held out for validation; use more episodes"
@@ -162,6 +170,7 @@ class _Run:
         write_settings(out, settings)
         self.log = RunLog(out, self.progress.step + 1)
         self.validation: dict[str, dict[str, float]] = {}
+        self._saved = time.monotonic()
 
     def execute(self, callback: Callback | None) -> TrainResult:
         config = self.config
@@ -181,7 +190,7 @@ class _Run:
                     self._log(parts, bar)
                 if step % config.validate_every == 0 and not self._done():
                     self._validate(callback)
-                if step % config.checkpoint_every == 0:
+                if step % config.checkpoint_every == 0 or time.monotonic() - self._saved > SAVED_EVERY:
                     self._save_state()
             if stopping:
                 self._save_state()
@@ -215,6 +224,7 @@ class _Run:
 
     def _save_state(self) -> None:
         save_state(self.out / "state", self.policy, self.optimizers, self.average, self.progress)
+        self._saved = time.monotonic()
 
     def _check_scales(self) -> None:
         most = min(VALIDATION_FRAMES, frames_at_once(self.policy))
