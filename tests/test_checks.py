@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -107,3 +110,49 @@ def test_hostile_numbers_are_refused_at_once(config, changes):
     ((name, value),) = changes.items()
     with pytest.raises(ValueError, match=rf"{name} is {value}: it must be "):
         replace(config, **changes)
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (
+            "ikp.make_policy('arm.urdf', spec)",
+            "robot is 'arm.urdf': give an ikp.Robot, such as ikp.load_robot(",
+        ),
+        ("ikp.make_policy(arm, arm)", "spec is a Robot: give the specification of the data (dataset.spec)"),
+        ("ikp.load_dataset('data', robot='arm.urdf')", "robot is 'arm.urdf': give an ikp.Robot"),
+        ("ikp.train(policy, 'data', out='run')", "dataset is 'data': load one with ikp.load_dataset("),
+        ("ikp.train('ikp', 'data', out='run')", "policy is 'ikp': make one with ikp.make_policy("),
+        ("ikp.train(policy, data, {'steps': 2}, out='run')", "config is a dict: give an ikp.TrainConfig"),
+        ("ikp.DataSpec(('a',), image_shapes=['top'])", "image_shapes is ['top']: give (height, width, 3)"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(mistakes, call, named):
+    assert named in mistakes[call]
+
+
+@pytest.fixture(scope="module")
+def mistakes():
+    """The message of each call, in a process without the checks of types that these tests have."""
+    calls = [mark.args[1] for mark in test_an_argument_of_another_type_is_named.pytestmark]
+    code = f"""
+import json, ikp, torch
+arm, names = ikp.load_robot("ur5e"), [f"j{{i}}" for i in range(6)]
+spec = ikp.DataSpec(names, names, joint_dims=range(6))
+policy, n = ikp.make_policy(arm, spec), 4
+data = ikp.Demonstrations(
+    spec=spec, state=torch.zeros(n, 6), action=torch.zeros(n, 6), environment_state=torch.zeros(n, 0), images={{}},
+    episode_index=torch.arange(n) // 2, frame_index=torch.arange(n) % 2, success=torch.ones(2, dtype=torch.bool),
+    info=({{}}, {{}}),
+)
+said = {{}}
+for call in {[row[0] for row in calls[0]]!r}:
+    try:
+        eval(call)
+    except ValueError as error:
+        said[call] = str(error)
+print(json.dumps(said))
+"""
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])

@@ -279,7 +279,7 @@ def test_images_on_disk_are_read_ahead_of_their_step(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"action_names": ("yaw", *(f"joint_{i}" for i in range(1, 6)), "vacuum")}, "action_names"),
+        ({"action_names": ("hip", *(f"joint_{i}" for i in range(1, 6)), "vacuum")}, "action_names"),
         ({"state_names": (*(f"joint_{i}" for i in range(6)), "grip")}, "state_names"),
         ({"environment_state_names": ("g0",)}, "environment_state_names"),
         ({"image_shapes": {"front": (32, 32, 3)}}, "image_shapes"),
@@ -292,18 +292,3 @@ def test_a_policy_of_other_data_is_refused(tmp_path, changes, named):
     with pytest.raises(ValueError, match=f"{named}.*ikp.make_policy"):
         train(policy, data, CONFIG, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("argument", "value", "fix"),
-    [
-        ("policy", "ikp", "ikp.make_policy"),
-        ("dataset", "data", "ikp.load_dataset"),
-        ("config", {"steps": 2}, "ikp.TrainConfig"),
-    ],
-)
-def test_an_argument_of_another_type_is_named(tmp_path, argument, value, fix):
-    data = tiny_demonstrations()
-    given = {"policy": tiny_policy(data), "dataset": data, "config": CONFIG} | {argument: value}
-    with pytest.raises(ValueError, match=f"{argument} is .*{fix}"):
-        train(**given, out=tmp_path / "run")
