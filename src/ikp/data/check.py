@@ -184,7 +184,8 @@ def _check_motion(robot: Robot, data: Demonstrations, report: DataReport) -> Non
         )
     )
     try:  # as a training does
-        JointLimits(robot).check_measured(data.state[:, joints], "measured joints")
+        fix = "Give the unit (--units deg) or the joints in the robot's order (--joints)"
+        JointLimits(robot).check_measured(data.state[:, joints], "measured joints", fix)
     except ValueError as error:
         report.refused.append(
             f"{error}. A stored joint map counts before what would be found: replace it (`ikp data check FOLDER "
@@ -233,7 +234,7 @@ def _check_lag(
         if not same.any():
             break
         errors.append(float(np.abs(action[: len(action) - lag] - measured[lag:])[same].mean()))
-    if not errors or spread < 1e-3:
+    if len(errors) < 2 or spread < 1e-3:  # with one frame an episode shows no lag
         return
     lag, error = int(np.argmin(errors)), min(errors)
     if error > 0.5 * spread:

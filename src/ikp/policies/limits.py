@@ -15,6 +15,13 @@ REFUSED = 15.0
 """Excess of a measured joint over its limits that is refused, as a multiple of `SLACK`: its unit is wrong."""
 
 
+OF_AN_ARM = (
+    "Give them as the policy's data were recorded, or load the policy with the joint map of this arm: "
+    "ikp.load_policy(path, joint_map=FILE)"
+)
+OF_DATA = "Load the data for the robot: ikp.load_dataset(folder, robot=robot)"
+
+
 class JointLimits(nn.Module):
     """Refuses measured joints in a wrong unit and keeps targets within the limits of the robot.
 
@@ -38,8 +45,15 @@ class JointLimits(nn.Module):
         self.margin = 0.0
         self.reported: set[str] = set()
 
-    def check_measured(self, q: Float[Tensor, "*batch joints"], what: str = "measured joints") -> None:
+    def check_measured(
+        self, q: Float[Tensor, "*batch joints"], what: str = "measured joints", fix: str = OF_AN_ARM
+    ) -> None:
         """Refuse joints far beyond their limits, and warn once about joints beyond them.
+
+        Args:
+            q: measured joints [rad or m].
+            what: their name in a message.
+            fix: the end of the message where their unit must be wrong.
 
         Raises:
             ValueError: a joint is so far beyond its limits that its unit must be wrong.
@@ -55,10 +69,7 @@ class JointLimits(nn.Module):
             f"{self.upper[worst]:.4g} [rad or m]"
         )
         if (excess > REFUSED).any():
-            raise ValueError(
-                f"{text}. Are they degrees, or in another order? Load the data with ikp.load_dataset(..., "
-                "robot=robot), or give the joint map of this arm: ikp.load_policy(path, joint_map=FILE)"
-            )
+            raise ValueError(f"{text}. Are they degrees, or in another order? {fix}")
         self._report("measured", f"{text}: check its zero (a joint map holds offsets)")
 
     def clamped(self, targets: Float[Tensor, "*batch joints"]) -> Float[Tensor, "*batch joints"]:

@@ -20,7 +20,7 @@ from ikp.policies.config import PolicyConfig
 from ikp.policies.execution import Execution
 from ikp.policies.frames import FrameHistory
 from ikp.policies.image_plane import OBSERVED_FEATURES, Goal, ImagePlane
-from ikp.policies.limits import JointLimits
+from ikp.policies.limits import OF_DATA, JointLimits
 from ikp.policies.link_features import CHANGE_SECONDS, LinkPoses
 from ikp.policies.motion_heads import ExtraHead, GripperHead, MotionHead
 from ikp.policies.normalizer import Bounds, Standardizer
@@ -198,7 +198,7 @@ class Policy(nn.Module, ABC):
         """
         if self.limits is not None:
             joints = state[:, self.joint_dims]
-            self.limits.check_measured(joints, "measured joints of the demonstrations")
+            self.limits.check_measured(joints, "measured joints of the demonstrations", OF_DATA)
 
     def encode_images(self, observation: Observation) -> EncodedImages:
         """The part of `encode` that depends on the images alone."""
@@ -277,7 +277,8 @@ class Policy(nn.Module, ABC):
         """
         received = self.encoder.check(self._to_model(as_tensors(observation, self.bounds.low.device)))
         if self.limits is not None:
-            self.limits.check_measured(self.measured_joints(received))
+            mapped = " after the joint map" if self.spec.changes_numbers else ""
+            self.limits.check_measured(self.measured_joints(received), f"measured joints{mapped}")
         action = self._decided(received)
         if not torch.isfinite(action).all():
             raise ValueError(
