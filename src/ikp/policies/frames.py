@@ -224,7 +224,7 @@ def _image(frame: Mapping[str, Any], camera: str, spec: DataSpec) -> np.ndarray:
 
 
 def _image_fix(shape: tuple[int, ...], size: tuple[int, int]) -> str:
-    """What mends an image of another shape."""
+    """The words that say how to mend an image of another shape."""
     if shape == size:
         return "it is grey: repeat it in three channels (red, green, blue)"
     if shape[:2] == size or shape[1:] == size:
