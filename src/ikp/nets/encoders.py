@@ -172,17 +172,12 @@ class KeypointTrunk(nn.Module):
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
-        # rectified in place, which saves a pass over memory: no convolution needs its output for its gradient
         self.fine = nn.Sequential(
-            SpaceToDepth(STEM), nn.Conv2d(STEM**2 * inputs, channels, 3, padding=1), nn.ReLU(inplace=True)
+            SpaceToDepth(STEM), nn.Conv2d(STEM**2 * inputs, channels, 3, padding=1), nn.ReLU()
         )
-        coarse: list[nn.Module] = [
-            nn.AvgPool2d(3, 2, 1),
-            nn.Conv2d(channels, channels, 1),
-            nn.ReLU(inplace=True),
-        ]
+        coarse: list[nn.Module] = [nn.AvgPool2d(3, 2, 1), nn.Conv2d(channels, channels, 1), nn.ReLU()]
         for _ in range(COARSE_LAYERS):
-            coarse += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True)]
+            coarse += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
         self.coarse = nn.Sequential(*coarse, nn.Conv2d(channels, channels, 1))
         self.lateral = nn.Conv2d(channels, channels, 1)
         self.merge = nn.Conv2d(channels, HEADS + SEEN, 1)
@@ -195,7 +190,7 @@ class KeypointTrunk(nn.Module):
         """Rectified feature map of both scales, at the resolution of the finer one."""
         fine = self.fine(x)
         coarse = nn.functional.interpolate(self.coarse(fine), fine.shape[-2:], mode="bilinear")
-        return self.lateral(fine).add_(coarse).relu_()
+        return torch.relu(self.lateral(fine) + coarse)
 
     def read(
         self, maps: Float[Tensor, "batch channels rows4 columns4"]
