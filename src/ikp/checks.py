@@ -21,6 +21,10 @@ def one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{what} is {value!r}: choose one of {', '.join(allowed)}")
 
 
+A_ROBOT = "give an ikp.Robot, such as ikp.load_robot('arm.urdf', tips=['tool'])"
+"""What to give in place of something that is no robot."""
+
+
 def instance(what: str, value: Any, kind: type, fix: str) -> None:
     """Raise ValueError unless `value` is an instance of `kind`; `fix` says what to give."""
     if not isinstance(value, kind):

@@ -253,14 +253,14 @@ def check_same_data(policy: DataSpec, data: DataSpec) -> None:
         data: specification of the demonstrations.
 
     Raises:
-        ValueError: they differ; names may differ in words such as `pos`.
+        ValueError: they differ; names may differ in words that say nothing, such as `pos`, not in quantity or unit.
     """
     for what in ("action_names", "state_names", "environment_state_names", *_SAME):
         made, given = getattr(policy, what), getattr(data, what)
         if what in _SAME:
             differ = made != given
         else:
-            differ = [plain_name(name).words for name in made] != [plain_name(name).words for name in given]
+            differ = [plain_name(name) for name in made] != [plain_name(name) for name in given]
         if differ:
             raise ValueError(
                 f"the policy was made for data whose {what} is {made}, and that of these data is {given}: make a "

@@ -325,3 +325,11 @@ def test_degrees_beside_radians_are_refused(arm, helpers, in_degrees):
         with pytest.raises(ValueError, match="in degrees and the|in rad and the") as refused:
             found(arm, made, **hints)
         assert "--joint-map FILE" in str(refused.value)
+
+
+def test_declared_joints_in_another_order_with_one_unknown_name_are_refused(arm, helpers):
+    state, action = helpers.motion(5)
+    names = [*helpers.JOINTS[::-1][:4], "shoulder_pn"]
+    made = helpers.recording(names, DEG * action, None, DEG * state, joint_dims=tuple(range(5)))
+    with pytest.raises(ValueError, match="other joints than those of robot .*--joints wrist_roll wrist_flex"):
+        found(arm, made, units="deg")

@@ -284,6 +284,7 @@ def test_images_on_disk_are_read_ahead_of_their_step(tmp_path, monkeypatch):
         ({"environment_state_names": ("g0",)}, "environment_state_names"),
         ({"image_shapes": {"front": (32, 32, 3)}}, "image_shapes"),
         ({"fps": 30.0}, "fps"),
+        ({"action_names": (*(f"joint_{i}_deg" for i in range(6)), "vacuum")}, "action_names"),
     ],
 )
 def test_a_policy_of_other_data_is_refused(tmp_path, changes, named):

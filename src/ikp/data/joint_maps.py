@@ -11,7 +11,8 @@ from ikp.data.layout import ACTION, INFO_PATH, MAP_KEY, STATE, DatasetError
 from ikp.data.metadata import read_info
 from ikp.files import write_json
 from ikp.joint_map import EXTRA, JointMap, MapHints, Recording, infer_joint_map
-from ikp.joint_map.joints import BY_POSITION, check_joint_names
+from ikp.joint_map.joints import check_joint_names
+from ikp.joint_map.names import match_joints
 from ikp.kinematics import Robot
 
 
@@ -61,8 +62,9 @@ def find_joint_map(
         # Without a robot only grippers may change; declared joints in the model's units need a map for extras, and to
         # show which joint each of them is where names do not say it.
         is_declared = recording.joint_dims is not None and all(d.role != EXTRA for d in found.action)
-        is_by_name = not hints.joints and not any(d.reason.startswith(BY_POSITION) for d in found.action)
-        if not found.is_identity or not (robot is None or (is_declared and is_by_name)):
+        if not found.is_identity or not (
+            robot is None or (is_declared and _by_name(robot, recording, hints))
+        ):
             return found
         if robot is not None and recording.joint_dims is not None:
             names = recording.action.names, recording.state.names
@@ -70,6 +72,12 @@ def find_joint_map(
         return None
     except ValueError as error:
         raise DatasetError(f"{root}: {error}") from None
+
+
+def _by_name(robot: Robot, recording: Recording, hints: MapHints) -> bool:
+    """Whether names tell which joint each declared dimension is, and not the user or their position."""
+    names = [recording.action.names[dim] for dim in recording.joint_dims or ()]
+    return not hints.joints and bool(match_joints(names, robot.joint_names))
 
 
 def _check_fit(joint_map: JointMap, recording: Recording, robot: Robot | None, where: str) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ikp.checks import instance
+from ikp.checks import A_ROBOT, instance
 from ikp.cores import usable_cores
 from ikp.data.cache import CameraImages, ImageFile, cache_folder, cached_images, origin_of
 from ikp.data.demonstrations import Demonstrations
@@ -91,9 +91,7 @@ def load_dataset(
     """
     root = Path(root)
     if robot is not None:
-        instance(
-            "robot", robot, Robot, "give an ikp.Robot, such as ikp.load_robot('arm.urdf', tips=['tool'])"
-        )
+        instance("robot", robot, Robot, A_ROBOT)
     info = read_info(root)
     features = camera_features(info, cameras)
     height, width = image_size or (None, None)

@@ -35,16 +35,9 @@ def check_joint_names(
             actions are no joint positions.
     """
     names = [action_names[dim] for dim in joint_dims]
-    found = match_joints(names, robot.joint_names)
-    if found and list(found.items()) != list(zip(robot.joint_names, range(robot.dof), strict=True)):
-        raise ValueError(
-            f"the joint dimensions {names} are other joints than those of robot {robot.name!r}, or in another order "
-            f"({list(robot.joint_names)}): {fix}"
-        )
+    found = _check_order(robot, names, fix)
     if not found and any(plain_name(name).kind == POSE for name in names):
         raise ValueError(f"the action {names} {_looks_like_a_pose(robot)} or use action_space='raw'")
-    if not found:
-        _check_numbering(robot, names, fix)
     words = [plain_name(name) for name in state_names]
     for dim, name in zip(joint_dims, names, strict=True):
         own = plain_name(name)
@@ -54,8 +47,24 @@ def check_joint_names(
             )
 
 
+def _check_order(robot: Robot, names: Sequence[str], fix: str) -> dict[str, int]:
+    """Refuse joints by position whose names contradict it, or count in another order, such as j2, j1.
+
+    Returns:
+        The joints that have the names of the robot's: all in its order, or none.
+    """
+    found = match_joints(names, robot.joint_names)
+    if found and list(found.items()) != list(zip(robot.joint_names, range(robot.dof), strict=True)):
+        raise ValueError(
+            f"the joint dimensions {list(names)} are other joints than those of robot {robot.name!r}, or in another "
+            f"order ({list(robot.joint_names)}): {fix}"
+        )
+    if not found:
+        _check_numbering(robot, names, fix)
+    return found
+
+
 def _check_numbering(robot: Robot, names: Sequence[str], fix: str) -> None:
-    """Refuse joints by position whose names count in another order, such as j2, j1."""
     before: dict[tuple[str, ...], list[int]] = {}
     for name in names:
         words = plain_name(name).words
@@ -138,12 +147,11 @@ def _declared(
             f"dimensions {list(vector.names)}: {RAW}"
         )
     names = [vector.names[dim] for dim in declared]
-    if not match_joints(names, robot.joint_names):
-        fix = (
-            f"if they are these joints in this order, --joints {shlex.join(names)}; else give their names in the "
-            "robot's order"
-        )
-        _check_numbering(robot, names, fix)
+    fix = (
+        "give the robot of these data (--robot), or name its joints in its order: if these are they, "
+        f"--joints {shlex.join(names)}"
+    )
+    _check_order(robot, names, fix)
     return dict(zip(robot.joint_names, declared, strict=True))
 
 

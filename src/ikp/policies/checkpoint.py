@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ikp.checks import instance
+from ikp.checks import A_ROBOT, instance
 from ikp.files import read_json, replaced_atomically, writable_folder
 from ikp.joint_map import EXTRA, GRIPPER, JOINT, Dimension, JointMap
 from ikp.kinematics import Robot
@@ -49,9 +49,7 @@ def make_policy(robot: Robot | None, spec: DataSpec, config: PolicyConfig | None
         ValueError: robot, data and configuration do not match, or an argument is of another type.
     """
     if robot is not None:
-        instance(
-            "robot", robot, Robot, "give an ikp.Robot, such as ikp.load_robot('arm.urdf', tips=['tool'])"
-        )
+        instance("robot", robot, Robot, A_ROBOT)
     instance("spec", spec, DataSpec, "give the specification of the data (dataset.spec)")
     if not isinstance(config, PolicyConfig | None):
         raise ValueError(

@@ -16,8 +16,8 @@ REFUSED = 15.0
 
 
 OF_AN_ARM = (
-    "Give them as the policy's data were recorded, or load the policy with the joint map of this arm: "
-    "ikp.load_policy(path, joint_map=FILE)"
+    "Give them as the policy's data were recorded, from which its joint map makes these numbers, or load the policy "
+    "with the joint map of this arm: ikp.load_policy(path, joint_map=FILE)"
 )
 OF_DATA = "Load the data for the robot: ikp.load_dataset(folder, robot=robot)"
 

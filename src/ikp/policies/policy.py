@@ -277,8 +277,7 @@ class Policy(nn.Module, ABC):
         """
         received = self.encoder.check(self._to_model(as_tensors(observation, self.bounds.low.device)))
         if self.limits is not None:
-            mapped = " after the joint map" if self.spec.changes_numbers else ""
-            self.limits.check_measured(self.measured_joints(received), f"measured joints{mapped}")
+            self.limits.check_measured(self.measured_joints(received))
         action = self._decided(received)
         if not torch.isfinite(action).all():
             raise ValueError(
