@@ -22,7 +22,7 @@ def one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 A_ROBOT = "give an ikp.Robot, such as ikp.load_robot('arm.urdf', tips=['tool'])"
-"""What to give in place of something that is no robot."""
+"""The fix where something else than a robot was given."""
 
 
 def instance(what: str, value: Any, kind: type, fix: str) -> None:
