@@ -24,8 +24,10 @@ Make = Callable[[np.ndarray], Sequence[LinkMeasurement]]
 class TrueArm:
     """An arm whose parameters are off by up to half a prior standard deviation: joints by up to 5 degrees."""
 
-    def __init__(self, name: str = "ur5e", seed: int = 0, terms: Sequence[str] = ("offset",)) -> None:
-        self.robot = ikp.load_robot(name)
+    def __init__(
+        self, robot: str | ikp.Robot = "ur5e", seed: int = 0, terms: Sequence[str] = ("offset",)
+    ) -> None:
+        self.robot = ikp.load_robot(robot) if isinstance(robot, str) else robot
         self.model = ArmModel(self.robot, terms)
         self.rng = np.random.default_rng(seed)
         self.beta = self.model.sigma * self.rng.uniform(-0.5, 0.5, self.model.size)

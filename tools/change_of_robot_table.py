@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ikp.files import read_json
+from ikp.rollouts.intervals import bootstrap_interval
 from ikp.rollouts.summary import count_of, percent
 from ikp_paper.rows import NOT_RUN, markdown
 
@@ -28,15 +31,17 @@ CONDITIONS = {
 Record = Mapping[str, Any]
 
 
-def change_of_robot_table(results: Path) -> str:
+def change_of_robot_table(results: Path, task: str = "insertion") -> str:
     """A row per calibration, a column per method and pool of arms that trained it.
 
-    Each cell is the success over all arms and seeds, and the mean error of the tip.
+    Each cell is the success or mean score over all arms and seeds, and the mean error of the tip.
 
     Args:
         results: folder that holds `change_of_robot/*.json`, the records of `benchmarks/change_of_robot.py`.
+        task: the task whose records count.
     """
     records = [read_json(path) for path in sorted((results / "change_of_robot").glob("*.json"))]
+    records = [record for record in records if record["task"] == task]
     found = {(record["method"], record.get("pool", 0)) for record in records}
     columns = sorted(found, key=lambda column: (list(METHODS).index(column[0]), column[1]))
     rows = []
@@ -64,9 +69,13 @@ def _cell(records: Sequence[Record]) -> str:
     """
     if not records:
         return ""
-    episodes, starts = sum(one["episodes"] for one in records), max(one["episodes"] for one in records)
-    share = sum(one["success"]["count"] for one in records) / episodes
-    found = {**count_of(round(share * starts), starts), "share": share}
+    starts = max(one["episodes"] for one in records)
+    if "scores" in records[0]:
+        scores = np.mean([one["scores"] for one in records], axis=0)
+        found = {"mean": scores.mean(), "interval_95": bootstrap_interval(scores[None])}
+    else:
+        share = sum(one["success"]["count"] for one in records) / sum(one["episodes"] for one in records)
+        found = {**count_of(round(share * starts), starts), "share": share}
     off = sum(record["tip_error_mm"] for record in records) / len(records)
     error = f", tip off by {off:.1f} mm" if off else ""
     return f"{percent(found)}, {len(records)} x {starts}{error}"

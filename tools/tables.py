@@ -84,6 +84,7 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "particle": partial(closed_loop_table, results, PARTICLE),
         "aloha": partial(aloha_table, results),
         "change-of-robot": partial(change_of_robot_table, results),
+        "change-of-robot-sweeping": partial(change_of_robot_table, results, "sweeping-miscalibrated"),
         "robot-loop": partial(loop_table, results),
         "robot-timing": partial(timing_table, results),
         "lift": partial(closed_loop_table, results, LIFT),

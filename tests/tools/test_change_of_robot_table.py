@@ -15,6 +15,7 @@ def test_arms_are_counted_together(tmp_path):
     folder.mkdir()
     for arm, count, off in ((1, 10, 2.0), (2, 20, 4.0)):
         record = {
+            "task": "insertion",
             "method": "ikp",
             "condition": "none",
             "arm": arm,
@@ -35,7 +36,8 @@ def test_arms_are_counted_together(tmp_path):
 def test_pools_have_columns_of_their_own(tmp_path):
     folder = tmp_path / "change_of_robot"
     folder.mkdir()
-    record = {"method": "ikp", "condition": "true", "arm": 1, "episodes": 40, "tip_error_mm": 0.0}
+    record = {"task": "insertion", "method": "ikp", "condition": "true", "arm": 1}
+    record |= {"episodes": 40, "tip_error_mm": 0.0}
     for pool, count in ((None, 20), (3, 30)):
         more = {} if pool is None else {"pool": pool}
         (folder / f"{pool}.json").write_text(json.dumps({**record, **more, "success": {"count": count}}))
@@ -43,6 +45,18 @@ def test_pools_have_columns_of_their_own(tmp_path):
     assert [cell.strip() for cell in lines[0].strip("|").split("|")] == ["calibration", "IKP", "IKP, 3 arms"]
     assert "50 %" in lines[2].split("|")[2]
     assert "75 %" in lines[2].split("|")[3]
+
+
+def test_a_task_with_scores_has_a_table_of_its_own(tmp_path):
+    folder = tmp_path / "change_of_robot"
+    folder.mkdir()
+    record = {"task": "sweeping-miscalibrated", "method": "ikp", "condition": "none", "episodes": 2}
+    for arm, scores in ((1, [0.5, 0.7]), (2, [0.7, 0.9])):
+        found = {"success": {"count": 0}, "scores": scores, "tip_error_mm": 1.0, "arm": arm}
+        (folder / f"{arm}.json").write_text(json.dumps(record | found))
+    assert change_of_robot_table(tmp_path) == "not run"
+    lines = change_of_robot_table(tmp_path, "sweeping-miscalibrated").splitlines()
+    assert "70.0 % (60.0 to 80.0 %), 2 x 2, tip off by 1.0 mm" in lines[2]
 
 
 def test_no_record_reads_not_run(tmp_path):
