@@ -5,7 +5,8 @@ make aloha
 .venv-aloha/bin/ikp train --data outputs/aloha/transfer --robot aloha --cameras top --out runs/transfer
 
 Episodes have 400 frames at 50 Hz. The expert's commands are kept where the environment says that they solved the task.
-The seed of every episode is stored with it; evaluation takes others (evaluate.py).
+The seed of every episode is stored with it, so that a recording that was stopped continues; evaluation takes others
+(evaluate.py).
 """
 
 from __future__ import annotations
@@ -41,34 +42,40 @@ def demonstrate(simulation: Simulation, seed: int) -> tuple[list[tuple[dict[str,
 def record(simulation: Simulation, root: Path, episodes: int) -> list[int]:
     """Record successful episodes at the seeds 0, 1, ... until there are as many as asked for.
 
+    A folder that has some of them already is continued.
+
     Returns:
         The seeds at which the expert failed.
 
     Raises:
-        ValueError: the folder holds another number of episodes; with this one, nothing is done.
+        ValueError: the folder holds more episodes than asked for.
     """
     names = {"action_names": NAMES, "state_names": NAMES, "units": "rad", "robot_type": ROBOT.name}
-    failed: list[int] = []
     with ikp.Recorder(root, fps=FPS, task=TEXT[simulation.task], **names) as recorder:
-        if recorder.episodes == episodes:
-            return failed
-        if recorder.episodes:
-            raise ValueError(f"{root} holds {recorder.episodes} episodes of {episodes}: give another folder")
-        seed = 0
+        if recorder.episodes > episodes:
+            raise ValueError(
+                f"{root} holds {recorder.episodes} episodes, more than {episodes}: give another folder"
+            )
+        solved = recorded_seeds(root) if recorder.episodes else []
+        seed = solved[-1] + 1 if solved else 0
         while recorder.episodes < episodes:
             steps, best = demonstrate(simulation, seed)
             if best == SUCCESS:
                 for frame, command in steps:
                     recorder.add(frame, command)
                 recorder.save_episode(success=True, info={"seed": seed})
-            else:
-                failed.append(seed)
+                solved.append(seed)
             print(f"seed {seed}: reward {best}; {recorder.episodes} episodes", flush=True)
             seed += 1
     grippers = {name: (OPEN, CLOSED) for name in NAMES if name.endswith("gripper")}
     data = ikp.load_dataset(root, robot=ROBOT, hints=MapHints(gripper=grippers), images=False)
     store_joint_map(root, data.spec.joint_map)
-    return failed
+    return sorted(set(range(seed)) - set(solved))
+
+
+def recorded_seeds(root: Path) -> list[int]:
+    """Seeds of the episodes in a folder, in their order."""
+    return [int(info["seed"]) for info in ikp.load_dataset(root, images=False).info]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

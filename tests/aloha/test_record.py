@@ -41,13 +41,37 @@ def test_a_frame_holds_what_was_seen_before_its_command(tmp_path, follower):
     assert data.images["top"][:, 0, 0, 0].tolist() == [step % 256 for step in range(400)]
 
 
-def test_a_complete_data_set_is_left_alone_and_another_one_is_refused(tmp_path, follower):
+def test_a_recording_that_was_stopped_continues_behind_its_last_seed(tmp_path, follower):
+    from record import record, recorded_seeds
+
+    class StoppedAtTheFifthSeed(follower):
+        def reset(self, seed):
+            if seed == 4:
+                raise KeyboardInterrupt
+            return super().reset(seed)
+
+        def step(self, action):
+            state = super().step(action)
+            self.reward = 4 if self.seed % 2 and len(self.commands) == 300 else 3
+            return state
+
+    class Unstopped(StoppedAtTheFifthSeed):
+        reset = follower.reset
+
+    with pytest.raises(KeyboardInterrupt):
+        record(StoppedAtTheFifthSeed(), tmp_path / "data", episodes=4)
+    assert recorded_seeds(tmp_path / "data") == [1, 3]
+    assert record(Unstopped(), tmp_path / "data", episodes=4) == [0, 2, 4, 6]
+    assert recorded_seeds(tmp_path / "data") == [1, 3, 5, 7]
+
+
+def test_a_complete_data_set_is_left_alone_and_a_larger_one_is_refused(tmp_path, follower):
     from record import record
 
     simulation = follower({400: 4})
-    record(simulation, tmp_path / "data", episodes=1)
+    record(simulation, tmp_path / "data", episodes=2)
     rendered = simulation.rendered
-    record(simulation, tmp_path / "data", episodes=1)
+    record(simulation, tmp_path / "data", episodes=2)
     assert simulation.rendered == rendered
-    with pytest.raises(ValueError, match="holds 1 episodes of 2: give another folder"):
-        record(simulation, tmp_path / "data", episodes=2)
+    with pytest.raises(ValueError, match="holds 2 episodes, more than 1: give another folder"):
+        record(simulation, tmp_path / "data", episodes=1)
