@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from ikp.files import read_json
+from ikp.rollouts.intervals import bootstrap_interval
 from ikp.rollouts.summary import count_of, percent
+from ikp_paper.record import values_of
 from ikp_paper.rows import NOT_RUN, markdown
 from ikp_paper.statistics import CellRecords, cell_records
 from ikp_paper.tables import INSERTION_100, SWEEPING_MISCALIBRATED, Cell, Setting
@@ -66,7 +68,8 @@ def _ours(found: CellRecords) -> str:
     if records[0]["score"]["metric"] == "success":
         shown = percent(count_of(sum(r["summary"]["success"]["count"] for r in records), found.episodes))
     else:
-        shown = percent(records[0]["score"]) if len(records) == 1 else f"{100 * np.mean(found.scores):.1f} %"
+        values = np.concatenate([values_of(record) for record in records])
+        shown = percent({"mean": values.mean(), "interval_95": bootstrap_interval(values[None])})
     return f"{shown}{'*' * found.outdated}, {len(records)} x {sizes.pop()}"
 
 
