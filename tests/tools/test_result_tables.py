@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from blocks import fill
+from energy_table import energy_table
 from ikp.rollouts.summary import summarize
 from ikp_paper.rows import OUTDATED
 from ikp_paper.run import resolve, result_path
@@ -99,6 +100,14 @@ def test_differences_are_paired_within_each_tolerance(tmp_path):
     cells = cells_of(ahead, "IKP (")
     assert [cell.split()[0] for cell in cells[1:4]] == ["100", "+25.0", "+62.5"]
     assert cells[4] == "2"
+
+
+def test_the_energies_scores_have_intervals_over_the_episodes_of_all_seeds(tmp_path):
+    cell = Cell(SWEEPING_MISCALIBRATED, "ikp")
+    for seed, scores in ((0, [0.5, 0.7]), (1, [0.7, 0.9])):
+        episodes = {"first_seed": 0, "success": [0, 0], "score": scores}
+        store(tmp_path, cell, seed, [50.0, 50.0], score={"metric": "score"}, episodes=episodes)
+    assert cells_of(energy_table(tmp_path), "sweeping")[3] == "70.0 % (55.0 to 85.0 %), 2 x 2"
 
 
 def test_methods_that_decide_differently_are_compared_by_their_energies_alone(tmp_path):
