@@ -41,7 +41,7 @@ def imaged(
     return policy, batch
 
 
-@pytest.mark.parametrize("residual", [(), ("offset", "dense", "link")])
+@pytest.mark.parametrize("residual", [(), ("offset", "drift", "dense", "link")])
 def test_a_walk_equals_all_dimensions_at_once(robot, residual):
     policy, batch = imaged(robot, residual=residual)
     assert_walk_equals_all_at_once(policy, batch)

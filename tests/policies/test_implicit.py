@@ -24,7 +24,9 @@ def log_density(policy: ImplicitPolicy, context, encoded: torch.Tensor) -> torch
 
 
 @pytest.mark.parametrize("links", LINKS)
-@pytest.mark.parametrize("residual", [(), ("offset",), ("offset", "dense", "link")])
+@pytest.mark.parametrize(
+    "residual", [(), ("offset",), ("offset", "drift"), ("offset", "drift", "dense", "link")]
+)
 def test_a_walk_equals_all_dimensions_at_once(robot, residual, links):
     policy, batch = fitted(robot, "ikp", residual=residual, links=links)
     assert_walk_equals_all_at_once(policy, batch)

@@ -115,7 +115,7 @@ def test_robots_that_slide_or_mimic_are_left_to_torch(tmp_path):
     assert covered == {"turns": True, "slides": False, "mimics": False}
 
 
-@pytest.mark.parametrize("changes", [{"residual": ("dense",)}, {"residual": ("link",)}])
+@pytest.mark.parametrize("changes", [{"residual": (kind,)} for kind in ("drift", "dense", "link")])
 def test_what_it_does_not_cover_is_left_to_torch(robot, changes):
     policy, batch = fitted(robot, "ikp", **changes)
     assert not is_quick(policy.conditioning(policy.encode(batch).rows(torch.tensor([0]))))

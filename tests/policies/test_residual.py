@@ -5,8 +5,11 @@ import math
 import pytest
 import torch
 
+from ikp.calibration.joint_terms import TERMS
 from ikp.kinematics import far_end_poses, forward_kinematics, joint_arcs, load_robot
-from ikp.policies.residual import DenseJointResidual, JointOffset, LinkResidual
+from ikp.kinematics.links import Joint, Link
+from ikp.kinematics.robot import Robot
+from ikp.policies.residual import DenseJointResidual, JointDrift, JointOffset, KinematicResidual, LinkResidual
 
 
 def trained_like(module):
@@ -22,6 +25,7 @@ def test_all_start_as_no_correction():
     q = robot.random_q((2, 3), dtype=torch.float32)
     assert torch.equal(JointOffset(6)(q), q)
     assert torch.equal(DenseJointResidual(6)(q), q)
+    assert not JointDrift(robot).delta(q).any()
     torch.testing.assert_close(
         forward_kinematics(robot, q, link_residual=LinkResidual(robot).value), forward_kinematics(robot, q)
     )
@@ -50,6 +54,41 @@ def test_candidates_are_corrected_as_whole_vectors_are(shape):
             whole = q.clone()
             whole[..., j], whole[..., j + 1 :] = candidates[..., n], 9.0
             torch.testing.assert_close(corrected[..., n], module(whole)[..., j])
+
+
+@pytest.mark.parametrize("kinds", [("drift",), ("offset", "drift"), ("offset", "drift", "dense")])
+def test_candidates_of_several_joints_are_corrected_as_whole_vectors_are(kinds):
+    robot = load_robot("iiwa14")
+    residual = trained_like(KinematicResidual(robot, kinds))
+    q, candidates = robot.random_q((3,), dtype=torch.float32), torch.randn(3, 2, 5)
+    corrected = residual.candidates(q, candidates, slice(2, 4))
+    for n in range(5):
+        for place, j in enumerate((2, 3)):
+            whole = q.clone()
+            whole[:, j] = candidates[:, place, n]
+            torch.testing.assert_close(corrected[:, place, n], residual(whole)[:, j])
+    assert residual.constant_offset is None
+
+
+def test_a_drift_is_the_one_that_a_calibration_estimates_and_joints_that_slide_have_none():
+    axis = (0.0, 0.0, 1.0)
+    robot = Robot(
+        "mixed",
+        (
+            Link("base", -1),
+            Link("rail", 0, joint=Joint("slide", "prismatic", axis, -1.0, 1.0)),
+            Link("tip", 1, joint=Joint("turn", "revolute", axis, -1.0, 1.0)),
+        ),
+    )
+    drift = JointDrift(robot)
+    with torch.no_grad():
+        drift.value.copy_(torch.tensor([[0.1, 0.2], [0.03, -0.02]]))
+    q = torch.tensor([[0.3, 0.7], [-0.4, 2.0]])
+    estimated = [function(q[:, 1].numpy()) for function in TERMS["drift"].functions.values()]
+    expected = 0.03 * estimated[0] - 0.02 * estimated[1]
+    found = drift.delta(q)
+    assert found[:, 1].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    assert not found[:, 0].any()
 
 
 def test_dense_residual_is_not_rounded_by_autocast():

@@ -12,7 +12,7 @@ import torch
 from ikp.kinematics import ur5e
 from ikp.nets import EncoderConfig
 from ikp.policies import PolicyConfig, make_policy, method_config
-from ikp.policies.residual import ANGLE_PRIOR
+from ikp.policies.residual import ANGLE_PRIOR, DRIFT_PRIOR
 from ikp.training import residual_posterior as module
 from ikp.training.residual_posterior import ResidualPosterior, information_beside, residual_posterior
 from ikp.training.trainer import train
@@ -86,6 +86,25 @@ def test_links_and_dense_blocks_are_reported_too():
     dense = residual_posterior(policy, data, frames, count=10)
     assert dense.value == pytest.approx([0, 0, math.degrees(0.1), 0, 0, 0], abs=1e-3)
     assert residual_posterior(small_policy(data, residual=()), data, frames, count=10) is None
+
+
+def test_a_drift_is_reported_beside_the_offset():
+    data = tiny_demonstrations()
+    policy = small_policy(data, residual=("offset", "drift"))
+    with torch.no_grad():
+        policy.poses.residual.offset.value[1] = 0.02
+        policy.poses.residual.drift.value[1] = torch.tensor([0.01, -0.03])
+    found = residual_posterior(policy, data, torch.arange(len(data)), count=10)
+    values = dict(zip(found.names, found.value, strict=True))
+    joint = ur5e().joint_names[1]
+    named = {joint: 0.02, f"{joint} drift sin": 0.01, f"{joint} drift cos": -0.03}
+    assert {name: value for name, value in values.items() if abs(value) > 1e-4} == pytest.approx(
+        {name: math.degrees(value) for name, value in named.items()}, rel=1e-3
+    )
+    assert len(found.sigma) == 18
+    priors = [math.degrees(ANGLE_PRIOR)] * 6 + [math.degrees(DRIFT_PRIOR)] * 12
+    assert found.prior == pytest.approx(priors)
+    assert all(0 < sigma <= 1.0001 * prior for sigma, prior in zip(found.sigma, priors, strict=True))
 
 
 def test_a_policy_without_a_regression_has_no_interval():

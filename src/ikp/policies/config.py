@@ -13,7 +13,7 @@ from ikp.policies.timing import TimingConfig
 KINDS = ("implicit", "explicit", "two-step", "flow")
 ACTION_SPACES = ("raw", "joint", "cartesian", "joint+cartesian")
 LINKS = ("all", "tip")
-RESIDUALS = ("offset", "dense", "link")
+RESIDUALS = ("offset", "drift", "dense", "link")
 TARGETS = ("delta", "absolute")
 SEARCHES = ("grid", "langevin")
 PROPOSALS = ("uniform", "learned")
@@ -115,8 +115,9 @@ class PolicyConfig:
         action_space: the spaces in which the policy sees actions: `raw` (the action vector; needs no robot), `joint`,
             `cartesian` (the tip's pose, executed by inverse kinematics) or `joint+cartesian` (the joints and the pose
             of every link: IKP for an implicit policy, ExplicitFK for an explicit one).
-        residual: learned corrections of the kinematics (paper, Eq. 3), any of `offset` (a constant per joint), `dense`
-            (the paper's residual blocks) and `link` (the fixed transforms between links). None, the default, means
+        residual: learned corrections of the kinematics (paper, Eq. 3), any of `offset` (a constant per joint), `drift`
+            (a sin q + b cos q per joint), `dense` (the paper's residual blocks) and `link` (the fixed transforms
+            between links). None, the default, means
             `offset` for a policy that sees actions as joints and link poses, and no correction for others; these are
             stored as None too, and `residuals` has what they mean.
         targets: encode actions as differences from the measured joints or pose (`delta`) or as `absolute` values.

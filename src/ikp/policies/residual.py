@@ -14,18 +14,19 @@ from ikp.nets.dense import check_width
 
 ANGLE_PRIOR = math.radians(5.0)
 LENGTH_PRIOR = 0.01
-"""Standard deviations of a correction before any data are seen [rad, m]."""
+DRIFT_PRIOR = math.radians(2.0)
+"""Standard deviations of a correction before any data are seen [rad, m, rad]."""
 
 
 class KinematicResidual(nn.Module):
-    """Any combination of a constant offset per joint, the paper's dense joint residual and corrections of the links.
+    """Any combination of an offset and a drift per joint, the paper's dense residual, and corrections of the links.
 
     All corrections start at zero. The same correction applies to the measured joints, the prefix and the candidates,
     so that observation and action are in the same frame.
 
     Args:
         robot: the kinematic model.
-        kinds: any of `offset`, `dense` and `link`; without any, the kinematics are nominal.
+        kinds: any of `offset`, `drift`, `dense` and `link`; without any, the kinematics are nominal.
     """
 
     zero: Tensor
@@ -35,6 +36,7 @@ class KinematicResidual(nn.Module):
     def __init__(self, robot: Robot, kinds: tuple[str, ...]) -> None:
         super().__init__()
         self.offset = JointOffset(robot.dof) if "offset" in kinds else None
+        self.drift = JointDrift(robot) if "drift" in kinds else None
         self.dense = DenseJointResidual(robot.dof) if "dense" in kinds else None
         self.link = LinkResidual(robot) if "link" in kinds else None
         self.register_buffer("zero", torch.zeros(robot.dof), persistent=False)
@@ -51,12 +53,14 @@ class KinematicResidual(nn.Module):
     def forward(self, q: Float[Tensor, "batch dof"]) -> Float[Tensor, "batch dof"]:
         """Corrected joints q + Delta(q) [rad or m]."""
         corrected = q if self.dense is None else self.dense(q)
+        if self.drift is not None:
+            corrected = corrected + self.drift.delta(q)
         return corrected if self.offset is None else self.offset(corrected)
 
     @property
     def constant_offset(self) -> Tensor | None:
-        """Constant (dof,) added to every candidate [rad or m]; None if the correction depends on other joints."""
-        if self.dense is not None:
+        """Constant (dof,) added to every candidate [rad or m]; None if the correction depends on the joints."""
+        if self.dense is not None or self.drift is not None:
             return None
         return self.zero if self.offset is None else self.offset.value
 
@@ -69,6 +73,8 @@ class KinematicResidual(nn.Module):
             joints = range(*dims.indices(prefix.shape[-1]))
             columns = [self.dense.at(j, candidates[:, i], prefix) for i, j in enumerate(joints)]
             corrected = torch.stack(columns, 1)
+        if self.drift is not None:
+            corrected = corrected + self.drift.delta(candidates.mT, dims).mT
         return corrected if self.offset is None else corrected + self.offset.value[dims, None]
 
 
@@ -82,6 +88,26 @@ class JointOffset(nn.Module):
     def forward(self, q: Float[Tensor, "... dof"]) -> Float[Tensor, "... dof"]:
         """Corrected joints."""
         return q + self.value.to(q.dtype)
+
+
+class JointDrift(nn.Module):
+    """A correction once per turn of each joint, a sin q + b cos q, as of an encoder disc that is off its centre.
+
+    `value` (dof, 2) holds a and b [rad]. Joints that slide have none. It is the term `drift` of `ikp.calibration`.
+    """
+
+    turning: Tensor
+
+    def __init__(self, robot: Robot) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(robot.dof, 2))
+        turning = torch.tensor([[float(kind != "prismatic")] for kind in robot.joint_types])
+        self.register_buffer("turning", turning, persistent=False)
+
+    def delta(self, q: Float[Tensor, "... dims"], dims: slice = slice(None)) -> Float[Tensor, "... dims"]:
+        """Corrections [rad] of the joints `dims` at the positions q."""
+        sine, cosine = (self.value * self.turning)[dims].to(q.dtype).unbind(-1)
+        return sine * q.sin() + cosine * q.cos()
 
 
 class LinkResidual(nn.Module):

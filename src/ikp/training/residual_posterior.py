@@ -24,6 +24,7 @@ from ikp.policies import Policy
 from ikp.policies.implicit import ImplicitPolicy
 from ikp.policies.observation import EncodedImages
 from ikp.policies.policy import batch_to
+from ikp.policies.residual import DRIFT_PRIOR
 from ikp.spec import Batch
 from ikp.training.validation import evenly_spaced, frames_of_a_batch
 
@@ -127,6 +128,9 @@ def _parameters(policy: Policy) -> tuple[list[Tensor], Tensor]:
     elif residual.dense is not None:  # its last bias is a constant per joint
         parameters.append(residual.dense.exit_bias)
         priors.append(residual.joint_prior)
+    if residual.drift is not None:
+        parameters.append(residual.drift.value)
+        priors.append(torch.full_like(residual.drift.value, DRIFT_PRIOR).flatten())
     if residual.link is not None:
         parameters.append(residual.link.value)
         priors.append(residual.link_prior.repeat(len(residual.link.value)))
@@ -202,9 +206,14 @@ def _described(
     lengths: list[bool] = []
     if residual.offset is not None or residual.dense is not None:
         q = policy.measured_joints(batch)
+        drift = 0 if residual.drift is None else residual.drift.delta(q)
         names += robot.joint_names
-        values.append((residual(q) - q).mean(0))
+        values.append((residual(q) - q - drift).mean(0))
         lengths += [kind == "prismatic" for kind in robot.joint_types]
+    if residual.drift is not None:
+        names += [f"{joint} drift {function}" for joint in robot.joint_names for function in ("sin", "cos")]
+        values.append((residual.drift.value * residual.drift.turning).flatten())
+        lengths += [False] * residual.drift.value.numel()
     if residual.link is not None:
         axes = [f"{turn}{axis}" for turn in ("", "turn ") for axis in "xyz"]
         names += [f"{link.name} {axis}" for link in robot.links for axis in axes]
