@@ -253,7 +253,7 @@ TABLES: dict[str, Table] = {
     "heads": Table(
         "What link poses are worth to each head: insertion after 750 steps",
         "",
-        (Setting("insertion", 100, steps=750),),
+        (Setting("insertion", 100, steps=750), Setting("insertion", 25, steps=750)),
         (
             "explicit",
             "explicit-fk-tip-only",
