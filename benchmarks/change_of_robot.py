@@ -39,7 +39,7 @@ from simulated_arms import TrueArm
 
 
 class Sizes(NamedTuple):
-    """What is trained and measured of a task unless the command says otherwise."""
+    """Sizes of a task's training and measurement unless the command gives others."""
 
     demonstrations: int
     steps: int
@@ -195,7 +195,7 @@ def measure(run: Path, condition: str, arm: int | None, chosen: argparse.Namespa
 
 
 def sizes(name: str) -> str:
-    """What each task has of a size, for the help."""
+    """The default of a size for each task, for the help."""
     return ", ".join(f"{task} {getattr(each, name)}" for task, each in TASKS.items())
 
 

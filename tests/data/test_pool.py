@@ -110,6 +110,35 @@ def test_what_no_joint_map_converts_has_to_agree(other, message):
         pooled({"left": recorded(), "right": other}, None)
 
 
+def with_dimension(**changes):
+    """An arm whose hand is described otherwise in the action and the state of its map."""
+    data = recorded()
+    joint_map = data.spec.recorded_map(ROBOT)
+    vectors = {
+        name: tuple(replace(d, **changes) if d.name == "hand" else d for d in getattr(joint_map, name))
+        for name in ("action", "state")
+    }
+    return data.mapped(replace(joint_map, **vectors))
+
+
+def test_grippers_that_close_towards_other_ends_are_told():
+    with pytest.warns(
+        UserWarning, match=r"opens at 0 and closes at 1 in a, and opens at 0.8 and closes at 0 in b"
+    ):
+        pooled({"a": with_dimension(), "b": with_dimension(open=0.8, closed=0.0)}, ROBOT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pooled({"a": with_dimension(), "b": with_dimension(open=0.0, closed=0.8)}, ROBOT)
+
+
+def test_extras_in_other_units_are_refused():
+    width = {"role": "extra", "joint": ""}
+    one, other = with_dimension(**width, unit="m"), with_dimension(**width, unit="mm")
+    assert len(pooled({"a": one, "b": one}, ROBOT)) == 60
+    with pytest.raises(DatasetError, match="a has the units of extras {'hand': 'm'}, b has {'hand': 'mm'}"):
+        pooled({"a": one, "b": other}, ROBOT)
+
+
 def test_a_camera_that_stands_elsewhere_has_no_model():
     moved = recorded(cameras={"front": CAMERA.displaced([0.1, 0.0, 0.0], [0.0, 0.0, 0.1])})
     assert pooled({"left": recorded(), "right": recorded()}).spec.cameras == {"front": CAMERA}

@@ -14,9 +14,12 @@ import ikp.data.episodes
 from ikp import cli
 from ikp.data import DatasetError, DatasetWriter, MapHints, load_dataset, store_joint_map
 from ikp.data.check import check_dataset
+from ikp.data.index import dim_names
 from ikp.data.layout import IKP_PATH
 from ikp.data.usage import usage
 from ikp.joint_map import JointMap, Vector
+from ikp.joint_map.names import is_unnamed
+from ikp.kinematics import load_robot
 from ikp.policies import PolicyConfig, make_policy
 from ikp.spec import DataSpec
 
@@ -299,3 +302,53 @@ def test_check_on_the_command_line_refuses_mends_and_stores(arm, in_degrees, hel
     assert cli.main(check) == 0
     assert JointMap.load("map.json").joints == arm.joint_names
     assert cli.main([*check, "--joint-map", "map.json"]) == 0
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"arm": {"a": 0, "b": 1}, "gripper": "c"},
+        {"c": 2, "a": 0, "b": 1},
+        {"motors": ["a", "b", "c"]},
+        {"motors": ["a", "b"], "c": 2},
+        ["a", "b", "c"],
+    ],
+)
+def test_names_are_read_from_lists_groups_and_places(names):
+    assert dim_names({"action": {"shape": [3], "names": names}}, "action") == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("names", [None, ["a", "b"], ["a", "a", "b"], {"a": 0, "b": 1}])
+def test_dimensions_without_a_name_for_each_are_counted(names):
+    found = dim_names({"action": {"shape": [3], "names": names}}, "action")
+    assert found == ("action_0", "action_1", "action_2")
+    assert all(map(is_unnamed, found))
+
+
+def test_units_of_another_number_are_refused(arm, in_radians):
+    info = json.loads((in_radians / "meta/info.json").read_text())
+    info["features"]["action"]["units"] = ["deg"]
+    (in_radians / "meta/info.json").write_text(json.dumps(info))
+    with pytest.raises(
+        DatasetError, match="'action' has 6 dimensions and the 'units' .'deg'.: give one for each"
+    ):
+        load_dataset(in_radians, robot=arm)
+
+
+def test_data_of_another_built_in_robot_are_doubted(in_radians):
+    # the file says so101_follower
+    with pytest.warns(UserWarning, match="with the robot 'so101_follower', and the robot given is 'so100'"):
+        load_dataset(in_radians, robot=load_robot("so100"), hints=MapHints(units="rad"))
+    report = check_dataset(in_radians, robot=load_robot("so100"), hints=MapHints(units="rad"))
+    assert any("give theirs (--robot so101)" in line for line in report.doubts)
+    own = check_dataset(in_radians, robot=load_robot("so101"), hints=MapHints(units="rad"))
+    assert not any("so101_follower" in line for line in own.doubts)
+
+
+def test_loading_warns_of_actions_that_are_far_from_the_measured_joints(arm, tmp_path, helpers):
+    state, action = (values.copy() for values in helpers.motion(6, frames=60))
+    state[:, 5], action[:, 5] = 0.8 + state[:, 5] / 2, 0.8 + action[:, 5] / 2
+    turn_the_joints(state, action)
+    helpers.write_recording(tmp_path / "data", arm.joint_names, action, state, (25, 20, 15), {})
+    with pytest.warns(UserWarning, match="actions lie .* from the measured joints"):
+        load_dataset(tmp_path / "data", robot=arm, hints=MapHints(units="rad"))

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ikp.joint_map import EXTRA, GRIPPER, IGNORED, MapHints, infer_joint_map
+from ikp.joint_map import EXTRA, GRIPPER, IGNORED, JOINT, MapHints, infer_joint_map
 from ikp.kinematics import load_robot
 
 DEG = 180 / math.pi
@@ -333,3 +333,63 @@ def test_declared_joints_in_another_order_with_one_unknown_name_are_refused(arm,
     made = helpers.recording(names, DEG * action, None, DEG * state, joint_dims=tuple(range(5)))
     with pytest.raises(ValueError, match="other joints than those of robot .*--joints wrist_roll wrist_flex"):
         found(arm, made, units="deg")
+
+
+def test_dimensions_that_count_from_0_are_no_joints_that_count_from_1(tmp_path, helpers):
+    path = tmp_path / "arm.urdf"
+    path.write_text(helpers.arm_urdf([f"joint_{i}" for i in range(1, 6)]))
+    arm = load_robot(path)
+    state, action = helpers.motion(6)
+    motors = [f"motor_{i}" for i in range(6)]
+    for hints in (MapHints(), MapHints(ignore=["motor_0"])):
+        with pytest.raises(
+            ValueError, match=r"one counts from 0 .* --joints motor_0 motor_1 motor_2 motor_3 motor_4;"
+        ):
+            infer_joint_map(arm, helpers.recording(motors, action, state=state), hints)
+    action[:, 0] = state[:, 0] = 0.5  # a joint that stands still is no reason to shift the others
+    with pytest.raises(ValueError, match="one counts from 0"):
+        infer_joint_map(arm, helpers.recording(motors, action, state=state))
+    found = infer_joint_map(
+        arm, helpers.recording(motors, action, state=state), MapHints(joints=motors[:5], ignore=["motor_5"])
+    )
+    assert [(d.name, d.joint) for d in found.state if d.role == JOINT] == list(
+        zip(motors[:5], arm.joint_names, strict=True)
+    )
+
+
+def test_a_state_without_names_beside_named_actions_is_refused(arm, helpers):
+    state, action = helpers.motion(5)
+    unnamed = [f"observation.state_{i}" for i in range(5)]
+    recording = helpers.recording(helpers.JOINTS, action, unnamed, state)
+    with pytest.raises(
+        ValueError, match=r"the data set names none, or not each of them\): say which .* --joint-map"
+    ):
+        infer_joint_map(arm, recording)
+    both = helpers.recording([f"action_{i}" for i in range(5)], action, unnamed, state)
+    found = infer_joint_map(arm, both, MapHints(joints=[f"action_{i}" for i in (1, 0, 2, 3, 4)]))
+    assert [d.joint for d in found.state] == ["shoulder_lift", "shoulder_pan", *helpers.JOINTS[2:]]
+
+
+def test_far_targets_in_degrees_beside_radians_are_refused(arm, helpers):
+    state, _ = helpers.motion(5)
+    targets = np.degrees(np.roll(state, -40, 0))
+    names = [f"{joint}.q" for joint in helpers.JOINTS]
+    with pytest.raises(
+        ValueError, match=r"the actions spread 57.3 times as far as .*: in degrees, and those in rad"
+    ):
+        infer_joint_map(arm, helpers.recording(names, targets, state=state), MapHints(units="rad"))
+
+
+def test_one_joint_in_degrees_among_others_in_radians_is_refused(arm, helpers):
+    state, action = (values.copy() for values in helpers.motion(5))
+    names = [f"{joint}.q" for joint in helpers.JOINTS]
+    for values in (state, action):
+        values[:, 4] = np.degrees(values[:, 4])
+    with pytest.raises(
+        ValueError, match=r"most of these joints fit rad, such as 'shoulder_pan.q' .*--units NAME=deg"
+    ):
+        infer_joint_map(arm, helpers.recording(names, action, state=state))
+    found = infer_joint_map(
+        arm, helpers.recording(names, action, state=state), MapHints(units={"wrist_roll": "deg", "": "rad"})
+    )
+    assert [d.unit for d in found.action] == ["rad"] * 4 + ["deg"]

@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikp.joint_map.names import DIFFERENCE, EFFORT, POSE, POSITION, VELOCITY, match_joints, plain_name
+from ikp.joint_map.names import (
+    DIFFERENCE,
+    EFFORT,
+    POSE,
+    POSITION,
+    VELOCITY,
+    counts_otherwise,
+    is_unnamed,
+    match_joints,
+    plain_name,
+    unnamed,
+)
 
 UR5E = (
     "shoulder_pan_joint",
@@ -67,3 +78,25 @@ def test_a_part_of_the_words_matches_only_where_it_is_asked():
     names = ["outer_shoulder_pan", "shoulder_lift"]
     assert match_joints(names, joints) == {"shoulder_pan": 0, "shoulder_lift": 1}
     assert match_joints(names, joints, loose=False) == {"shoulder_lift": 1}
+
+
+def test_numbers_that_begin_elsewhere_match_nothing():
+    joints = [f"panda_joint{i}" for i in range(1, 8)]
+    assert len(match_joints([f"motor_{i}" for i in range(1, 9)], joints)) == 7
+    for stem in ("motor_{}", "joint_{}.pos", "{}"):
+        names = [stem.format(i) for i in range(8)]
+        assert counts_otherwise(names, joints)
+        assert match_joints(names, joints) == {}
+        assert match_joints(names[1:], joints, beside=names) == {}
+    two = [f"{side}_joint_{i}" for side in ("left", "right") for i in range(1, 3)]
+    assert match_joints([name.replace("2", "0") for name in two], two) == {}
+    assert match_joints([*two, "torso_0"], two) == {joint: place for place, joint in enumerate(two)}
+
+
+def test_a_dimension_without_a_name_is_like_no_joint_but_like_its_action():
+    joints = [f"joint_{i}" for i in range(3)]
+    states = [unnamed("observation.state", dim) for dim in range(3)]
+    assert all(is_unnamed(name) for name in states)
+    assert match_joints(states, joints) == {}
+    actions = [unnamed("action", dim) for dim in (2, 0, 1)]
+    assert match_joints(states, actions) == {"action_2": 2, "action_0": 0, "action_1": 1}

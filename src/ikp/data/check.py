@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ikp.data.demonstrations import Demonstrations
+from ikp.data.doubts import FAR, doubts_of, motion_lag
 from ikp.data.episodes import Scan, find_episodes, scan_files, video_places
 from ikp.data.index import camera_features
 from ikp.data.layout import DatasetError, parquet_files
@@ -26,8 +26,6 @@ from ikp.policies.limits import JointLimits
 from ikp.words import counted
 
 TIMESTAMP = "timestamp"
-LARGEST_LAG = 10
-"""Frames by which a measured state is compared with earlier actions."""
 ROBOTLESS = " without a robot (--method raw); give --robot to check its joints as well"
 SHOWN = 5
 """Episodes that a message lists, and errors that a report does."""
@@ -99,6 +97,7 @@ def check_dataset(
         return report
     if robot is not None:
         _check_motion(robot, loaded, report)
+        report.doubts += doubts_of(info, robot, loaded)
     return report
 
 
@@ -209,41 +208,10 @@ def _check_motion(robot: Robot, data: Demonstrations, report: DataReport) -> Non
                 f"joint {joint!r} moves at {channel.fastest:.3g} per second, its limit is {channel.speed:.3g}: check "
                 "unit and frames per second"
             )
-    _check_lag(
-        state.values[:, joints],
-        action.values[:, joints],
-        data,
-        report.understood.append,
-        report.doubts.append,
-    )
-
-
-def _check_lag(
-    measured: np.ndarray,
-    action: np.ndarray,
-    data: Demonstrations,
-    understood: Callable[[str], None],
-    doubt: Callable[[str], None],
-) -> None:
-    """Compare each action with the joints measured up to `LARGEST_LAG` frames later in its episode."""
-    episode = data.episode_index.numpy()
-    spread = float(measured.std(0).mean())
-    errors = []
-    for lag in range(min(LARGEST_LAG, len(measured) - 1) + 1):
-        same = episode[: len(episode) - lag] == episode[lag:]
-        if not same.any():
-            break
-        errors.append(float(np.abs(action[: len(action) - lag] - measured[lag:])[same].mean()))
-    if len(errors) < 2 or spread < 1e-3:  # with one frame an episode shows no lag
-        return
-    lag, error = int(np.argmin(errors)), min(errors)
-    if error > 0.5 * spread:
-        doubt(
-            f"actions lie {error:.3g} from the measured joints, whose spread is {spread:.3g}: check that they are "
-            "targets of these joints, in this order and unit"
-        )
-    else:
-        seconds = lag / data.spec.fps
-        understood(
-            f"understood: the measured joints follow the actions after {counted(lag, 'frame')} ({seconds:.2g} s)"
+    found = motion_lag(robot, data)
+    if found is not None and found[1] <= FAR * found[2]:
+        lag = found[0]
+        report.understood.append(
+            f"understood: the measured joints follow the actions after {counted(lag, 'frame')} "
+            f"({lag / data.spec.fps:.2g} s)"
         )

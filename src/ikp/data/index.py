@@ -19,6 +19,7 @@ from ikp.data.layout import (
     DatasetError,
 )
 from ikp.data.metadata import read_description
+from ikp.joint_map.names import unnamed
 from ikp.kinematics import Camera
 from ikp.spec import DataSpec
 
@@ -170,11 +171,20 @@ def dim_names(features: Mapping[str, Any], key: str) -> tuple[str, ...]:
         raise DatasetError(
             f"meta/info.json: feature {key!r} has the shape {shape}, one size is needed, such as [6]"
         )
-    names = features[key].get("names")
-    if isinstance(names, Mapping):  # LeRobot groups names, as in {"motors": [...]}
-        groups = [group if isinstance(group, list) else [group] for group in names.values()]
-        names = [name for group in groups for name in group]
-    names = [str(name) for name in names or []]
+    names = _listed(features[key].get("names") or [])
     if len(names) != shape[0] or len(set(names)) != shape[0]:
-        names = [f"{key}_{dim}" for dim in range(shape[0])]
+        names = [unnamed(key, dim) for dim in range(shape[0])]
     return tuple(names)
+
+
+def _listed(names: Any) -> list[str]:
+    """Names in their order: from a list, from groups such as {"motors": [...]}, or from {"joint": place, ...}."""
+    if not isinstance(names, Mapping):
+        return [str(name) for name in (names if isinstance(names, list) else [names])]
+    if all(type(place) is int for place in names.values()):
+        return sorted(map(str, names), key=lambda name: names[name])
+    return [
+        name
+        for key, group in names.items()
+        for name in ([str(key)] if type(group) is int else _listed(group))
+    ]

@@ -130,6 +130,15 @@ def store_joint_map(root: str | Path, joint_map: JointMap) -> None:
 
 
 def stored_units(features: Mapping[str, Any], key: str, size: int) -> tuple[str, ...]:
-    """The unit of each dimension of a feature as info.json has it; empty texts where it says nothing."""
-    units = features.get(key, {}).get("units") or []
-    return tuple(str(unit or "") for unit in units) if len(units) == size else ("",) * size
+    """The unit of each dimension of a feature as info.json has it; empty texts where it says nothing.
+
+    Raises:
+        DatasetError: there are units, but not one for each dimension.
+    """
+    units = features.get(key, {}).get("units") or [""] * size
+    if len(units) != size:
+        raise DatasetError(
+            f"{INFO_PATH}: feature {key!r} has {size} dimensions and the 'units' {list(units)}: give one for each, or "
+            "take 'units' out"
+        )
+    return tuple(str(unit or "") for unit in units)

@@ -23,7 +23,7 @@ from ikp.data.layout import DatasetError, parquet_files
 from ikp.data.metadata import read_info
 from ikp.data.reader import MEMORY_SHARE
 from ikp.joint_map import JointMap
-from ikp.joint_map.dimension import JOINT
+from ikp.joint_map.dimension import EXTRA, GRIPPER, JOINT
 from ikp.kinematics import Robot
 from ikp.memory import free_memory
 from ikp.spec import DataSpec
@@ -52,6 +52,7 @@ def pooled(arms: Mapping[str, Demonstrations], robot: Robot | None = None) -> De
     (first_name, first), *others = parts.items()
     for name, part in others:
         _check_same(first_name, first.spec, name, part.spec)
+        _compare_grippers(first_name, first.spec, name, part.spec)
     every = list(parts.values())
     cameras = {
         name: camera
@@ -159,6 +160,11 @@ def _check_same(first_name: str, first: DataSpec, name: str, other: DataSpec) ->
     def grippers(spec: DataSpec) -> list[str]:
         return [spec.action_names[dim] for dim in spec.discrete_dims]
 
+    def units(spec: DataSpec) -> dict[str, str]:
+        maps = spec.joint_map
+        every = () if maps is None else (*maps.action, *maps.state)
+        return {d.name: d.unit for d in every if d.role == EXTRA and d.unit}
+
     def roles(spec: DataSpec) -> dict[str, Any]:
         parts = ("joint_dims", "discrete_dims", "measured_discrete_dims", "extra_dims")
         return {part: getattr(spec, part) for part in parts}
@@ -192,10 +198,28 @@ def _check_same(first_name: str, first: DataSpec, name: str, other: DataSpec) ->
             "record the same one with all arms",
         ),
         (roles(first), roles(other), "the roles", MAPS),
+        (units(first), units(other), "the units of extras", "record all arms in the same ones"),
     )
     for a, b, what, fix in facts:
         if a != b:
             raise DatasetError(f"{first_name} has {what} {a}, {name} has {b}: {fix}")
+
+
+def _compare_grippers(first_name: str, first: DataSpec, name: str, other: DataSpec) -> None:
+    """Warn of a gripper that closes towards larger numbers with one arm and towards smaller ones with the other."""
+    closing = [
+        {d.joint: d for d in spec.joint_map.action if d.role == GRIPPER} if spec.joint_map else {}
+        for spec in (first, other)
+    ]
+    for gripper in closing[0].keys() & closing[1].keys():
+        a, b = closing[0][gripper], closing[1][gripper]
+        if (a.closed > a.open) != (b.closed > b.open):
+            warnings.warn(
+                f"gripper {gripper!r} opens at {a.open:g} and closes at {a.closed:g} in {first_name}, and opens at "
+                f"{b.open:g} and closes at {b.closed:g} in {name}: if that is wrong, `ikp data check {name} --gripper "
+                f"{b.name}={b.closed:g},{b.open:g} --store` (--gripper NAME=OPEN,CLOSED) corrects the second",
+                stacklevel=3,
+            )
 
 
 def _check_memory(parts: Sequence[Demonstrations]) -> None:

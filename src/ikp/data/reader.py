@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ from ikp.checks import A_ROBOT, instance
 from ikp.cores import usable_cores
 from ikp.data.cache import CameraImages, ImageFile, cache_folder, cached_images, origin_of
 from ikp.data.demonstrations import Demonstrations
+from ikp.data.doubts import doubts_of
 from ikp.data.episodes import EpisodePlace, Scan, VideoPlace, find_episodes, video_places
 from ikp.data.index import camera_features, read_spec
 from ikp.data.joint_maps import find_joint_map, stored_units
@@ -111,7 +113,11 @@ def load_dataset(
         ) as bar:
             loader.load_images(bar)
     loaded = loader.result()
-    return loaded if found is None else loaded.mapped(found)
+    if found is not None:
+        loaded = loaded.mapped(found)
+    for line in [] if robot is None else doubts_of(info, robot, loaded):
+        warnings.warn(f"{root}: {line}", stacklevel=2)
+    return loaded
 
 
 class _Loader:

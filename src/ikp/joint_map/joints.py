@@ -6,7 +6,16 @@ import shlex
 from collections.abc import Collection, Sequence
 
 from ikp.joint_map.hints import Recording, Vector
-from ikp.joint_map.names import DIFFERENCE, POSE, POSITION, VELOCITY, match_joints, plain_name
+from ikp.joint_map.names import (
+    DIFFERENCE,
+    POSE,
+    POSITION,
+    VELOCITY,
+    counts_otherwise,
+    is_unnamed,
+    match_joints,
+    plain_name,
+)
 from ikp.kinematics import Robot
 
 BY_POSITION = "by position, as the data set declares"
@@ -116,14 +125,14 @@ def find_joints(
                 f"{robot.name!r}: give one for each, in this order, or lock a joint (--lock NAME=VALUE)"
             )
         same = {name: names.index(name) for name in said if name in names}
-        by_name = same if len(same) == len(said) else match_joints(names, said)
+        by_name = same if len(same) == len(said) else match_joints(names, said, beside=vector.names)
         found = {
             joint: usable[by_name[name]] for joint, name in zip(joints, said, strict=True) if name in by_name
         }
         how = "as given"
     else:
         declared = recording.joint_dims
-        by_name = match_joints(names, joints, loose=declared is None)
+        by_name = match_joints(names, joints, loose=declared is None, beside=vector.names)
         found, how = {joint: usable[index] for joint, index in by_name.items()}, "by name"
         if declared is not None and len(found) < len(joints):
             return _declared(robot, recording, vector, declared), BY_POSITION
@@ -169,10 +178,12 @@ def _missing(
     if kinds & {VELOCITY, DIFFERENCE} and found_none:
         kind = "velocities" if VELOCITY in kinds else "differences"
         return ValueError(f"{start} looks like {kind}, not joint positions: record joint positions, or {RAW}")
+    is_shifted = counts_otherwise(vector.names, robot.joint_names)
     if vector is recording.action:
         positions = [name for name in names if plain_name(name).kind == POSITION]
         arm = [name for name in positions if not plain_name(name).is_gripper]
-        fitting = next((part for part in (positions, arm) if len(part) == robot.dof), None)
+        likely = (vector.names[: robot.dof],) if is_shifted else (positions, arm)
+        fitting = next((part for part in likely if len(part) == robot.dof), None)
         fixes = [
             f"if they are these joints in this order, --joints {shlex.join(fitting)}"
             if fitting
@@ -183,6 +194,11 @@ def _missing(
     if not found_none:
         fixes.append(f"if the data do not move them, lock them: --lock {missing[0]}=VALUE")
     fixes.append("or give the robot of these data (--robot)")
+    why = ""
+    if is_shifted:
+        why = " (one counts from 0 and the other does not, so that equal numbers are different joints)"
+    elif any(is_unnamed(name) for name in vector.names):
+        why = " (the data set names none, or not each of them)"
     return ValueError(
-        f"{start} has no dimension for the joints {list(missing)} of robot {robot.name!r}: {'; '.join(fixes)}"
+        f"{start} has no dimension for the joints {list(missing)} of robot {robot.name!r}{why}: {'; '.join(fixes)}"
     )

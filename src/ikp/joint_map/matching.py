@@ -22,6 +22,8 @@ FEWEST = 10
 """Steps from which actions are compared with the measured motion."""
 SAME = 0.3
 """Distance of actions from the measured joints, as a share of their spread, up to which they follow them."""
+UNLIKE = (30, 110)
+"""Ratios of spreads around 57, degrees in a rad."""
 STILL = 1e-4
 """Spread of a joint that does not move [rad or m]."""
 
@@ -64,7 +66,10 @@ def infer_joint_map(robot: Robot | None, recording: Recording, hints: MapHints |
     grippers = {dim: entry for dim, entry in commands.items() if entry.role == GRIPPER}
     same_place = recording.discrete_dims if recording.joint_dims is not None else ()
     measured = measured_grippers(state, action, grippers, known["state"], same_place=same_place)
-    extras = {dim: Dimension(name, EXTRA, reason="an input only") for dim, name in enumerate(state.names)}
+    extras = {
+        dim: Dimension(name, EXTRA, unit=unit, reason="an input only")
+        for dim, (name, unit) in enumerate(zip(state.names, state.units, strict=True))
+    }
     found = JointMap(
         tuple(joints),
         tuple(entry for _, entry in sorted((known["action"] | commands).items())),
@@ -117,17 +122,19 @@ def _other_action(
     robot: Robot | None, action: Vector, dim: int, hints: MapHints, said: Collection[str]
 ) -> Dimension:
     """An action dimension that is no joint: a gripper, a number, a constant, or an error."""
-    name, values = action.names[dim], action.values[:, dim]
+    name, unit, values = action.names[dim], action.units[dim], action.values[:, dim]
     if name in said:
         return command_gripper(name, values, is_said=name in hints.gripper, given=hints.gripper.get(name))
     if robot is None:
-        return Dimension(name, EXTRA, reason="taken as it is")
+        return Dimension(name, EXTRA, unit=unit, reason="taken as it is")
     if len(values) and values.min() == values.max():
         return Dimension(name, IGNORED, fill=float(values[0]), reason=f"always {values[0]:g}")
     if plain_name(name).is_gripper:
         if two_values(values) is not None:
             return command_gripper(name, values, is_said=False)
-        return Dimension(name, EXTRA, reason=f"many values (else --gripper {name}, --ignore {name})")
+        return Dimension(
+            name, EXTRA, unit=unit, reason=f"many values (else --gripper {name}, --ignore {name})"
+        )
     raise ValueError(
         f"the action's dimension {name!r} is no joint of robot {robot.name!r}: make it a two-valued gripper "
         f"(--gripper {name}), leave it out (--ignore {name}), imitate it as a number (the role 'extra' in "
@@ -156,6 +163,28 @@ def _check_targets(found: JointMap, recording: Recording) -> None:
             f"the actions {list(recording.action.names)} look like {kind}, not like targets of the joints: record "
             f"targets, or {RAW}; if they are targets, say so with --joint-map FILE"
         )
+    _check_spread(target, measured)
+
+
+def _check_spread(target: Tensor, measured: Tensor) -> None:
+    """Refuse targets that spread about as many times as far as the measured joints as a rad has degrees, or less."""
+    spread = measured.std(0, unbiased=False)
+    moves = spread > STILL
+    if not moves.any():
+        return
+    ratio = float((target.std(0, unbiased=False)[moves] / spread[moves]).median())
+    for times, words in (
+        (ratio, f"{ratio:.3g} times as far as the measured joints: in degrees, and those in rad"),
+        (
+            1 / ratio if ratio > 0 else 0.0,
+            f"{ratio:.3g} times as far as the measured joints: in rad, and those in deg",
+        ),
+    ):
+        if UNLIKE[0] < times < UNLIKE[1]:
+            raise ValueError(
+                f"the actions spread {words}, perhaps: give the unit of each with --joint-map FILE, or record both in "
+                "one"
+            )
 
 
 def _check_scale(target: Tensor, measured: Tensor) -> None:

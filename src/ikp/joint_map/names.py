@@ -31,6 +31,7 @@ _UNITS = {"rad": "rad", "radians": "rad", "deg": "deg", "degree": "deg", "degree
 _AXES = {"x", "y", "z", "roll", "pitch", "yaw", "rx", "ry", "rz", "qx", "qy", "qz", "qw"}
 _FRAMES = {"ee", "eef", "tcp", "end", "effector", "endeffector", "cartesian", "tip", "tool", "pose"}
 _FRAMES |= {"rot", "rotation", "quat", "left", "right", "arm"}
+_UNNAMED = re.compile(r"(?:action|observation\.state|observation\.environment_state)_(\d+)")
 _GRIPPERS = {"gripper", "grip", "jaw", "finger", "fingers", "hand", "claw", "vacuum", "suction", "grasp"}
 
 
@@ -54,8 +55,20 @@ class PlainName:
         return bool(_GRIPPERS & set(self.words))
 
 
+def unnamed(feature: str, dim: int) -> str:
+    """The name that a dimension gets where the data set tells none, such as `action_3`; it is like no joint's name."""
+    return f"{feature}_{dim}"
+
+
+def is_unnamed(name: str) -> bool:
+    """Whether a name only counts the dimensions of a vector (`unnamed`)."""
+    return _UNNAMED.fullmatch(name) is not None
+
+
 def plain_name(name: str) -> PlainName:
     """Split a name at dots, underscores, changes of case and numbers, and sort its words."""
+    if found := _UNNAMED.fullmatch(name):
+        return PlainName((f"unnamed{found[1]}",))
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
     words = [str(int(word)) if word.isdigit() else word for word in re.findall(r"[a-z]+|\d+", spaced.lower())]
     kind = next((kind for kind, known in _KINDS.items() if known & set(words)), POSITION)
@@ -67,21 +80,27 @@ def plain_name(name: str) -> PlainName:
     return PlainName(kept, kind, unit)
 
 
-def match_joints(names: Sequence[str], joints: Sequence[str], *, loose: bool = True) -> dict[str, int]:
+def match_joints(
+    names: Sequence[str], joints: Sequence[str], *, loose: bool = True, beside: Sequence[str] = ()
+) -> dict[str, int]:
     """Find the recorded dimension of each joint by its name.
 
     Names match when their words are equal, as they are or without the words at the start that all names share. With
     `loose`, they also match when the words of one are among those of the other. A match counts where a joint has no
-    other, and no second joint has only that one.
+    other, and no second joint has only that one. Nothing matches where one side counts from 0 and the other does not
+    (`counts_otherwise`).
 
     Args:
         names: names of recorded dimensions.
         joints: names of the robot's joints.
         loose: also match by part of the words.
+        beside: names that are not matched but count: without a `joint_0` that is left out, `joint_1` would be joint 1.
 
     Returns:
         Joint to dimension, for the joints that were found.
     """
+    if counts_otherwise([*names, *beside], joints):
+        return {}
     plain = [plain_name(name) for name in names]
     wanted = [plain_name(joint).words for joint in joints]
     free = {i for i, name in enumerate(plain) if name.kind not in _KINDS}
@@ -108,6 +127,28 @@ def match_joints(names: Sequence[str], joints: Sequence[str], *, loose: bool = T
         while assign(_is_part):
             pass
     return {joints[j]: found[j] for j in sorted(found)}
+
+
+def counts_otherwise(names: Sequence[str], joints: Sequence[str]) -> bool:
+    """Whether names and joints differ by numbers, and one side counts from 0 and the other does not.
+
+    Such as `motor_0` to `motor_6` beside the joints 1 to 7: equal numbers are then neighbouring joints.
+    """
+    sides = [[plain_name(name).words for name in side] for side in (names, joints)]
+    for cuts in ((0, 0), [_shared_start(side) for side in sides]):
+        first, second = (_numbers(side, cut) for side, cut in zip(sides, cuts, strict=True))
+        if any((0 in first[stem]) != (0 in second[stem]) for stem in first.keys() & second.keys()):
+            return True
+    return False
+
+
+def _numbers(names: Sequence[tuple[str, ...]], cut: int) -> dict[tuple[str, ...], set[int]]:
+    """The numbers at the end of names, by the words before them, without the first `cut` ones."""
+    found: dict[tuple[str, ...], set[int]] = {}
+    for words in names:
+        if words[-1].isdigit():
+            found.setdefault(words[cut:-1], set()).add(int(words[-1]))
+    return found
 
 
 def _is_part(joint: tuple[str, ...], name: tuple[str, ...]) -> bool:

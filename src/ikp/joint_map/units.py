@@ -236,6 +236,13 @@ def _arm_unit(group: Sequence[Channel]) -> tuple[str, str]:
                 f"{start}, which is not rad: it may be degrees or, as in older recordings of LeRobot, -100 to 100 "
                 "between the joints' limits: give --units deg or --units signed-percent"
             )
+        alone = [c for c in group if c.reaches(1) and c.keeps_up(1)]
+        if fits_small and 2 * len(alone) > len(group):
+            raise ValueError(
+                f"{start}, which is not {base}, but most of these joints fit {base}, such as {alone[0].name!r} from "
+                f"{alone[0].low:.4g} to {alone[0].high:.4g}: give --units {small} for all, or the unit of each "
+                f"(--units NAME={small} NAME={base} ...)"
+            )
         if fits_small:
             return small, f"up to {farthest.largest:.4g}, far beyond the limits in {base}"
     if reaches:

@@ -1,0 +1,76 @@
+"""Doubts about data that a training can use all the same: another robot, and actions that are far from the joints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ikp.data.demonstrations import Demonstrations
+from ikp.kinematics import Robot
+from ikp.kinematics.builtin import BUILTIN
+
+LARGEST_LAG = 10
+"""Frames by which a measured state is compared with earlier actions."""
+FAR = 0.5
+"""Distance of actions from the measured joints, as a share of their spread, from which they are doubted."""
+
+
+def doubts_of(info: Mapping[str, Any], robot: Robot, data: Demonstrations) -> list[str]:
+    """Lines about what looks wrong.
+
+    Args:
+        info: content of info.json.
+        robot: the robot that the data were loaded for.
+        data: the data.
+    """
+    lines = []
+    recorded = str(info.get("robot_type") or "")
+    known, given = _built_in(recorded), _built_in(robot.name)
+    if known and given and known != given:
+        lines.append(
+            f"the data were recorded with the robot {recorded!r}, and the robot given is {robot.name!r}: give theirs "
+            f"(--robot {known}), or correct 'robot_type' in meta/info.json"
+        )
+    found = motion_lag(robot, data)
+    if found is not None:
+        _, error, spread = found
+        if error > FAR * spread:
+            lines.append(
+                f"actions lie {error:.3g} from the measured joints, whose spread is {spread:.3g}: check that they are "
+                "targets of these joints, in this order and unit"
+            )
+    return lines
+
+
+def motion_lag(robot: Robot, data: Demonstrations) -> tuple[int, float, float] | None:
+    """Compare each action with the joints measured up to `LARGEST_LAG` frames later in its episode.
+
+    Returns:
+        The lag [frames] at which they are closest, their mean distance there and the spread of the measured joints [rad
+        or m]; None where the data are no joints of this robot, or do not show it: joints that stand still, episodes of
+        one frame.
+    """
+    joints = list(data.spec.joint_dims)
+    if len(joints) != robot.dof or max(joints) >= data.spec.state_dim:
+        return None
+    measured, action = data.state[:, joints].numpy(), data.action[:, joints].numpy()
+    episode = data.episode_index.numpy()
+    spread = float(measured.std(0).mean())
+    errors = []
+    for lag in range(min(LARGEST_LAG, len(measured) - 1) + 1):
+        same = episode[: len(episode) - lag] == episode[lag:]
+        if not same.any():
+            break
+        errors.append(float(np.abs(action[: len(action) - lag] - measured[lag:])[same].mean()))
+    if len(errors) < 2 or spread < 1e-3:
+        return None
+    return int(np.argmin(errors)), min(errors), spread
+
+
+def _built_in(name: str) -> str:
+    """The built-in robot that a name such as `so101_follower` is one of; empty for others."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    return max((robot for robot in BUILTIN if robot.replace("_", "") in plain), key=len, default="")
