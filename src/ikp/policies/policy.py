@@ -279,7 +279,7 @@ class Policy(nn.Module, ABC):
 
         Raises:
             ValueError: a part of the observation is missing, has a wrong shape or dtype, or is not finite; measured
-                joints are far beyond the robot's limits; or the action is not finite.
+                joints are far beyond the robot's limits; or the action is not finite, also after the joint map.
         """
         received = self.encoder.check(self._to_model(as_tensors(observation, self.bounds.low.device)))
         if self.limits is not None:
@@ -294,7 +294,15 @@ class Policy(nn.Module, ABC):
         joint_map = self.spec.joint_map
         if joint_map is None or not self.spec.changes_numbers:
             return action
-        return joint_map.actions.to_recorded(action)
+        recorded = joint_map.actions.to_recorded(action)
+        bad = ~torch.isfinite(recorded)
+        if bad.any():
+            entry = joint_map.action[int(bad.nonzero()[0, -1])]
+            raise ValueError(
+                f"the joint map's numbers for {entry.name!r} in the action make {float(recorded[bad][0])} of the "
+                "policy's action: correct its 'scale' and 'offset', 'open' and 'closed', or 'fill' (--joint-map FILE)"
+            )
+        return recorded
 
     def plan(
         self, observation: Observation | Mapping[str, Any]
