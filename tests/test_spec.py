@@ -1,13 +1,17 @@
 """The specification of a data set: checked when made, unchanged by JSON."""
 
+import inspect
 import json
 import pydoc
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from ikp.joint_map import Dimension, JointMap
 from ikp.kinematics import Camera
-from ikp.spec import Batch, DataSpec, Observation
+from ikp.spec import Batch, DataSpec, Observation, _dims
 
 SPEC = DataSpec(
     action_names=("a", "b", "grip"),
@@ -69,6 +73,29 @@ def test_sizes():
 def test_wrong_values(values, message):
     with pytest.raises(ValueError, match=message):
         DataSpec(**({"action_names": ("a", "b", "grip"), "discrete_dims": (2,)} | values))
+
+
+@pytest.mark.parametrize("dims", [[0.5, 1], [True, 1], "01", None, {"a": 0}, [[0]], ["0"]])
+def test_dimensions_are_whole_numbers(dims):
+    checked = inspect.unwrap(_dims)  # without the checks of the tests' import hook
+    with pytest.raises(
+        ValueError, match=f"joint_dims is {re.escape(repr(dims))}: .* in a list of whole numbers"
+    ):
+        checked("joint_dims", dims, 3)
+    assert checked("joint_dims", [np.int64(1), 0], 3) == (1, 0)
+
+
+def test_dimensions_are_those_of_the_joint_map():
+    entries = tuple(Dimension(name, "joint", name, "rad") for name in "ab")
+    action = (*entries, Dimension("grip", "gripper"))
+    spec = DataSpec(("a", "b", "grip"), ("a", "b")).with_joint_map(JointMap(("a", "b"), action, entries))
+    assert DataSpec.from_json(spec.to_json()) == spec
+    with pytest.raises(
+        ValueError, match=r"joint_dims is \[1, 0\], the joint map makes \[0, 1\]: use .*with_joint_map"
+    ):
+        DataSpec.from_json(spec.to_json() | {"joint_dims": [1, 0]})
+    with pytest.raises(ValueError, match=r"discrete_dims is \[\], the joint map makes \[2\]"):
+        replace(spec, discrete_dims=())
 
 
 def test_wrong_json():

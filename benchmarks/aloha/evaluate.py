@@ -78,9 +78,10 @@ def evaluate(
     seeds: Iterable[int],
     timing: TimingConfig,
     held: Sequence[int] = (),
+    turns: Mapping[int, float] | None = None,
 ) -> dict[str, Any]:
     """Episodes at all seeds, as the values of a record: success rate, its interval, and how far the others came."""
-    execution, episodes, seconds = Execution(timing, FPS, held), [], []
+    execution, episodes, seconds = Execution(timing, FPS, held, turns), [], []
     for seed in seeds:
         episode, times = run_episode(policy, simulation, seed, execution)
         episodes.append(episode)
@@ -146,14 +147,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--way-points", type=int, default=5, help="of the expert's decisions")
     parser.add_argument("--out", type=Path, default=Path("results/aloha"))
     chosen = parser.parse_args(arguments)
-    trained, held = {}, ()
+    trained, held, turns = {}, (), {}
     if chosen.policy == "expert":
         timing = TimingConfig(chosen.action_rate, chosen.way_points)
         simulation = Simulation(chosen.task)
         policy = expert_policy(simulation, timing)
     else:
         policy, loaded = trained_policy(chosen.policy)
-        timing, held = loaded.config.timing, loaded.new_execution().held
+        timing, execution = loaded.config.timing, loaded.new_execution()
+        held, turns = execution.held, execution.turns
         size = next(iter(loaded.spec.image_shapes.values()), (96,))[0]
         simulation = Simulation(chosen.task, loaded.spec.camera_names, size)
         trained = {"training": policy_provenance(chosen.policy)}
@@ -161,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         timing = replace(timing, executed=chosen.executed)
     name = chosen.name or Path(chosen.policy).name
     seeds = range(FIRST_SEED + chosen.seed, FIRST_SEED + chosen.seed + chosen.episodes)
-    found = evaluate(policy, simulation, seeds, timing, held)
+    found = evaluate(policy, simulation, seeds, timing, held, turns)
     physics = {"mujoco": version("mujoco")}  # the version decides how contacts behave
     record = {"policy": name, **found, **trained, **physics, "provenance": provenance()}
     print(f"success {100 * record['success_rate']:.1f} %, 95 % interval {record['interval_95']}")

@@ -1,8 +1,9 @@
 """The contract between data, tasks and policies: the specification of a data set, observations and batches."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from numbers import Integral
 from typing import Any, NotRequired, TypedDict
 
 from jaxtyping import Float, UInt8
@@ -11,6 +12,7 @@ from torch import Tensor
 from ikp.joint_map import EXTRA, GRIPPER, JOINT, Dimension, JointMap
 from ikp.joint_map.names import plain_name
 from ikp.kinematics import Camera, Robot
+from ikp.words import shortened
 
 _SAME = ("image_shapes", "fps", "joint_dims", "discrete_dims", "extra_dims")
 """Attributes of a specification that are equal in a policy and its data, beside names."""
@@ -195,11 +197,7 @@ class DataSpec:
             ValueError: the map is one of other dimensions.
         """
         joint_map.check_names(self.recorded_action_names, self.recorded_state_names, "the data set")
-        roles = [d.role for d in joint_map.actions.kept]
-        joints = tuple(i for i, role in enumerate(roles) if role == JOINT)
-        discrete = tuple(i for i, role in enumerate(roles) if role == GRIPPER)
-        if not joint_map.joints:  # without a robot the roles of the continuous dimensions stay open
-            joints = tuple(i for i, role in enumerate(roles) if role != GRIPPER)
+        joints, discrete = _map_dims(joint_map)
         return replace(
             self,
             action_names=joint_map.actions.names,
@@ -278,6 +276,24 @@ def _check_map(spec: DataSpec, joint_map: JointMap) -> None:
             raise ValueError(
                 f"{what}_names is {list(names)}, the joint map makes {list(made)}: use `DataSpec.with_joint_map`"
             )
+    joints, discrete = _map_dims(joint_map)
+    for what, dims, made in (
+        ("joint_dims", spec.joint_dims, joints if joint_map.joints else spec.joint_dims),
+        ("discrete_dims", tuple(sorted(spec.discrete_dims)), discrete),
+    ):
+        if dims != made:
+            raise ValueError(
+                f"{what} is {list(dims)}, the joint map makes {list(made)}: use `DataSpec.with_joint_map`"
+            )
+
+
+def _map_dims(joint_map: JointMap) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The action dimensions that a joint map makes joints, and those that it makes grippers."""
+    roles = [d.role for d in joint_map.actions.kept]
+    discrete = tuple(i for i, role in enumerate(roles) if role == GRIPPER)
+    if not joint_map.joints:  # without a robot the roles of the continuous dimensions stay open
+        return tuple(i for i, role in enumerate(roles) if role != GRIPPER), discrete
+    return tuple(i for i, role in enumerate(roles) if role == JOINT), discrete
 
 
 def _names(what: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -298,10 +314,13 @@ def _image_shape(camera: str, shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def _dims(what: str, dims: Sequence[int], action_dim: int) -> tuple[int, ...]:
-    result = tuple(int(dim) for dim in dims)
+    given = tuple(dims) if isinstance(dims, Iterable) and not isinstance(dims, str) else (dims,)
+    is_whole = all(isinstance(dim, Integral) and not isinstance(dim, bool) for dim in given)
+    result = tuple(int(dim) for dim in given) if is_whole else ()
     wrong = [dim for dim in result if not 0 <= dim < action_dim]
-    if wrong or len(set(result)) != len(result):
+    if not is_whole or wrong or len(set(result)) != len(result):
         raise ValueError(
-            f"{what} is {result}: it must hold different action dimensions from 0 to {action_dim - 1}"
+            f"{what} is {shortened(repr(dims), 100)}: it must hold different action dimensions from 0 to "
+            f"{action_dim - 1}, in a list of whole numbers"
         )
     return result

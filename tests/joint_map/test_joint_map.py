@@ -134,7 +134,9 @@ def test_a_map_by_hand_needs_little(arm_with_jaw):
     [
         ({"unit": "grad"}, "'unit' is 'grad'; choose one of rad, deg"),
         ({"sign": 2}, "'sign' is 2; give 1 or -1"),
-        ({"scale": -1.0}, "give a positive number and use 'sign'"),
+        ({"scale": -1.0}, "'scale' is -1.0; give a number from 1e-09 to 1000, .* and 'sign' -1"),
+        ({"scale": 1e-45}, "'scale' is 1e-45; give a number from 1e-09 to 1000"),
+        ({"scale": 1e4}, "'scale' is 10000.0; give a number from 1e-09 to 1000"),
         ({"scale": math.nan}, "give a finite number"),
         ({"scale": 10**400}, "'scale' is too large"),
         ({"offset": "0"}, "'offset' is '0'; give a number"),

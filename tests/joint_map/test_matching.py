@@ -116,6 +116,20 @@ def test_small_degrees_are_told_by_the_limits_and_by_speed(arm, helpers):
     assert units_of(found(arm, helpers.recording(helpers.JOINTS, jumps), units="rad")) == ["rad"] * 5
 
 
+@pytest.mark.parametrize("unit", ["rad", "deg"])
+def test_an_encoder_that_wraps_is_no_fast_joint(tmp_path, helpers, unit):
+    text = helpers.arm_urdf().replace('"shoulder_pan" type="revolute"', '"shoulder_pan" type="continuous"')
+    (tmp_path / "turner.urdf").write_text(text)
+    robot = load_robot(tmp_path / "turner.urdf")
+    state, _ = helpers.motion(5)
+    state[:, 0] = (0.15 * np.arange(len(state)) + np.pi) % (2 * np.pi) - np.pi  # 2 % of the frames wrap
+    values = state * (DEG if unit == "deg" else 1)
+    assert units_of(found(robot, helpers.recording(helpers.JOINTS, values))) == [unit] * 5
+    state[:, 0] = 0.8 * np.arange(len(state)) % 6.2
+    with pytest.raises(ValueError, match="move faster than the robot can"):
+        found(robot, helpers.recording(helpers.JOINTS, state))
+
+
 def test_units_that_no_joint_can_have_are_refused(arm, helpers):
     made = helpers.recording(helpers.JOINTS, helpers.motion(5)[0])
     with pytest.raises(ValueError, match="has no joint of this kind; choose rad, deg"):

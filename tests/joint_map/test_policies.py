@@ -110,6 +110,20 @@ def test_the_same_policy_on_an_arm_with_other_zeros_and_signs(data, policies, tm
     )
 
 
+def test_a_map_that_makes_infinite_numbers_of_an_action_is_refused(data, policies, tmp_path):
+    save_policy(policies["degrees"], tmp_path / "policy")
+    joint_map = policies["degrees"].spec.joint_map
+    entries = list(joint_map.action)
+    entries[1] = dataclasses.replace(entries[1], offset=1e39)  # beyond float32
+    far = ikp.load_policy(
+        tmp_path / "policy", joint_map=dataclasses.replace(joint_map, action=tuple(entries))
+    )
+    with pytest.raises(
+        ValueError, match="'shoulder_lift.pos' in the action make -inf .* correct its 'scale'"
+    ):
+        far.act(recorded(data["degrees"]))
+
+
 def test_a_map_that_leads_elsewhere_is_refused(policies, arm, tmp_path):
     save_policy(policies["degrees"], tmp_path / "policy")
     with pytest.raises(ValueError, match="write a map for this robot"):

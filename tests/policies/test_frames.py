@@ -124,6 +124,9 @@ def test_windows_are_rows_with_the_oldest_frame_first():
         ({"state": np.zeros((2, 3))}, r"'state' has the shape \(2, 3\)"),
         ({"state": ["a", "b", "c"]}, "'state' is <U1: give 3 numbers"),
         ({"state": [[1.0], [1.0, 2.0]]}, "'state' cannot be read as an array"),
+        ({"state": np.ma.masked_equal([0.0, 1.0, 2.0], 1.0)}, "'state' is an array with 1 masked values"),
+        ({"state": torch.zeros(3, device="meta")}, "'state' is a tensor on the device meta"),
+        ({"state": torch.zeros(3).to_sparse()}, "'state' is a sparse tensor"),
         ({"top": np.zeros((8, 6, 3), np.uint8)}, r"'top' has the shape \(8, 6, 3\): expected \(6, 8, 3\)"),
         ({"top": np.zeros((6, 8), np.uint8)}, r"'top' has the shape \(6, 8\)"),
         ({"top": np.full((6, 8, 3), 200.0)}, "'top' is float64 from 200 to 200: give whole numbers"),
@@ -201,6 +204,30 @@ def test_a_missing_number_is_named():
     frame = {"a": 0.1, "grip": 0.0, "environment_state": np.float32([0.5]), **IMAGES}
     with pytest.raises(ValueError, match=r"lacks \['b'\] of the state"):
         read_frame(frame, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "None"),
+        ("a", "'a'"),
+        ([0.1, 0.2], r"\[0.1, 0.2\]"),
+        (np.array([0.1, 0.2]), r"array\(\[0.1, 0.2\]\)"),
+        (1j, "1j"),
+    ],
+)
+def test_a_number_by_name_that_is_none_is_named(value, shown):
+    frame = {"a": 0.1, "b": 0.2, "grip": value, "environment_state": np.float32([0.5]), **IMAGES}
+    with pytest.raises(ValueError, match=f"'grip' is {shown}: give one number"):
+        read_frame(frame, SPEC)
+
+
+@pytest.mark.parametrize(
+    "value", [0.25, np.float32(0.25), np.array([0.25]), torch.tensor(0.25), torch.tensor([[0.25]])]
+)
+def test_a_number_by_name_may_be_an_array_of_one(value):
+    frame = {"a": 0.1, "b": 0.2, "grip": value, "environment_state": np.float32([0.5]), **IMAGES}
+    assert read_frame(frame, SPEC)["state"].tolist() == pytest.approx([0.1, 0.2, 0.25])
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def mover():
         lambda state: state.numpy(),
         lambda state: state.numpy().astype(np.float64),
         lambda state: state.double(),
+        lambda state: np.ma.masked_array(state.numpy()),
         lambda state: state.tolist(),
         lambda state: [list(map(tuple, row)) for row in state.tolist()],
     ],
@@ -53,6 +54,17 @@ def test_whole_numbers_are_numbers(mover):
         (None, "the observation is a NoneType: give a dictionary such as"),
         ({"state": {"x": 1}}, "state is no array of numbers"),
         ({"state": [[1.0], [1.0, 2.0]]}, "state is no array of numbers"),
+        (
+            {"state": torch.zeros(1, 1, 2, dtype=torch.complex64)},
+            "state holds complex numbers .*: give real ones",
+        ),
+        ({"state": np.zeros((1, 1, 2), complex)}, "state holds complex numbers"),
+        (
+            {"state": torch.zeros(1, 1, 2, device="meta")},
+            "state is a tensor on the device meta, which has no numbers",
+        ),
+        ({"state": torch.zeros(1, 1, 2).to_sparse()}, r"state is a sparse tensor .*\(.to_dense\(\)\)"),
+        ({"state": np.ma.masked_equal([[[0.0, 1.0]]], 1.0)}, "state is an array with 1 masked values"),
     ],
 )
 def test_what_holds_no_numbers_is_refused(mover, observation, message):

@@ -12,7 +12,9 @@ import torch
 from ikp.data import Demonstrations
 from ikp.joint_map import GRIPPER, JOINT, JointMap
 from ikp.joint_map.dimension import Dimension
-from ikp.policies import ImplicitPolicy, PolicyConfig, make_policy, method_config
+from ikp.kinematics.links import Joint, Link
+from ikp.kinematics.robot import Robot
+from ikp.policies import DataSpec, ImplicitPolicy, PolicyConfig, make_policy, method_config
 from ikp.policies.config import SearchConfig
 from ikp.policies.energy import EnergyWalk
 from ikp.policies.execution import Execution
@@ -125,6 +127,43 @@ def test_commands_are_interpolated_from_the_last_one_and_switches_wait():
     execution.reset()
     execution.follow(torch.tensor([[5.0, 1.0], [6.0, 1.0]]), rest.double())
     assert execution.next().tolist() == [2.5, 0.0]
+
+
+def test_continuous_joints_take_the_shorter_way_round():
+    """In degrees, beside a joint with limits: the last command lies before the wrap of the encoder."""
+    execution = Execution(TimingConfig(rate=5.0, way_points=2), 10.0, turns={1: 360.0})
+    rest = torch.tensor([170.0, 170.0])
+    execution.follow(torch.tensor([[176.0, 176.0], [179.0, 179.0]]), rest)
+    assert [execution.next().tolist() for _ in range(4)] == [
+        [each] * 2 for each in (173.0, 176.0, 177.5, 179.0)
+    ]
+    execution.follow(torch.tensor([[-177.0, -177.0], [178.0, 178.0]]), rest)
+    found = torch.stack([execution.next() for _ in range(4)])
+    assert found[:, 0].tolist() == [1.0, -177.0, 0.5, 178.0]
+    assert found[:, 1].tolist() == [-179.0, -177.0, -179.5, -182.0]
+
+
+def test_a_turn_is_counted_in_the_recorded_units_and_order():
+    robot = Robot(
+        "turner",
+        (
+            Link("base", -1),
+            Link("upper", 0, joint=Joint("bend", "revolute", (0.0, 1.0, 0.0), -2.0, 2.0)),
+            Link("lower", 1, joint=Joint("turn", "continuous", (0.0, 0.0, 1.0), -math.inf, math.inf)),
+        ),
+    )
+    spec = DataSpec(robot.joint_names, robot.joint_names, fps=FPS, joint_dims=(0, 1))
+    config = method_config("explicit", small_config(timing=TIMING))
+    assert make_policy(robot, spec, config).new_execution().turns == {1: 2 * math.pi}
+    raw = replace(config, action_space="raw", targets="absolute")
+    assert make_policy(robot, spec, raw).new_execution().turns == {}
+    entries = (
+        Dimension("turn", JOINT, unit="deg", joint="turn", scale=math.pi / 180, sign=-1),
+        Dimension("bend", JOINT, unit="rad", joint="bend"),
+    )
+    spec = DataSpec(("turn", "bend"), ("turn", "bend"), fps=FPS)
+    mapped = spec.with_joint_map(JointMap(robot.joint_names, entries, entries))
+    assert make_policy(robot, mapped, config).new_execution().turns == {0: pytest.approx(360.0)}
 
 
 def test_part_of_a_decision_is_executed_before_the_next():

@@ -205,8 +205,8 @@ def _check_motion(robot: Robot, data: Demonstrations, report: DataReport) -> Non
             )
         if not channel.keeps_up(1):
             report.doubts.append(
-                f"joint {joint!r} moves at {channel.fastest:.3g} per second, its limit is {channel.speed:.3g}: check "
-                "unit and frames per second"
+                f"joint {joint!r} moves at {channel.fastest(1):.3g} per second, its limit is {channel.speed:.3g}: "
+                "check unit and frames per second"
             )
     found = motion_lag(robot, data)
     if found is not None and found[1] <= FAR * found[2]:

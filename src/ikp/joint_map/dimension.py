@@ -20,6 +20,8 @@ UNITS: dict[str, float | None] = {
     "signed-percent": None,
 }
 """Units of joints and their scale to rad or m. Percents are shares of the joint's range: 0 to 100, or -100 to 100."""
+SCALES = (1e-9, 1e3)
+"""Smallest and largest scale; no sensor has a unit beyond them."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,11 @@ class Dimension:
         for key in ("scale", "offset", "open", "closed", "fill"):
             if not math.isfinite(getattr(self, key)):
                 raise ValueError(f"{what}: {key!r} is {getattr(self, key)}; give a finite number")
-        if self.scale <= 0:
-            raise ValueError(f"{what}: 'scale' is {self.scale}; give a positive number and use 'sign'")
+        if not SCALES[0] <= self.scale <= SCALES[1]:
+            raise ValueError(
+                f"{what}: 'scale' is {self.scale}; give a number from {SCALES[0]:g} to {SCALES[1]:g}, rad or m per "
+                "recorded unit, and 'sign' -1 for the other direction"
+            )
         if self.role == GRIPPER and self.open == self.closed:
             raise ValueError(f"{what}: 'open' and 'closed' are both {self.open}; give two different values")
         if self.role == GRIPPER and not self.joint:

@@ -44,7 +44,8 @@ class Channel:
         joint, kind: name and type of the joint.
         is_hand: whether it belongs to a gripper.
         low, high: smallest and largest recorded number, and without the rarest ones.
-        fastest: recorded change per second that few frames exceed; 0 for an action.
+        steps: recorded changes from frame to frame; none for an action.
+        fps: frames per second.
         limits: of the joint [rad or m], with some slack.
         speed: limit of the joint [rad/s or m/s].
     """
@@ -58,7 +59,8 @@ class Channel:
     low: float
     high: float
     usual: tuple[float, float]
-    fastest: float
+    steps: np.ndarray
+    fps: float
     limits: tuple[float, float]
     speed: float
 
@@ -81,9 +83,18 @@ class Channel:
         """Whether the joint can reach the numbers, times the scale."""
         return self.limits[0] <= self.usual[0] * scale and self.usual[1] * scale <= self.limits[1]
 
+    def fastest(self, scale: float) -> float:
+        """Speed that few frames exceed, of the numbers times the scale [rad/s or m/s]; 0 for an action."""
+        if not len(self.steps):
+            return 0.0
+        steps = self.steps * scale
+        if self.kind == "continuous":  # an encoder that wraps goes on by less than a turn
+            steps -= 2 * math.pi * np.round(steps / (2 * math.pi))
+        return float(np.quantile(np.abs(steps), 0.99)) * self.fps
+
     def keeps_up(self, scale: float) -> bool:
         """Whether the joint can move as fast as the numbers, times the scale."""
-        return self.fastest * scale <= FASTEST * self.speed
+        return self.fastest(scale) <= FASTEST * self.speed
 
     def excess(self, scale: float) -> float:
         """Distance of the numbers, times the scale, beyond the limits [rad or m]."""
@@ -147,14 +158,12 @@ def joint_channel(robot: Robot, recording: Recording, vector: Vector, joint: str
     index = robot.joint_index(joint)
     kind = robot.joint_types[index]
     values = vector.values[:, dim]
-    low = high = fastest = 0.0
+    low = high = 0.0
     usual = (0.0, 0.0)
     if len(values):
         low, high = float(values.min()), float(values.max())
         usual = (float(np.quantile(values, RARE)), float(np.quantile(values, 1 - RARE)))
-    steps = np.abs(np.diff(values))[~recording.starts[1:]]
-    if vector is recording.state and len(steps):
-        fastest = float(np.quantile(steps, 0.99)) * recording.fps
+    steps = np.diff(values)[~recording.starts[1:]] if vector is recording.state else np.zeros(0)
     lower, upper, speed = (float(values[index]) for values in (robot.lower, robot.upper, robot.velocity))
     return Channel(
         what=vector.what,
@@ -166,7 +175,8 @@ def joint_channel(robot: Robot, recording: Recording, vector: Vector, joint: str
         low=low,
         high=high,
         usual=usual,
-        fastest=fastest,
+        steps=steps,
+        fps=recording.fps,
         limits=(
             lower - SLACK[kind] if math.isfinite(lower) else -FAR[kind],
             upper + SLACK[kind] if math.isfinite(upper) else FAR[kind],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -18,12 +18,15 @@ class Execution:
     """The commands of one control loop or episode.
 
     Between two way-points numbers are interpolated in time, from the last command on; the dimensions in `held`, such as
-    a two-valued gripper, keep their value until the way-point is due.
+    a two-valued gripper, keep their value until the way-point is due. The joints in `turns` take the shorter way round:
+    the first way-point of a decision keeps its turn, which is that of the measured joint, and the others continue from
+    there.
 
     Args:
         timing: rates of the policy.
         fps: frames per second of the loop and of the data.
         held: dimensions of the action that are not interpolated.
+        turns: size of a full turn, by the dimension of each continuous joint.
 
     Example:
         execution = policy.new_execution()
@@ -34,9 +37,15 @@ class Execution:
             frame, *_ = env.step(execution.next().numpy())
     """
 
-    def __init__(self, timing: TimingConfig, fps: float, held: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        timing: TimingConfig,
+        fps: float,
+        held: Sequence[int] = (),
+        turns: Mapping[int, float] | None = None,
+    ) -> None:
         self.times, self.length = (0, *timing.due(fps)), timing.frames_executed(fps)
-        self.held = list(held)
+        self.held, self.turns = list(held), dict(turns or {})
         self.reset()
 
     def reset(self) -> None:
@@ -57,7 +66,12 @@ class Execution:
             rest: the command that keeps the robot where it is; an episode's first motion starts there.
         """
         start = rest if self._command is None else self._command
-        self._points = (start.to(action), *action.reshape(len(self.times) - 1, -1))
+        points = torch.cat([start.to(action)[None], action.reshape(len(self.times) - 1, -1)])
+        for dim, turn in self.turns.items():  # an encoder may have wrapped since the last command
+            excess = (points[:, dim].diff() / turn).round() * turn
+            points[0, dim] += excess[0]
+            points[2:, dim] -= excess[1:].cumsum(0)
+        self._points = tuple(points)
         self._frame = 0
 
     def next(self) -> Command:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ikp.spec import DataSpec, Observation
+from ikp.words import shortened
 
 VECTOR_KEYS = {
     "state": ("state", "observation.state", "agent_pos"),
@@ -171,7 +172,9 @@ def _vector(frame: Mapping[str, Any], name: str, names: Sequence[str]) -> np.nda
         return np.zeros(0, np.float32)
     keys = VECTOR_KEYS[name]
     if not any(key in frame for key in keys) and all(part in frame for part in names):
-        frame = {name: [float(frame[part]) for part in names]}  # one number per key, as LeRobot's robots give
+        frame = {
+            name: [_number(frame, part) for part in names]
+        }  # one number per key, as LeRobot's robots give
     elif not any(key in frame for key in keys) and any(part in frame for part in names):
         missing = [part for part in names if part not in frame]
         raise ValueError(f"the frame lacks {missing} of the {name} {list(names)}, and has {[*frame]}")
@@ -189,6 +192,14 @@ def _vector(frame: Mapping[str, Any], name: str, names: Sequence[str]) -> np.nda
             f"{key!r} holds {values[place]} at dimension {place}: give finite numbers; check the sensor"
         )
     return values
+
+
+def _number(frame: Mapping[str, Any], part: str) -> float:
+    """The number that a frame gives by its name."""
+    _, array = _find(frame, [part], repr(part))
+    if array.size != 1 or array.dtype.kind not in "fiub":
+        raise ValueError(f"{part!r} is {shortened(repr(frame[part]), 100)}: give one number")
+    return float(array.item())
 
 
 def _image(frame: Mapping[str, Any], camera: str, spec: DataSpec) -> np.ndarray:
@@ -223,6 +234,24 @@ def _image(frame: Mapping[str, Any], camera: str, spec: DataSpec) -> np.ndarray:
     return levels.astype(np.uint8)
 
 
+def check_readable(value: Any, what: str) -> None:
+    """Refuse a tensor or an array whose numbers cannot all be read.
+
+    Raises:
+        ValueError: it is sparse, without numbers (on the device meta), or masked.
+    """
+    if isinstance(value, Tensor) and value.is_meta:
+        raise ValueError(
+            f"{what} is a tensor on the device meta, which has no numbers: give one on the CPU or a GPU"
+        )
+    if isinstance(value, Tensor) and value.layout != torch.strided:
+        raise ValueError(f"{what} is a sparse tensor ({value.layout}): give a dense one (.to_dense())")
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{what} is an array with {np.ma.count_masked(value)} masked values: give all its numbers; check the sensor"
+        )
+
+
 def _image_fix(shape: tuple[int, ...], size: tuple[int, int]) -> str:
     """The words that say how to mend an image of another shape."""
     if shape == size:
@@ -239,6 +268,7 @@ def _find(frame: Mapping[str, Any], names: Sequence[str], what: str) -> tuple[st
         listed = ", ".join(repr(name) for name in names)
         raise ValueError(f"the frame has no {what}: it needs one of the keys {listed}, and has {[*frame]}")
     value = frame[key]
+    check_readable(value, repr(key))
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         return key, (value.float() if value.is_floating_point() else value).numpy()

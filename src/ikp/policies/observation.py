@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ikp.nets import ImageEncoder
 from ikp.nets.encoders import check_image_size
 from ikp.policies.config import PolicyConfig
+from ikp.policies.frames import check_readable
 from ikp.policies.normalizer import Standardizer
 from ikp.spec import DataSpec, Observation
 
@@ -159,7 +160,7 @@ def as_tensors(observation: object, device: torch.device) -> dict[str, Any]:
     """The observation with tensors in place of arrays and lists, numbers of the vectors as float32.
 
     Raises:
-        ValueError: it is no mapping, or a value is no array of numbers.
+        ValueError: it is no mapping, or a value is no array of real numbers that can all be read.
     """
     if not isinstance(observation, Mapping):
         raise ValueError(
@@ -179,12 +180,18 @@ def as_tensors(observation: object, device: torch.device) -> dict[str, Any]:
 
 
 def _tensor(value: Any, what: str, device: torch.device) -> Tensor:
-    if isinstance(value, Tensor):
-        return value.to(device)
+    check_readable(value, what)
     try:
-        return torch.as_tensor(np.asarray(value), device=device)
+        tensor = (
+            value.to(device)
+            if isinstance(value, Tensor)
+            else torch.as_tensor(np.asarray(value), device=device)
+        )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} is no array of numbers ({error})") from error
+    if tensor.is_complex():
+        raise ValueError(f"{what} holds complex numbers ({tensor.dtype}): give real ones")
+    return tensor
 
 
 def camera_part(camera: str) -> str:

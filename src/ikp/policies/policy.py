@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -136,10 +137,15 @@ class Policy(nn.Module, ABC):
 
     def new_execution(self) -> Execution:
         """The execution of this policy's decisions in one control loop."""
-        joint_map, held = self.spec.joint_map, self.spec.discrete_dims
-        if joint_map is not None:
-            held = tuple(joint_map.actions.order[dim] for dim in held)
-        return Execution(self.config.timing, self.spec.fps, held)
+        joint_map, held, turns = self.spec.joint_map, self.spec.discrete_dims, {}
+        if self.robot is not None and self.config.action_space != "raw":
+            kinds = zip(self.spec.joint_dims, self.robot.joint_types, strict=True)
+            turns = {dim: 2 * math.pi for dim, kind in kinds if kind == "continuous"}
+        if joint_map is not None:  # commands are in the recorded units and order
+            order, kept = joint_map.actions.order, joint_map.actions.kept
+            held = tuple(order[dim] for dim in held)
+            turns = {order[dim]: turn / abs(kept[dim].factor) for dim, turn in turns.items()}
+        return Execution(self.config.timing, self.spec.fps, held, turns)
 
     @property
     def follows_gradients(self) -> bool:
@@ -273,7 +279,7 @@ class Policy(nn.Module, ABC):
 
         Raises:
             ValueError: a part of the observation is missing, has a wrong shape or dtype, or is not finite; measured
-                joints are far beyond the robot's limits; or the action is not finite.
+                joints are far beyond the robot's limits; or the action is not finite, also after the joint map.
         """
         received = self.encoder.check(self._to_model(as_tensors(observation, self.bounds.low.device)))
         if self.limits is not None:
@@ -288,7 +294,15 @@ class Policy(nn.Module, ABC):
         joint_map = self.spec.joint_map
         if joint_map is None or not self.spec.changes_numbers:
             return action
-        return joint_map.actions.to_recorded(action)
+        recorded = joint_map.actions.to_recorded(action)
+        bad = ~torch.isfinite(recorded)
+        if bad.any():
+            entry = joint_map.action[int(bad.nonzero()[0, -1])]
+            raise ValueError(
+                f"the joint map's numbers for {entry.name!r} in the action make {float(recorded[bad][0])} of the "
+                "policy's action: correct its 'scale' and 'offset', 'open' and 'closed', or 'fill' (--joint-map FILE)"
+            )
+        return recorded
 
     def plan(
         self, observation: Observation | Mapping[str, Any]
