@@ -31,6 +31,8 @@ def mover():
         lambda state: state.numpy().astype(np.float64),
         lambda state: state.double(),
         lambda state: np.ma.masked_array(state.numpy()),
+        lambda state: state.numpy().astype(">f4"),
+        lambda state: state.flip(-1).numpy()[..., ::-1],
         lambda state: state.tolist(),
         lambda state: [list(map(tuple, row)) for row in state.tolist()],
     ],

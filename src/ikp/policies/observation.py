@@ -183,15 +183,21 @@ def _tensor(value: Any, what: str, device: torch.device) -> Tensor:
     check_readable(value, what)
     try:
         tensor = (
-            value.to(device)
-            if isinstance(value, Tensor)
-            else torch.as_tensor(np.asarray(value), device=device)
+            value.to(device) if isinstance(value, Tensor) else torch.as_tensor(_plain(value), device=device)
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} is no array of numbers ({error})") from error
     if tensor.is_complex():
         raise ValueError(f"{what} holds complex numbers ({tensor.dtype}): give real ones")
     return tensor
+
+
+def _plain(value: Any) -> np.ndarray:
+    """An array that torch takes: in native byte order, and copied where an axis is reversed (`image[..., ::-1]`)."""
+    array = np.asarray(value)
+    if array.dtype.isnative and all(stride >= 0 for stride in array.strides):
+        return array
+    return array.astype(array.dtype.newbyteorder("="), order="C")
 
 
 def camera_part(camera: str) -> str:
