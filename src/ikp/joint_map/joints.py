@@ -199,6 +199,7 @@ def _missing(
         why = " (one counts from 0 and the other does not, so that equal numbers are different joints)"
     elif any(is_unnamed(name) for name in vector.names):
         why = " (the data set names none, or not each of them)"
+        fixes.insert(0, "give 'names' to this feature in meta/info.json")
     return ValueError(
         f"{start} has no dimension for the joints {list(missing)} of robot {robot.name!r}{why}: {'; '.join(fixes)}"
     )
