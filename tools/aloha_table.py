@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ikp.files import read_json
+from ikp.policies.checkpoint import FORMAT
 from ikp.rollouts.summary import count_of, percent
 from ikp_paper.rows import NOT_RUN, markdown
 from ikp_paper.variants import VARIANTS
@@ -18,11 +19,13 @@ PUBLISHED = {
 }
 EXPERT = "the scripted expert, at the way-points of its own motion"
 METHODS = (*VARIANTS, EXPERT)
+ONE_CAMERA = ("top",)
+"""Cameras of the records that name none."""
 Record = Mapping[str, Any]
 
 
 def aloha_table(results: Path) -> str:
-    """A row per method, way-points and training; the episodes of all seeds together.
+    """A row per method, way-points and training; the episodes of all seeds together. A * marks earlier versions.
 
     Args:
         results: folder that holds `aloha/*.json`, the records of `benchmarks/aloha/evaluate.py`.
@@ -51,10 +54,13 @@ def _row(record: Record) -> tuple[str, str, str]:
         way_points += f", {100 * timing['executed']:g} % executed"
     if training is None:
         return EXPERT, way_points, ""
+    cameras = len(training.get("cameras", ONE_CAMERA))
     return (
         training["method"],
         way_points,
-        f"{training['data']['episodes']} demonstrations, {training['steps']} steps",
+        f"{training['data']['episodes']} demonstrations, {training['steps']} steps"
+        + f", {cameras} cameras" * (cameras > 1)
+        + "*" * (training.get("format") != FORMAT),
     )
 
 

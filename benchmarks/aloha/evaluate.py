@@ -26,6 +26,7 @@ import torch
 import ikp
 from experts import plan
 from ikp.files import write_json
+from ikp.policies.checkpoint import FORMAT
 from ikp.policies.execution import Execution
 from ikp.policies.timing import TimingConfig
 from ikp.provenance import provenance
@@ -158,7 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         held, turns = execution.held, execution.turns
         size = next(iter(loaded.spec.image_shapes.values()), (96,))[0]
         simulation = Simulation(chosen.task, loaded.spec.camera_names, size)
-        trained = {"training": policy_provenance(chosen.policy)}
+        seen = {"cameras": list(loaded.spec.camera_names), "format": FORMAT}
+        trained = {"training": policy_provenance(chosen.policy) | seen}
     if chosen.executed is not None:
         timing = replace(timing, executed=chosen.executed)
     name = chosen.name or Path(chosen.policy).name

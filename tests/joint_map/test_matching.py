@@ -376,7 +376,8 @@ def test_a_state_without_names_beside_named_actions_is_refused(arm, helpers):
     unnamed = [f"observation.state_{i}" for i in range(5)]
     recording = helpers.recording(helpers.JOINTS, action, unnamed, state)
     with pytest.raises(
-        ValueError, match=r"the data set names none, .* 'names' .* in meta/info.json; say which .* --joint-map"
+        ValueError,
+        match=r"the data set names none, .* 'names' .* in meta/info.json; say which .* --joint-map",
     ):
         infer_joint_map(arm, recording)
     both = helpers.recording([f"action_{i}" for i in range(5)], action, unnamed, state)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 
 from aloha_table import EXPERT, PUBLISHED, aloha_table
+from ikp.policies.checkpoint import FORMAT
 
 
-def store(results, task, method, seed, rewards, **timing):
+def store(results, task, method, seed, rewards, seen=MappingProxyType({"format": FORMAT}), **timing):
     record = {
         "task": task,
         "timing": {"rate": 2.5, "way_points": 5, "executed": 1.0, **timing},
@@ -15,10 +17,10 @@ def store(results, task, method, seed, rewards, **timing):
         "episodes": [{"reward": reward} for reward in rewards],
     }
     if method is not None:
-        record["training"] = {"method": method, "steps": 1500, "data": {"episodes": 50}}
+        record["training"] = {"method": method, "steps": 1500, "data": {"episodes": 50}, **seen}
     folder = results / "aloha"
     folder.mkdir(exist_ok=True)
-    (folder / f"{task}_{method}_{seed}_{len(timing)}.json").write_text(json.dumps(record))
+    (folder / f"{task}_{method}_{seed}_{len(timing)}_{len(seen)}.json").write_text(json.dumps(record))
 
 
 def rows_of(results):
@@ -47,3 +49,12 @@ def test_decisions_that_differ_are_not_mixed(tmp_path):
     store(tmp_path, "insertion", "ikp", 0, [0, 0], executed=0.4)
     whole, part, *_ = sorted(row[1] for row in rows_of(tmp_path) if row[1])
     assert (whole, part) == ("5 x 0.4 s", "5 x 0.4 s, 40 % executed")
+
+
+def test_cameras_and_versions_are_not_mixed(tmp_path):
+    store(tmp_path, "insertion", "ikp", 0, [4, 4])
+    store(tmp_path, "insertion", "ikp", 0, [4, 0], seen={})
+    store(tmp_path, "insertion", "ikp", 0, [0, 0], seen={"cameras": ["top", "angle"], "format": FORMAT})
+    shown = {row[2]: row[4] for row in rows_of(tmp_path) if row[2]}
+    assert list(shown) == [f"50 demonstrations, 1500 steps{more}" for more in ("", "*", ", 2 cameras")]
+    assert [cell.split()[0] for cell in shown.values()] == ["100", "50", "0"]
