@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pyarrow as pa
@@ -311,6 +312,8 @@ def test_check_on_the_command_line_refuses_mends_and_stores(arm, in_degrees, hel
         {"c": 2, "a": 0, "b": 1},
         {"motors": ["a", "b", "c"]},
         {"motors": ["a", "b"], "c": 2},
+        {"motors": [["a", "b", "c"]]},
+        [["a", "b", "c"]],
         ["a", "b", "c"],
     ],
 )
@@ -318,11 +321,18 @@ def test_names_are_read_from_lists_groups_and_places(names):
     assert dim_names({"action": {"shape": [3], "names": names}}, "action") == ("a", "b", "c")
 
 
-@pytest.mark.parametrize("names", [None, ["a", "b"], ["a", "a", "b"], {"a": 0, "b": 1}])
+@pytest.mark.parametrize("names", [None, ["a", "b"], ["a", "a", "a"], {"a": 0, "b": 1}])
 def test_dimensions_without_a_name_for_each_are_counted(names):
     found = dim_names({"action": {"shape": [3], "names": names}}, "action")
     assert found == ("action_0", "action_1", "action_2")
     assert all(map(is_unnamed, found))
+
+
+def test_repeated_names_do_not_take_the_others_away():
+    feature = {"shape": [3], "names": ["a", "gripper", "gripper"]}
+    assert dim_names({"action": feature}, "action") == ("a", "action_1", "action_2")
+    feature = {"shape": [4], "names": {"left": ["a", "b"], "right": ["a", "b"]}}
+    assert dim_names({"action": feature}, "action") == ("left_a", "left_b", "right_a", "right_b")
 
 
 def test_units_of_another_number_are_refused(arm, in_radians):
@@ -339,8 +349,15 @@ def test_data_of_another_built_in_robot_are_doubted(in_radians):
     # the file says so101_follower
     with pytest.warns(UserWarning, match="with the robot 'so101_follower', and the robot given is 'so100'"):
         load_dataset(in_radians, robot=load_robot("so100"), hints=MapHints(units="rad"))
+    with warnings.catch_warnings():  # data of other joints are no data of the robot that the file names
+        warnings.simplefilter("error")
+        load_dataset(
+            in_radians,
+            robot=load_robot("so100", locked={"gripper": 0.0}),
+            hints=MapHints(units="rad", ignore=["gripper.pos"]),
+        )
     report = check_dataset(in_radians, robot=load_robot("so100"), hints=MapHints(units="rad"))
-    assert any("give theirs (--robot so101)" in line for line in report.doubts)
+    assert any("check that it is theirs (--robot so101" in line for line in report.doubts)
     own = check_dataset(in_radians, robot=load_robot("so101"), hints=MapHints(units="rad"))
     assert not any("so101_follower" in line for line in own.doubts)
 

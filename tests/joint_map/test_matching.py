@@ -408,3 +408,80 @@ def test_one_joint_in_degrees_among_others_in_radians_is_refused(arm, helpers):
         arm, helpers.recording(names, action, state=state), MapHints(units={"wrist_roll": "deg", "": "rad"})
     )
     assert [d.unit for d in found.action] == ["rad"] * 4 + ["deg"]
+
+
+def test_the_printed_line_names_the_joints_of_two_arms_that_count_from_0(tmp_path, helpers):
+    path = tmp_path / "arms.urdf"
+    path.write_text(
+        helpers.arm_urdf([f"{side}_joint_{i}" for side in ("left", "right") for i in range(1, 4)])
+    )
+    arms = load_robot(path)
+    names = [
+        f"{side}_{name}"
+        for side in ("left", "right")
+        for name in ("joint_0", "joint_1", "joint_2", "gripper")
+    ]
+    state, action = helpers.motion(8)
+    wanted = [name for name in names if "gripper" not in name]
+    with pytest.raises(ValueError, match=f"--joints {' '.join(wanted)};"):
+        infer_joint_map(arms, helpers.recording(names, action, state=state))
+
+
+def test_sensors_and_locked_joints_that_count_from_0_change_nothing(tmp_path, helpers):
+    path = tmp_path / "arm.urdf"
+    path.write_text(helpers.arm_urdf([f"joint_{i}" for i in range(1, 6)]))
+    arm = load_robot(path)
+    state, action = helpers.motion(5)
+    for sensor in ("joint_vel_0", "force_0", "joint_torque_0", "state_0", "q_0"):
+        names = [*arm.joint_names, sensor]
+        recording = helpers.recording(
+            arm.joint_names, action, names, np.hstack([state, state[:, :1]]), units=("",) * 5
+        )
+        assert [d.joint for d in infer_joint_map(arm, recording).state][:5] == list(arm.joint_names)
+    path.write_text(helpers.arm_urdf([f"j{i}" for i in range(5)]))
+    locked = load_robot(path, locked={"j0": 0.0})
+    recording = helpers.recording([f"j{i}" for i in range(5)], action, state=state)
+    found = infer_joint_map(locked, recording, MapHints(ignore=["j0"]))
+    assert [d.joint for d in found.state if d.role == JOINT] == ["j1", "j2", "j3", "j4"]
+
+
+def test_a_state_with_the_robots_names_needs_no_option_beside_said_actions(arm, helpers):
+    state, action = helpers.motion(5)
+    motors = [f"m{i}" for i in range(5)]
+    found = infer_joint_map(
+        arm, helpers.recording(motors, action, helpers.JOINTS, state), MapHints(joints=motors)
+    )
+    assert [d.joint for d in found.state] == list(helpers.JOINTS)
+    unnamed = helpers.recording(
+        [f"action_{i}" for i in range(5)], action, [f"state_{i}" for i in range(5)], state
+    )
+    found = infer_joint_map(arm, unnamed, MapHints(joints=[f"action_{i}" for i in range(5)]))
+    assert [d.joint for d in found.state] == list(helpers.JOINTS)
+
+
+def test_a_parked_arm_tells_no_unit(arm, helpers):
+    rng = np.random.default_rng(0)
+    state, action = (values.copy() for values in helpers.motion(5))
+    for values, noise in ((state, 1.5e-3), (action, 2e-5)):
+        values[:, :3] = 0.3 + noise * rng.normal(size=(len(values), 3))
+    names = [f"{joint}.q" for joint in helpers.JOINTS]
+    found = infer_joint_map(arm, helpers.recording(names, action, state=state))
+    assert [d.unit for d in found.action] == ["rad"] * 5
+    found = infer_joint_map(arm, helpers.recording(names, np.degrees(action), state=np.degrees(state)))
+    assert [d.unit for d in found.action] == ["deg"] * 5
+
+
+def test_a_jaw_from_0_to_1_is_asked_and_a_fraction_of_its_range(arm_with_jaw, helpers):
+    state, action = (values.copy() for values in helpers.motion(6))
+    names = [f"{joint}.pos" for joint in (*helpers.JOINTS, "gripper")]
+    for values in (state, action):
+        values[:, 5] = (values[:, 5] - values[:, 5].min()) / np.ptp(values[:, 5])
+    for scale, said in ((1.0, {}), (1.0, {"": "rad"}), (180 / math.pi, {"": "deg"})):
+        recorded = [values * np.array([scale] * 5 + [1.0]) for values in (action, state)]
+        recording = helpers.recording(names, recorded[0], state=recorded[1])
+        if said != {"": "rad"}:
+            with pytest.raises(ValueError, match="gripper=fraction"):
+                infer_joint_map(arm_with_jaw, recording, MapHints(units=said))
+        found = infer_joint_map(arm_with_jaw, recording, MapHints(units=said | {"gripper": "fraction"}))
+        assert (found.action[5].scale, found.action[5].offset) == pytest.approx((2.0, -0.2))
+        assert "fraction of -0.2 to 1.8" in str(found)

@@ -87,7 +87,7 @@ def test_numbers_that_begin_elsewhere_match_nothing():
         names = [stem.format(i) for i in range(8)]
         assert counts_otherwise(names, joints)
         assert match_joints(names, joints) == {}
-        assert match_joints(names[1:], joints, beside=names) == {}
+        assert match_joints(names[1:], joints, beside=(names, ())) == {}
     two = [f"{side}_joint_{i}" for side in ("left", "right") for i in range(1, 3)]
     assert match_joints([name.replace("2", "0") for name in two], two) == {}
     assert match_joints([*two, "torso_0"], two) == {joint: place for place, joint in enumerate(two)}

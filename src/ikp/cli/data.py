@@ -30,7 +30,7 @@ class ArmOptions:
         tips: names of the robot's tip links.
         lock: joints of the robot that the data do not move, as NAME=VALUE [rad or m].
         units: unit of all joints, or NAME=UNIT: rad, deg, m, mm, percent of the joint's range, signed-percent (-100 to
-            100). A gripper from 0 to 100 stays in percent.
+            100), fraction (0 to 1). A gripper from 0 to 100 stays in percent.
         joints: the action's dimensions that are the robot's joints, in the robot's order.
         gripper: two-valued grippers of the action, as NAME or NAME=OPEN,CLOSED.
         ignore: dimensions of the data to leave out.

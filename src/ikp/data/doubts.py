@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 
 from ikp.data.demonstrations import Demonstrations
+from ikp.joint_map.matching import MOVES
+from ikp.joint_map.names import match_joints
 from ikp.kinematics import Robot
 from ikp.kinematics.builtin import BUILTIN
+from ikp.spec import DataSpec
 
 LARGEST_LAG = 10
 """Frames by which a measured state is compared with earlier actions."""
+DROOP = 0.2
+"""Constant difference between a target and its joint that a servo may leave [rad or m]."""
 FAR = 0.5
 """Distance of actions from the measured joints, as a share of their spread, from which they are doubted."""
 
@@ -29,10 +34,10 @@ def doubts_of(info: Mapping[str, Any], robot: Robot, data: Demonstrations) -> li
     lines = []
     recorded = str(info.get("robot_type") or "")
     known, given = _built_in(recorded), _built_in(robot.name)
-    if known and given and known != given:
+    if known and given and known != given and _fits(BUILTIN[known](), robot, data.spec):
         lines.append(
-            f"the data were recorded with the robot {recorded!r}, and the robot given is {robot.name!r}: give theirs "
-            f"(--robot {known}), or correct 'robot_type' in meta/info.json"
+            f"the data were recorded with the robot {recorded!r}, and the robot given is {robot.name!r}, whose links "
+            f"and zeros differ: check that it is theirs (--robot {known}, or correct 'robot_type' in meta/info.json)"
         )
     found = motion_lag(robot, data)
     if found is not None:
@@ -49,25 +54,34 @@ def motion_lag(robot: Robot, data: Demonstrations) -> tuple[int, float, float] |
     """Compare each action with the joints measured up to `LARGEST_LAG` frames later in its episode.
 
     Returns:
-        The lag [frames] at which they are closest, their mean distance there and the spread of the measured joints [rad
-        or m]; None where the data are no joints of this robot, or do not show it: joints that stand still, episodes of
-        one frame.
+        The lag [frames] at which they are closest, their mean distance there and the spread of the measured joints
+        [rad or m], of the joints that move and without a constant difference up to `DROOP`. None where the data are no
+        joints of this robot, or do not show it: joints that stand still, episodes of one frame.
     """
     joints = list(data.spec.joint_dims)
     if len(joints) != robot.dof or max(joints) >= data.spec.state_dim:
         return None
     measured, action = data.state[:, joints].numpy(), data.action[:, joints].numpy()
     episode = data.episode_index.numpy()
-    spread = float(measured.std(0).mean())
+    spreads = measured.std(0)
+    moves = spreads > MOVES * spreads.max()
     errors = []
     for lag in range(min(LARGEST_LAG, len(measured) - 1) + 1):
         same = episode[: len(episode) - lag] == episode[lag:]
         if not same.any():
             break
-        errors.append(float(np.abs(action[: len(action) - lag] - measured[lag:])[same].mean()))
+        away = (action[: len(action) - lag] - measured[lag:])[same][:, moves]
+        away -= np.median(away, 0).clip(-DROOP, DROOP)
+        errors.append(float(np.abs(away).mean()))
+    spread = float(spreads[moves].mean()) if moves.any() else 0.0
     if len(errors) < 2 or spread < 1e-3:
         return None
     return int(np.argmin(errors)), min(errors), spread
+
+
+def _fits(other: Robot, robot: Robot, spec: DataSpec) -> bool:
+    """Whether the data could be those of another robot by the number and the names of its joints."""
+    return other.dof == robot.dof == len(match_joints(spec.recorded_action_names, other.joint_names))
 
 
 def _built_in(name: str) -> str:

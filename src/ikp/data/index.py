@@ -171,20 +171,27 @@ def dim_names(features: Mapping[str, Any], key: str) -> tuple[str, ...]:
         raise DatasetError(
             f"meta/info.json: feature {key!r} has the shape {shape}, one size is needed, such as [6]"
         )
-    names = _listed(features[key].get("names") or [])
-    if len(names) != shape[0] or len(set(names)) != shape[0]:
-        names = [unnamed(key, dim) for dim in range(shape[0])]
-    return tuple(names)
+    found = _listed(features[key].get("names") or [])
+    if len(found) != shape[0]:
+        return tuple(unnamed(key, dim) for dim in range(shape[0]))
+    names = [name for _, name in found]
+    if len(set(names)) != len(
+        names
+    ):  # the groups may tell them apart, such as {"left": [...], "right": [...]}
+        names = ["_".join(filter(None, each)) for each in found]
+    return tuple(name if names.count(name) == 1 else unnamed(key, dim) for dim, name in enumerate(names))
 
 
-def _listed(names: Any) -> list[str]:
-    """Names in their order: from a list, from groups such as {"motors": [...]}, or from {"joint": place, ...}."""
+def _listed(names: Any, group: str = "") -> list[tuple[str, str]]:
+    """Groups and names in their order: of lists, of groups such as {"motors": [...]}, of {"joint": place, ...}."""
+    if isinstance(names, list):
+        return [each for part in names for each in _listed(part, group)]
     if not isinstance(names, Mapping):
-        return [str(name) for name in (names if isinstance(names, list) else [names])]
+        return [(group, str(names))]
     if all(type(place) is int for place in names.values()):
-        return sorted(map(str, names), key=lambda name: names[name])
+        return [(group, str(name)) for name in sorted(names, key=lambda name: names[name])]
     return [
-        name
-        for key, group in names.items()
-        for name in ([str(key)] if type(group) is int else _listed(group))
+        each
+        for key, part in names.items()
+        for each in ([(group, str(key))] if type(part) is int else _listed(part, str(key)))
     ]

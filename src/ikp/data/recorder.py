@@ -38,8 +38,8 @@ class Recorder:
             the frames, or are numbered.
         robot_type: name of the robot; by default that of `robot`.
         action_names, state_names, environment_state_names: names of the dimensions.
-        units: unit of the joints (rad, deg, m, mm, percent, signed-percent), or units by the name of a dimension. One
-            unit is not taken for grippers.
+        units: unit of the joints (rad, deg, m, mm, percent, signed-percent, fraction), or units by the name of a
+            dimension. One unit is not taken for grippers.
         frame: where the parts of a frame are in an observation, see `ikp.policies.frame_map.frame_of`.
         cameras: models of cameras by name.
 

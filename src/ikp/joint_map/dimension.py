@@ -18,8 +18,10 @@ UNITS: dict[str, float | None] = {
     "mm": 1e-3,
     "percent": None,
     "signed-percent": None,
+    "fraction": None,
 }
-"""Units of joints and their scale to rad or m. Percents are shares of the joint's range: 0 to 100, or -100 to 100."""
+"""Units of joints and their scale to rad or m. The last three are shares of the joint's range: 0 to 100, -100 to 100, 0
+to 1."""
 SCALES = (1e-9, 1e3)
 """Smallest and largest scale; no sensor has a unit beyond them."""
 
@@ -164,6 +166,6 @@ def unit_scale(unit: str, joint: str, robot: Robot | None) -> tuple[float, float
     lower, upper = float(robot.lower[index]), float(robot.upper[index])
     if not (math.isfinite(lower) and math.isfinite(upper) and upper > lower):
         raise ValueError(f"joint {joint!r} is in {unit}, but has no limits: give its 'scale' and 'offset'")
-    if unit == "percent":
-        return (upper - lower) / 100, lower
+    if unit in ("percent", "fraction"):
+        return (upper - lower) / (100 if unit == "percent" else 1), lower
     return (upper - lower) / 200, (upper + lower) / 2

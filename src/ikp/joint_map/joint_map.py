@@ -236,7 +236,8 @@ def _formula(d: Dimension, where: str) -> str:
         return d.unit
     signed = " reversed" if d.sign < 0 else ""
     if UNITS[d.unit] is None:  # a share of the joint's range
-        ends = [d.factor * x + d.offset for x in (-100 if d.unit == "signed-percent" else 0, 100)]
+        recorded = {"percent": (0, 100), "signed-percent": (-100, 100), "fraction": (0, 1)}[d.unit]
+        ends = [d.factor * x + d.offset for x in recorded]
         return f"{d.unit}{signed} of {min(ends):.4g} to {max(ends):.4g}"
     scale = "" if d.scale == UNITS[d.unit] else f" x {d.scale:.6g}"
     offset = f" {'+' if d.offset > 0 else '-'} {abs(d.offset):.6g}" if d.offset else ""

@@ -118,6 +118,7 @@ def find_joints(
     usable = [i for i, name in enumerate(vector.names) if name not in excluded]
     names = [vector.names[i] for i in usable]
     joints = robot.joint_names
+    beside = vector.names, tuple(robot.locked)
     if said:
         if len(said) != len(joints):
             raise ValueError(
@@ -125,14 +126,17 @@ def find_joints(
                 f"{robot.name!r}: give one for each, in this order, or lock a joint (--lock NAME=VALUE)"
             )
         same = {name: names.index(name) for name in said if name in names}
-        by_name = same if len(same) == len(said) else match_joints(names, said, beside=vector.names)
+        by_name = same if len(same) == len(said) else match_joints(names, said, beside=(vector.names, ()))
+        if not by_name:  # the state may have the robot's own names where the action has others
+            own = match_joints(names, joints, loose=False, beside=beside)
+            by_name = {name: own[joint] for joint, name in zip(joints, said, strict=True) if joint in own}
         found = {
             joint: usable[by_name[name]] for joint, name in zip(joints, said, strict=True) if name in by_name
         }
         how = "as given"
     else:
         declared = recording.joint_dims
-        by_name = match_joints(names, joints, loose=declared is None, beside=vector.names)
+        by_name = match_joints(names, joints, loose=declared is None, beside=beside)
         found, how = {joint: usable[index] for joint, index in by_name.items()}, "by name"
         if declared is not None and len(found) < len(joints):
             return _declared(robot, recording, vector, declared), BY_POSITION
@@ -175,14 +179,14 @@ def _missing(
         return ValueError(f"there is no {vector.what}, which must measure the joints: {RAW}")
     if POSE in kinds and found_none:
         return ValueError(f"{start} {_looks_like_a_pose(robot)} or {RAW}")
-    if kinds & {VELOCITY, DIFFERENCE} and found_none:
+    if kinds & {VELOCITY, DIFFERENCE} and POSITION not in kinds:
         kind = "velocities" if VELOCITY in kinds else "differences"
         return ValueError(f"{start} looks like {kind}, not joint positions: record joint positions, or {RAW}")
-    is_shifted = counts_otherwise(vector.names, robot.joint_names)
+    is_shifted = counts_otherwise(vector.names, (*robot.joint_names, *robot.locked))
     if vector is recording.action:
         positions = [name for name in names if plain_name(name).kind == POSITION]
         arm = [name for name in positions if not plain_name(name).is_gripper]
-        likely = (vector.names[: robot.dof],) if is_shifted else (positions, arm)
+        likely = (_counted(vector.names, robot.dof),) if is_shifted else (positions, arm)
         fitting = next((part for part in likely if len(part) == robot.dof), None)
         fixes = [
             f"if they are these joints in this order, --joints {shlex.join(fitting)}"
@@ -203,3 +207,15 @@ def _missing(
     return ValueError(
         f"{start} has no dimension for the joints {list(missing)} of robot {robot.name!r}{why}: {'; '.join(fixes)}"
     )
+
+
+def _counted(names: Sequence[str], count: int) -> list[str]:
+    """The names that end with a number, where they are as many as asked for or the first of one row of numbers."""
+    plain = {name: plain_name(name) for name in names}
+    numbered = [
+        name
+        for name, parts in plain.items()
+        if parts.kind == POSITION and not parts.is_gripper and parts.words[-1].isdigit()
+    ]
+    is_one_row = len({plain[name].words[:-1] for name in numbered}) == 1
+    return numbered[:count] if is_one_row else numbered

@@ -26,6 +26,8 @@ UNLIKE = (30, 110)
 """Ratios of spreads around 57, degrees in a rad."""
 STILL = 1e-4
 """Spread of a joint that does not move [rad or m]."""
+MOVES = 0.1
+"""Share of the largest spread from which a joint counts as moving beside the others."""
 
 
 def infer_joint_map(robot: Robot | None, recording: Recording, hints: MapHints | None = None) -> JointMap:
@@ -169,9 +171,9 @@ def _check_targets(found: JointMap, recording: Recording) -> None:
 def _check_spread(target: Tensor, measured: Tensor) -> None:
     """Refuse targets that spread about as many times as far as the measured joints as a rad has degrees, or less."""
     spread = measured.std(0, unbiased=False)
-    moves = spread > STILL
-    if not moves.any():
+    if spread.max() < STILL:
         return
+    moves = spread > MOVES * spread.max()
     ratio = float((target.std(0, unbiased=False)[moves] / spread[moves]).median())
     for times, words in (
         (ratio, f"{ratio:.3g} times as far as the measured joints: in degrees, and those in rad"),

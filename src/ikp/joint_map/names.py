@@ -31,7 +31,7 @@ _UNITS = {"rad": "rad", "radians": "rad", "deg": "deg", "degree": "deg", "degree
 _AXES = {"x", "y", "z", "roll", "pitch", "yaw", "rx", "ry", "rz", "qx", "qy", "qz", "qw"}
 _FRAMES = {"ee", "eef", "tcp", "end", "effector", "endeffector", "cartesian", "tip", "tool", "pose"}
 _FRAMES |= {"rot", "rotation", "quat", "left", "right", "arm"}
-_UNNAMED = re.compile(r"(?:action|observation\.state|observation\.environment_state)_(\d+)")
+_UNNAMED = re.compile(r"(?:action|(?:observation\.)?(?:environment_)?state)_(\d+)")
 _GRIPPERS = {"gripper", "grip", "jaw", "finger", "fingers", "hand", "claw", "vacuum", "suction", "grasp"}
 
 
@@ -81,7 +81,11 @@ def plain_name(name: str) -> PlainName:
 
 
 def match_joints(
-    names: Sequence[str], joints: Sequence[str], *, loose: bool = True, beside: Sequence[str] = ()
+    names: Sequence[str],
+    joints: Sequence[str],
+    *,
+    loose: bool = True,
+    beside: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> dict[str, int]:
     """Find the recorded dimension of each joint by its name.
 
@@ -94,12 +98,13 @@ def match_joints(
         names: names of recorded dimensions.
         joints: names of the robot's joints.
         loose: also match by part of the words.
-        beside: names that are not matched but count: without a `joint_0` that is left out, `joint_1` would be joint 1.
+        beside: names and joints that are not matched but count: a `joint_0` that is left out or locked tells that
+            `joint_1` is the second joint.
 
     Returns:
         Joint to dimension, for the joints that were found.
     """
-    if counts_otherwise([*names, *beside], joints):
+    if counts_otherwise([*names, *beside[0]], [*joints, *beside[1]]):
         return {}
     plain = [plain_name(name) for name in names]
     wanted = [plain_name(joint).words for joint in joints]
@@ -134,12 +139,21 @@ def counts_otherwise(names: Sequence[str], joints: Sequence[str]) -> bool:
 
     Such as `motor_0` to `motor_6` beside the joints 1 to 7: equal numbers are then neighbouring joints.
     """
-    sides = [[plain_name(name).words for name in side] for side in (names, joints)]
+    if set(joints) <= set(names):  # further names count only where they are like the joints' to the letter
+        stems = {_stem(joint) for joint in joints}
+        names = [name for name in names if _stem(name) in stems]
+    plain = [[plain_name(name) for name in side] for side in (names, joints)]
+    sides = [[name.words for name in side if name.kind == POSITION] for side in plain]
     for cuts in ((0, 0), [_shared_start(side) for side in sides]):
         first, second = (_numbers(side, cut) for side, cut in zip(sides, cuts, strict=True))
         if any((0 in first[stem]) != (0 in second[stem]) for stem in first.keys() & second.keys()):
             return True
     return False
+
+
+def _stem(name: str) -> str:
+    """A name without the number at its end."""
+    return name.rstrip("0123456789")
 
 
 def _numbers(names: Sequence[tuple[str, ...]], cut: int) -> dict[tuple[str, ...], set[int]]:

@@ -20,6 +20,8 @@ SLACK = {"revolute": 0.2, "continuous": 0.2, "prismatic": 0.02}
 """Accepted excess over a joint's limits [rad or m]: zeros are not exact, and targets may lie beyond a stop."""
 FASTEST = 2.0
 """Accepted speed between two frames, as a multiple of a joint's speed limit."""
+VISIBLE = 0.1
+"""Range of a joint from which its numbers may tell their unit [rad or m]."""
 RARE = 0.001
 """Share of the frames that may lie beyond the limits."""
 LINEAR_UNITS, ANGLE_UNITS = ("m", "mm"), ("rad", "deg")
@@ -30,6 +32,7 @@ STORED_UNITS = {
     **dict.fromkeys(("%", "percent"), "percent"),
     "mm": "mm",
     "signed-percent": "signed-percent",
+    "fraction": "fraction",
 }
 """Words for units that other data sets store."""
 
@@ -76,8 +79,13 @@ class Channel:
 
     @property
     def is_percent(self) -> bool:
-        """Whether all numbers lie between 0 and 100."""
-        return self.low >= -0.5 and self.high <= 100.5
+        """Whether all numbers lie between 0 and 100, and more than 0 and 1 are used or just one."""
+        return self.low >= -0.5 and self.high <= 100.5 and (self.high > 2 or self.high - self.low < 0.01)
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether the numbers go from 0 to 1."""
+        return abs(self.low) < 0.02 and abs(self.high - 1) < 0.02
 
     def reaches(self, scale: float) -> bool:
         """Whether the joint can reach the numbers, times the scale."""
@@ -192,7 +200,7 @@ def _fits_kind(unit: str, channel: Channel) -> bool:
 
 def _choices(channel: Channel) -> str:
     units = LINEAR_UNITS if channel.is_linear else ANGLE_UNITS
-    return f"choose {units[0]}, {units[1]}, percent or signed-percent"
+    return f"choose {units[0]}, {units[1]}, percent, signed-percent or fraction"
 
 
 def _said(channel: Channel, units: Mapping[str, str], common: str) -> tuple[str, str] | None:
@@ -206,6 +214,11 @@ def _said(channel: Channel, units: Mapping[str, str], common: str) -> tuple[str,
         return own, "as given"
     if common and channel.is_hand and common not in ("rad", "m") and channel.is_percent:
         return "percent", f"a gripper from 0 to 100 (else --units {channel.joint}=UNIT)"
+    if common and channel.is_hand and common not in ("rad", "m") and channel.is_fraction:
+        raise ValueError(
+            f"--units {common} and the gripper {channel.name!r}, which goes from 0 to 1: give its unit too (--units "
+            f"{common} {channel.joint}=fraction for a share of its range, or {channel.joint}={common})"
+        )
     if common and _fits_kind(common, channel):
         return common, "as given"
     if channel.stored and channel.stored not in STORED_UNITS:
@@ -246,8 +259,9 @@ def _arm_unit(group: Sequence[Channel]) -> tuple[str, str]:
                 f"{start}, which is not rad: it may be degrees or, as in older recordings of LeRobot, -100 to 100 "
                 "between the joints' limits: give --units deg or --units signed-percent"
             )
-        alone = [c for c in group if c.reaches(1) and c.keeps_up(1)]
-        if fits_small and 2 * len(alone) > len(group):
+        moving = [c for c in group if c.high - c.low > VISIBLE]
+        alone = [c for c in moving if c.reaches(1) and c.keeps_up(1)]
+        if fits_small and 2 * len(alone) > len(moving):
             raise ValueError(
                 f"{start}, which is not {base}, but most of these joints fit {base}, such as {alone[0].name!r} from "
                 f"{alone[0].low:.4g} to {alone[0].high:.4g}: give --units {small} for all, or the unit of each "
@@ -261,23 +275,30 @@ def _arm_unit(group: Sequence[Channel]) -> tuple[str, str]:
             f"{small}, or --units {base} if they are in {base}"
         )
     worst = max(group, key=lambda c: c.excess(1))
+    others = f"--units {small}"
+    if base == "rad" and farthest.largest <= 100 and all(c.name.endswith(".pos") for c in group):
+        others += ", or --units signed-percent for older recordings of LeRobot"
     raise ValueError(
         f"the {worst.what}'s {worst.name!r} goes from {worst.low:.4g} to {worst.high:.4g}, joint {worst.joint!r} has "
         f"the limits {worst.limits[0] + SLACK[worst.kind]:.4g} to {worst.limits[1] - SLACK[worst.kind]:.4g}; as "
-        f"{small} the numbers {'fit' if fits_small else 'do not fit either'}. Give --units {base} or --units "
-        f"{small}; where the arm has other zeros or signs than its model, give them by --joint-map FILE"
+        f"{small} the numbers {'fit' if fits_small else 'do not fit either'}. Give --units {base} or "
+        f"{others}; where the arm has other zeros or signs than its model, give them by --joint-map FILE"
     )
 
 
 def _hand_unit(channel: Channel, robot: Robot, is_native: bool) -> tuple[str, str]:
     """The unit of a gripper's joint: as the arm's where that is the model's own and fits, else percent."""
-    if is_native and channel.reaches(1):
+    if is_native and channel.reaches(1) and not channel.is_fraction:
         return "m" if channel.is_linear else "rad", "values fit the limits"
     if channel.is_percent:
         unit_scale("percent", channel.joint, robot)  # refuses a joint without limits
         return "percent", "a gripper from 0 to 100"
+    lower, upper = (
+        each * SLACK[channel.kind] + limit for each, limit in zip((1, -1), channel.limits, strict=True)
+    )
     raise ValueError(
-        f"the gripper {channel.name!r} goes from {channel.low:.4g} to {channel.high:.4g}, which fits neither the "
-        f"limits of joint {channel.joint!r} nor 0 to 100: give --units {channel.joint}=UNIT, or make it two-valued "
-        f"(--gripper {channel.name} --lock {channel.joint}=VALUE)"
+        f"the gripper {channel.name!r} goes from {channel.low:.4g} to {channel.high:.4g}, the limits of joint "
+        f"{channel.joint!r} are {lower:.4g} to {upper:.4g}: give its unit (--units {channel.joint}=fraction for 0 to 1 "
+        f"of its range, percent for 0 to 100; {_choices(channel)}), or make it two-valued (--gripper {channel.name} "
+        f"--lock {channel.joint}=VALUE)"
     )
