@@ -77,6 +77,8 @@ def ahead_table(
             if other.records == first.records:  # the same trainings under another row's name
                 continue
             ours, theirs = _decided_alike(first, other, results)
+            if _has_versions(ours) != _has_versions(theirs):  # the difference would be that of two changes
+                continue
             paired = [
                 paired_difference(ours, theirs, partial(within_of, tolerance=each)) for each in tolerances
             ]
@@ -90,6 +92,11 @@ def ahead_table(
     head = [f"{title(variant)} minus", "demonstrations", WITHIN[0], WITHIN[-1], "seeds"]
     notes = [settled_note(finished), outdated_note(finished)]
     return "\n\n".join(filter(None, [markdown([head, *lines]), *notes])) if lines else NOT_RUN
+
+
+def _has_versions(found: CellRecords) -> bool:
+    """Whether the trainings are from since parts of policies have versions."""
+    return any("versions" in record["settings"] for record in found.records.values())
 
 
 def _decided_alike(first: CellRecords, other: CellRecords, results: Path) -> tuple[CellRecords, CellRecords]:

@@ -126,6 +126,18 @@ def test_methods_that_decide_differently_are_compared_by_their_energies_alone(tm
     assert ahead.endswith(OUTDATED)
 
 
+def test_trainings_of_different_versions_are_not_compared(tmp_path):
+    table = TABLES["ablations"]
+    ours, other = (table.cell(table.settings[0], variant) for variant in ("ikp", "ikp-tip-only"))
+    store(tmp_path, ours, 0, [1.0] * 4)
+    store(tmp_path, other, 0, [50.0] * 4)
+    assert cells_of(ahead_table(tmp_path, table, "ikp"), "tip's pose alone")[2].startswith("+100.0")
+    before = json.loads(json.dumps(resolve(other, "standard", 0).settings()))
+    del before["versions"]
+    store(tmp_path, other, 0, [50.0] * 4, settings=before)
+    assert ahead_table(tmp_path, table, "ikp") == "not run"
+
+
 def test_a_method_is_not_ahead_of_itself_under_another_name(tmp_path):
     """IKP's residual is a constant offset: this row of the ablations is the same training."""
     table = TABLES["ablations"]
