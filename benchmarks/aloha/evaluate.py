@@ -92,7 +92,7 @@ def evaluate(
     solved = sum(episode.is_success for episode in episodes)
     return {
         "task": simulation.task,
-        "timing": asdict(timing),
+        "timing": asdict(timing) | {"executed": timing.share},
         "success_rate": solved / len(episodes),
         "interval_95": wilson_interval(solved, len(episodes)),
         "rewards": {

@@ -27,7 +27,7 @@ from ikp.training.trainer import train
 from .conftest import small_config, small_spec
 
 FPS = 50.0
-TIMING = TimingConfig(rate=5.0, way_points=3)
+TIMING = TimingConfig(rate=5.0, way_points=3, executed=1.0)
 
 
 def demonstrations(episodes: int = 6, length: int = 60, seed: int = 0) -> Demonstrations:
@@ -66,9 +66,10 @@ def policy_of(robot, method: str = "ikp", **changes: Any) -> tuple[Any, Demonstr
     [
         (TimingConfig(), 10.0, (1,), 1),
         (TimingConfig(rate=10.0), 50.0, (5,), 5),
-        (TimingConfig(rate=2.5, way_points=3), 50.0, (20, 40, 60), 60),
+        (TimingConfig(rate=2.5, way_points=3), 50.0, (20, 40, 60), 24),
+        (TimingConfig(rate=2.5, way_points=3, executed=1.0), 50.0, (20, 40, 60), 60),
         (TimingConfig(rate=2.5, way_points=3, executed=0.5), 50.0, (20, 40, 60), 30),
-        (TimingConfig(rate=10.0, way_points=3), 25.0, (2, 5, 8), 8),
+        (TimingConfig(rate=10.0, way_points=3), 25.0, (2, 5, 8), 3),
     ],
 )
 def test_way_points_are_due_at_the_policys_rate(timing, fps, due, executed):
@@ -115,7 +116,7 @@ def test_a_history_in_seconds_skips_frames_of_the_data():
 
 
 def test_commands_are_interpolated_from_the_last_one_and_switches_wait():
-    execution = Execution(TimingConfig(rate=5.0, way_points=2), 10.0, held=[1])
+    execution = Execution(TimingConfig(rate=5.0, way_points=2, executed=1.0), 10.0, held=[1])
     rest = torch.tensor([0.0, 0.0])
     assert execution.is_due
     execution.follow(torch.tensor([[1.0, 1.0], [3.0, 0.0]]), rest)
@@ -131,7 +132,7 @@ def test_commands_are_interpolated_from_the_last_one_and_switches_wait():
 
 def test_continuous_joints_take_the_shorter_way_round():
     """In degrees, beside a joint with limits: the last command lies before the wrap of the encoder."""
-    execution = Execution(TimingConfig(rate=5.0, way_points=2), 10.0, turns={1: 360.0})
+    execution = Execution(TimingConfig(rate=5.0, way_points=2, executed=1.0), 10.0, turns={1: 360.0})
     rest = torch.tensor([170.0, 170.0])
     execution.follow(torch.tensor([[176.0, 176.0], [179.0, 179.0]]), rest)
     assert [execution.next().tolist() for _ in range(4)] == [

@@ -146,7 +146,7 @@ def test_way_points_are_sent_ahead_and_the_arm_is_on_the_line_between_them(sessi
 
         def new_execution(self):
             self._decisions = 0
-            timing = TimingConfig(rate=2.0, way_points=2)
+            timing = TimingConfig(rate=2.0, way_points=2, executed=1.0)
             return Execution(timing, self.spec.fps, self.spec.discrete_dims)
 
         def plan(self, observation):

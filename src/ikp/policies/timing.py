@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from ikp.checks import in_range, plain_types
 
+REPLANNED = 0.4
+"""Share of several way-points after which the policy decides again: far better than the whole (docs/aloha.md)."""
+
 
 @dataclass(frozen=True)
 class TimingConfig:
@@ -17,7 +20,8 @@ class TimingConfig:
     Attributes:
         rate: way-points per second [Hz]; None means one per frame of the data.
         way_points: way-points of a decision.
-        executed: share of a decision that is executed before the next one, above 0, up to 1.
+        executed: share of a decision that is executed before the next one, above 0, up to 1; None means all of one
+            way-point, and `REPLANNED` of several.
         history_seconds: time between two frames of an observation [s]; None means one frame of the data.
 
     Raises:
@@ -26,7 +30,7 @@ class TimingConfig:
 
     rate: float | None = None
     way_points: int = 1
-    executed: float = 1.0
+    executed: float | None = None
     history_seconds: float | None = None
 
     def __post_init__(self) -> None:
@@ -36,8 +40,15 @@ class TimingConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name} is {value}: it must be a positive number")
-        if self.executed > 1:
+        if self.share > 1:
             raise ValueError(f"executed is {self.executed}: it is a share, above 0 and up to 1")
+
+    @property
+    def share(self) -> float:
+        """`executed` with its default filled in."""
+        if self.executed is not None:
+            return self.executed
+        return REPLANNED if self.way_points > 1 else 1.0
 
     def due(self, fps: float) -> tuple[int, ...]:
         """Frames from a decision to each of its way-points, from 1 on.
@@ -58,7 +69,7 @@ class TimingConfig:
 
     def frames_executed(self, fps: float) -> int:
         """Frames from a decision to the next one."""
-        return max(1, round(self.executed * self.due(fps)[-1]))
+        return max(1, round(self.share * self.due(fps)[-1]))
 
     def history_stride(self, fps: float) -> int:
         """Frames of the data from one frame of an observation to the next."""
