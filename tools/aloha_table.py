@@ -8,6 +8,7 @@ from typing import Any
 
 from ikp.files import read_json
 from ikp.policies.checkpoint import FORMAT
+from ikp.policies.timing import REPLANNED
 from ikp.rollouts.summary import count_of, percent
 from ikp_paper.rows import NOT_RUN, markdown
 from ikp_paper.variants import VARIANTS
@@ -24,13 +25,20 @@ ONE_CAMERA = ("top",)
 Record = Mapping[str, Any]
 
 
-def aloha_table(results: Path) -> str:
+def aloha_table(results: Path, *, is_short: bool = False) -> str:
     """A row per method, way-points and training; the episodes of all seeds together. A * marks earlier versions.
 
     Args:
         results: folder that holds `aloha/*.json`, the records of `benchmarks/aloha/evaluate.py`.
+        is_short: only policies of the present version that decide again as they do by default.
     """
     records = [read_json(path) for path in sorted((results / "aloha").glob("*.json"))]
+    if is_short:
+        records = [
+            record
+            for record in records
+            if record["timing"]["executed"] == REPLANNED and record["training"].get("format") == FORMAT
+        ]
     if not records:
         return NOT_RUN
     groups: dict[tuple[str, ...], list[Record]] = {}

@@ -83,6 +83,7 @@ def builders(results: Path) -> dict[str, Callable[[], str]]:
         "two-elbows": partial(reproduction_tables, results, "standard", ["two-elbows"]),
         "particle": partial(closed_loop_table, results, PARTICLE),
         "aloha": partial(aloha_table, results),
+        "aloha-short": partial(aloha_table, results, is_short=True),
         "change-of-robot": partial(change_of_robot_table, results),
         "change-of-robot-sweeping": partial(change_of_robot_table, results, "sweeping-miscalibrated"),
         "robot-loop": partial(loop_table, results),

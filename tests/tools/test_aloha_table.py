@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from aloha_table import EXPERT, PUBLISHED, aloha_table
 from ikp.policies.checkpoint import FORMAT
+from ikp.policies.timing import REPLANNED
 
 
 def store(results, task, method, seed, rewards, seen=MappingProxyType({"format": FORMAT}), **timing):
@@ -58,3 +59,11 @@ def test_cameras_and_versions_are_not_mixed(tmp_path):
     shown = {row[2]: row[4] for row in rows_of(tmp_path) if row[2]}
     assert list(shown) == [f"50 demonstrations, 1500 steps{more}" for more in ("", "*", ", 2 cameras")]
     assert [cell.split()[0] for cell in shown.values()] == ["100", "50", "0"]
+
+
+def test_the_short_table_has_the_present_defaults_alone(tmp_path):
+    store(tmp_path, "insertion", "ikp", 0, [4, 0])
+    store(tmp_path, "insertion", "ikp", 0, [4, 4], executed=REPLANNED)
+    store(tmp_path, "insertion", "explicit", 0, [4, 4], seen={}, executed=REPLANNED)
+    rows = [line.split("|")[2].strip() for line in aloha_table(tmp_path, is_short=True).splitlines()[2:]]
+    assert rows[: -len(PUBLISHED)] == ["5 x 0.4 s, 40 % executed"]
