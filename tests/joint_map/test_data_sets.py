@@ -329,8 +329,9 @@ def test_dimensions_without_a_name_for_each_are_counted(names):
 
 
 def test_repeated_names_do_not_take_the_others_away():
-    feature = {"shape": [3], "names": ["a", "gripper", "gripper"]}
-    assert dim_names({"action": feature}, "action") == ("a", "action_1", "action_2")
+    for names in (["a", "gripper", "gripper"], {"motors": ["a", "gripper", "gripper"]}):
+        feature = {"shape": [3], "names": names}
+        assert dim_names({"action": feature}, "action") == ("a", "action_1", "action_2")
     feature = {"shape": [4], "names": {"left": ["a", "b"], "right": ["a", "b"]}}
     assert dim_names({"action": feature}, "action") == ("left_a", "left_b", "right_a", "right_b")
 

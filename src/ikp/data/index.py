@@ -175,10 +175,9 @@ def dim_names(features: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if len(found) != shape[0]:
         return tuple(unnamed(key, dim) for dim in range(shape[0]))
     names = [name for _, name in found]
-    if len(set(names)) != len(
-        names
-    ):  # the groups may tell them apart, such as {"left": [...], "right": [...]}
-        names = ["_".join(filter(None, each)) for each in found]
+    grouped = ["_".join(filter(None, each)) for each in found]
+    if len(set(names)) < len(set(grouped)) == len(names):  # as in {"left": ["joint_1", ...], "right": [...]}
+        names = grouped
     return tuple(name if names.count(name) == 1 else unnamed(key, dim) for dim, name in enumerate(names))
 
 

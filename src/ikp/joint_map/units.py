@@ -79,7 +79,7 @@ class Channel:
 
     @property
     def is_percent(self) -> bool:
-        """Whether all numbers lie between 0 and 100, and more than 0 and 1 are used or just one."""
+        """Whether all numbers lie between 0 and 100, and not between 0 and 1, unless they stand still."""
         return self.low >= -0.5 and self.high <= 100.5 and (self.high > 2 or self.high - self.low < 0.01)
 
     @property
