@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -110,8 +110,8 @@ class StackedEnergies(nn.Module):
 
     def stored(self) -> list[Tensor]:
         """Weight (dims, inputs, outputs) and bias (dims, 1, outputs) of every layer in order, the head last."""
-        layers = [m for m in self.modules() if isinstance(m, StackedLinear)]
-        return [p for layer in layers for p in (layer.weight, layer.bias)]
+        layers = [layer for block in self.blocks for layer in cast(StackedBlock, block).layers]
+        return [cast(Tensor, p) for layer in (*layers, self.head) for p in (layer.weight, layer.bias)]
 
 
 Weights = list[tuple[Tensor, Tensor]]

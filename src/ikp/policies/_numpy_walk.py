@@ -43,7 +43,7 @@ class NumpyWalk:
     def __init__(self, energies: ActionEnergies, conditioning: Conditioning) -> None:
         first = energies.first_layer
         self.mean, self.std = conditioning.scale.mean.tolist(), conditioning.scale.std.tolist()
-        self.layers = [_array(p) for p in energies.stack.stored()]
+        self.layers = _rearranged([_array(p) for p in energies.stack.stored()])
         self.own, self.prefix = _array(first.own), _array(first.prefix)
         self.base, self.shift = (
             _array(first.observation_term(conditioning.features)),
@@ -88,23 +88,24 @@ class NumpyWalk:
             np.subtract(np.cos(turned), 1, out=basis[..., 2])
             np.sin(turned, out=basis[..., 3])
         h = (basis @ entry).reshape(rows * n, -1)
-        *blocks, head, head_bias = layers
+        *blocks, least, head, head_bias = layers
         for i in range(0, len(blocks), 6):
-            narrow, narrow_bias, inner, inner_bias, wide, wide_bias = blocks[i : i + 6]
-            x = np.maximum(h, 0) @ narrow
+            block_least, narrow, narrow_bias, inner, inner_bias, wide = blocks[i : i + 6]
+            x = np.maximum(h, block_least) @ narrow
             x += narrow_bias
             np.maximum(x, 0, out=x)
             x = x @ inner
             x += inner_bias
             np.maximum(x, 0, out=x)
             h += x @ wide
-            h += wide_bias
-        np.maximum(h, 0, out=h)
+        np.maximum(h, least, out=h)
         return (h @ head + head_bias).reshape(rows, n)
 
     def commit(self, j: int, values: np.ndarray) -> None:
         """Fix dimension j at `values` (rows,)."""
         self.chosen[:, j] = values
+        if j + 1 == self.chosen.shape[1]:  # no dimension after it sees it
+            return
         self.history[:, j, 0] = (values - self.mean[j]) / self.std[j]
         if self.link_walk is not None:
             self.history[:, j, 1:] = self.link_walk.commit(
@@ -161,6 +162,30 @@ class _NumpyLinks:
         self.bias, self.cos, self.sin = self.bias[rows], self.cos[rows], self.sin[rows]
         self.weight, self.folded = self.weight[rows], self.folded[rows]
         self.walk.keep(rows)
+
+
+def _rearranged(parameters: list[np.ndarray]) -> list[np.ndarray]:
+    """The layers without the biases of the wide ones, which take longer to add to all candidates than a product.
+
+    relu(h + b) w = max(h, -b) w + b w, so the sum b of the biases before a layer joins that layer's bias. In place of
+    it, the layer gets the least value -b of its inputs.
+
+    Args:
+        parameters: `StackedEnergies.stored` as arrays.
+
+    Returns:
+        For each block the least inputs, the narrow weight and bias, the inner weight and bias, and the wide weight;
+        then the least inputs, the weight and the bias of the head.
+    """
+    *blocks, head, head_bias = parameters
+    layers, total = [], np.zeros((len(head), 1, head.shape[1]), head.dtype)
+    least = np.zeros((len(head), 1, 1), head.dtype)
+    for i in range(0, len(blocks), 6):
+        narrow, narrow_bias, inner, inner_bias, wide, wide_bias = blocks[i : i + 6]
+        layers += [least, narrow, narrow_bias + total @ narrow if i else narrow_bias, inner, inner_bias, wide]
+        total = total + wide_bias
+        least = -total
+    return [*layers, least, head, head_bias + total @ head]
 
 
 def _array(x: Tensor) -> np.ndarray:

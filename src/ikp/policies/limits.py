@@ -35,13 +35,18 @@ class JointLimits(nn.Module):
     lower: Tensor
     upper: Tensor
     slack: Tensor
+    least: Tensor
+    most: Tensor
 
     def __init__(self, robot: Robot) -> None:
         super().__init__()
         self.names = robot.joint_names
         slack = torch.tensor([SLACK[kind] for kind in robot.joint_types])
-        for name, value in (("lower", robot.lower), ("upper", robot.upper), ("slack", slack)):
-            self.register_buffer(name, value.float(), persistent=False)
+        lower, upper = robot.lower.float(), robot.upper.float()
+        for name, value in (("lower", lower), ("upper", upper), ("slack", slack)):
+            self.register_buffer(name, value, persistent=False)
+        self.register_buffer("least", lower - slack, persistent=False)
+        self.register_buffer("most", upper + slack, persistent=False)
         self.margin = 0.0
         self.reported: set[str] = set()
 
@@ -58,7 +63,7 @@ class JointLimits(nn.Module):
         Raises:
             ValueError: a joint is so far beyond its limits that its unit must be wrong.
         """
-        if not ((q < self.lower - self.slack) | (q > self.upper + self.slack)).any():
+        if not ((q < self.least) | (q > self.most)).any():
             return
         rows = q.reshape(-1, q.shape[-1])
         excess = torch.maximum(self.lower - rows, rows - self.upper) / self.slack
