@@ -7,7 +7,7 @@ A policy sees one frame at a time, {"state": (14,), "images": {camera: (height, 
 targets at one or several way-points, (way_points, 14), which are due k / rate seconds after the frame, k = 1, 2, ...
 Between them the commands are interpolated at 50 Hz, and after a share of them the policy decides again
 (ikp.policies.execution). An episode ends with gym-aloha's own success or after 400 steps. The record is
-results/aloha/TASK_NAME.json.
+results/aloha/TASK_NAME.json; --video FILE.mp4 films the first episodes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ikp.policies.timing import TimingConfig
 from ikp.provenance import provenance
 from ikp.rollouts.evaluate import FIRST_SEED
 from ikp.rollouts.intervals import wilson_interval
+from ikp.rollouts.video import write_grid
 from ikp.runs import policy_provenance
 from task import FPS, STEPS, SUCCESS, TEXT
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from simulation import Simulation
 
 Policy = Callable[[Mapping[str, Any]], np.ndarray]
+FILMED = 10
+"""Pictures of a film per second."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,48 @@ class Episode:
         return self.reward == SUCCESS
 
 
+class Film:
+    """Pictures of the first episodes from the front, for `ikp.rollouts.video`.
+
+    Args:
+        simulation: what is filmed.
+        count: number of episodes.
+    """
+
+    def __init__(self, simulation: Simulation, count: int) -> None:
+        self.simulation, self.count = simulation, count
+        self.episodes: list[list[np.ndarray]] = []
+        self.labels: list[bool] = []
+
+    def start(self) -> None:
+        """A new episode."""
+        self.episodes.append([])
+
+    def take(self, step: int) -> None:
+        """A picture before this step of the newest episode, of every fifth one."""
+        if len(self.episodes) <= self.count and step % (FPS // FILMED) == 0:
+            self.episodes[-1].append(self.simulation.view())
+
+    def end(self, episode: Episode) -> None:
+        """The newest episode's outcome."""
+        self.labels.append(episode.is_success)
+
+    def write(self, path: Path) -> Path:
+        """The episodes as an mp4 file."""
+        return write_grid(self.episodes[: self.count], path, FILMED, self.labels[: self.count])
+
+
 def run_episode(
-    policy: Policy, simulation: Simulation, seed: int, execution: Execution
+    policy: Policy, simulation: Simulation, seed: int, execution: Execution, film: Film | None = None
 ) -> tuple[Episode, list[float]]:
     """One episode, and the time of each decision [s]."""
     state, best, seconds = simulation.reset(seed), 0, []
     execution.reset()
+    if film is not None:
+        film.start()
     for step in range(STEPS):
+        if film is not None:
+            film.take(step)
         if execution.is_due:
             started = time.perf_counter()
             way_points = policy({"state": state, "images": simulation.images(), "step": step})
@@ -80,12 +118,15 @@ def evaluate(
     timing: TimingConfig,
     held: Sequence[int] = (),
     turns: Mapping[int, float] | None = None,
+    film: Film | None = None,
 ) -> dict[str, Any]:
     """Episodes at all seeds, as the values of a record: success rate, its interval, and how far the others came."""
     execution, episodes, seconds = Execution(timing, FPS, held, turns), [], []
     for seed in seeds:
-        episode, times = run_episode(policy, simulation, seed, execution)
+        episode, times = run_episode(policy, simulation, seed, execution, film)
         episodes.append(episode)
+        if film is not None:
+            film.end(episode)
         seconds += times
         solved = sum(each.is_success for each in episodes)
         print(f"seed {seed}: reward {episode.reward}; {solved} of {len(episodes)} solved", flush=True)
@@ -147,6 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--way-points", type=int, default=5, help="of the expert's decisions")
     parser.add_argument("--out", type=Path, default=Path("results/aloha"))
+    parser.add_argument("--video", type=Path, help="mp4 file of the first episodes")
+    parser.add_argument("--video-episodes", type=int, default=4)
     chosen = parser.parse_args(arguments)
     trained, held, turns = {}, (), {}
     if chosen.policy == "expert":
@@ -165,11 +208,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         timing = replace(timing, executed=chosen.executed)
     name = chosen.name or Path(chosen.policy).name
     seeds = range(FIRST_SEED + chosen.seed, FIRST_SEED + chosen.seed + chosen.episodes)
-    found = evaluate(policy, simulation, seeds, timing, held, turns)
+    film = Film(simulation, chosen.video_episodes) if chosen.video else None
+    found = evaluate(policy, simulation, seeds, timing, held, turns, film)
     physics = {"mujoco": version("mujoco")}  # the version decides how contacts behave
     record = {"policy": name, **found, **trained, **physics, "provenance": provenance()}
     print(f"success {100 * record['success_rate']:.1f} %, 95 % interval {record['interval_95']}")
     print(write_json(chosen.out / f"{chosen.task}_{name}.json", record))
+    if film is not None:
+        print(film.write(chosen.video))
 
 
 if __name__ == "__main__":

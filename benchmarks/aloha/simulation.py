@@ -12,7 +12,10 @@ from gym_aloha.constants import ASSETS_DIR, DT
 from gym_aloha.tasks import sim
 from gym_aloha.utils import sample_box_pose, sample_insertion_pose
 
-from ikp.tasks.rendering import FAST, OffscreenRenderer
+from ikp.tasks.rendering import FAST, NICE, OffscreenRenderer
+
+VIEW = ("angle", 240, 320)
+"""Camera, height and width [pixel] of the pictures for people."""
 
 
 class _JointsOnly:
@@ -56,6 +59,7 @@ class Simulation:
         physics = Physics.from_xml_path(str(ASSETS_DIR / file))
         self._environment = Environment(physics, behaviour(), control_timestep=DT)
         self._renderer = OffscreenRenderer(physics.model.ptr, size, size, FAST) if cameras else None
+        self._viewer: OffscreenRenderer | None = None
 
     def reset(self, seed: int) -> np.ndarray:
         """Start an episode, with the objects where gym-aloha puts them for this seed; the measured joints (14,)."""
@@ -78,3 +82,11 @@ class Simulation:
         """One (size, size, 3) uint8 image per camera."""
         data = self._environment.physics.data.ptr
         return {camera: self._renderer.render(data, camera) for camera in self.cameras}
+
+    def view(self) -> np.ndarray:
+        """A picture of the scene for people, with shadows: (240, 320, 3) uint8."""
+        camera, height, width = VIEW
+        physics = self._environment.physics
+        if self._viewer is None:
+            self._viewer = OffscreenRenderer(physics.model.ptr, height, width, NICE)
+        return self._viewer.render(physics.data.ptr, camera)

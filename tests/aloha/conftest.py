@@ -38,6 +38,9 @@ class Follower:
         self.rendered += 1
         return {"top": np.full((8, 8, 3), len(self.commands) % 256, np.uint8)}
 
+    def view(self):
+        return np.full((24, 32, 3), len(self.commands) % 256, np.uint8)
+
 
 @pytest.fixture
 def follower():

@@ -2,6 +2,7 @@
 
 import json
 
+import av
 import numpy as np
 import pytest
 
@@ -73,6 +74,21 @@ def test_the_record_counts_successes_and_how_far_the_others_came(follower, tmp_p
     ]
     assert (record["task"], record["timing"]["rate"], record["timing"]["executed"]) == ("transfer", 2.5, 0.4)
     assert 0 < record["interval_95"][0] < 0.5 < record["interval_95"][1] < 1
+
+
+def test_a_film_shows_the_first_episodes_ten_times_a_second(follower, tmp_path):
+    from evaluate import Film, evaluate
+
+    simulation = follower({100: 4})
+    film = Film(simulation, 2)
+    evaluate(still, simulation, range(3), TimingConfig(2.5, 5), film=film)
+    taken = [[int(picture[0, 0, 0]) for picture in episode] for episode in film.episodes]
+    assert taken == [list(range(0, 100, 5)), list(range(0, 100, 5)), []]
+    path = film.write(tmp_path / "film.mp4")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate == 10
+        assert sum(1 for _ in container.decode(stream)) == 20 + 15  # the last picture stays for 1.5 seconds
 
 
 def test_the_experts_way_points_are_its_commands(follower):

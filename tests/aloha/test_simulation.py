@@ -46,3 +46,15 @@ def test_images_show_the_cube_and_neither_shadows_nor_other_cameras():
         mask = (images["top"][..., 0] > 200) & (images["top"][..., 1] < 100)
         red.append(np.argwhere(mask).mean(0))
     assert np.ptp(np.stack(red), axis=0).min() > 1
+
+
+def test_pictures_for_people_show_both_parts_from_the_front():
+    from simulation import Simulation
+
+    simulation = Simulation("insertion")
+    simulation.reset(0)
+    picture = simulation.view().astype(int)
+    assert picture.shape == (240, 320, 3)
+    for channel, others in ((0, (1, 2)), (2, (0, 1))):  # the red peg and the blue socket
+        seen = picture[..., channel] - picture[..., others].max(-1) > 100
+        assert seen.sum() > 100
