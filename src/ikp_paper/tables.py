@@ -205,7 +205,7 @@ TABLES: dict[str, Table] = {
         "Steps of training: insertion with 100 demonstrations",
         "",
         (Setting("insertion", 100, steps=750), INSERTION_100, Setting("insertion", 100, steps=16_000)),
-        ("explicit", "implicit-joint", "ikp"),
+        PAPER_METHODS,
     ),
     "image": Table(
         "The image plane as a further action space: insertion after 750 steps",
