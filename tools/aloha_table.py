@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,13 @@ def _row(record: Record) -> tuple[str, str, str]:
         way_points += f", {100 * timing['executed']:g} % executed"
     if training is None:
         return EXPERT, way_points, ""
-    cameras = len(training.get("cameras", ONE_CAMERA))
+    cameras, zeros = len(training.get("cameras", ONE_CAMERA)), training.get("zeros_deg", 0.0)
     return (
         training["method"],
         way_points,
         f"{training['data']['episodes']} demonstrations, {training['steps']} steps"
         + f", {cameras} cameras" * (cameras > 1)
+        + f", encoders off by up to {math.ceil(zeros)}°" * (zeros > 0)
         + "*" * (training.get("format") != FORMAT),
     )
 

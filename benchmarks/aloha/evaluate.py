@@ -13,6 +13,7 @@ results/aloha/TASK_NAME.json; --video FILE.mp4 films the first episodes.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -159,6 +160,13 @@ def trained_policy(run: str) -> tuple[Policy, ikp.Policy]:
     return decide, policy
 
 
+def zeros(policy: ikp.Policy) -> float:
+    """How far the zeros of the policy's joints are from those of the arms, at most [deg]; see wrong_zeros.py."""
+    joint_map = policy.spec.joint_map
+    offsets = [] if joint_map is None else [abs(dimension.offset) for dimension in joint_map.action]
+    return round(math.degrees(max(offsets, default=0.0)), 2)
+
+
 def expert_policy(simulation: Simulation, timing: TimingConfig) -> Policy:
     """The scripted expert, at way-points alone: what is lost by their rate."""
     due, planned = np.array(timing.due(FPS)), []
@@ -202,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         held, turns = execution.held, execution.turns
         size = next(iter(loaded.spec.image_shapes.values()), (96,))[0]
         simulation = Simulation(chosen.task, loaded.spec.camera_names, size)
-        seen = {"cameras": list(loaded.spec.camera_names), "format": FORMAT}
+        seen = {"cameras": list(loaded.spec.camera_names), "format": FORMAT, "zeros_deg": zeros(loaded)}
         trained = {"training": policy_provenance(chosen.policy) | seen}
     if chosen.executed is not None:
         timing = replace(timing, executed=chosen.executed)

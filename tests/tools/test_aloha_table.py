@@ -61,6 +61,15 @@ def test_cameras_and_versions_are_not_mixed(tmp_path):
     assert [cell.split()[0] for cell in shown.values()] == ["100", "50", "0"]
 
 
+def test_wrong_zeros_make_a_row_of_their_own(tmp_path):
+    for seed, off in enumerate((0.0, 1.7, 1.9)):
+        store(tmp_path, "insertion", "ikp", seed, [4, 0], seen={"format": FORMAT, "zeros_deg": off})
+    assert [(row[2], row[4][-5:]) for row in rows_of(tmp_path) if row[2]] == [
+        ("50 demonstrations, 1500 steps", "1 x 2"),
+        ("50 demonstrations, 1500 steps, encoders off by up to 2°", "2 x 2"),
+    ]
+
+
 def test_the_short_table_has_the_present_defaults_alone(tmp_path):
     store(tmp_path, "insertion", "ikp", 0, [4, 0])
     store(tmp_path, "insertion", "ikp", 0, [4, 4], executed=REPLANNED)
