@@ -28,6 +28,7 @@ def test_the_model_sees_other_joints_and_commands_come_back_as_recorded(tmp_path
 
     torch.manual_seed(0)
     policies = [
-        ikp.make_policy(aloha(), data.spec, ikp.PolicyConfig(method="explicit")) for data in (right, wrong)
+        ikp.make_policy(aloha(), data.spec, ikp.PolicyConfig(kind="explicit", action_space="joint"))
+        for data in (right, wrong)
     ]
     assert [zeros(policy) for policy in policies] == [0, pytest.approx(abs(apart).max(), abs=0.01)]
