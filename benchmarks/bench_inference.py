@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from common import Row, measure, not_run, write_rows
+from common import Row, command_line, measure, not_run, write_rows
 from diengine_peer import NAME, diengine
 from ikp.kinematics import iiwa14, iiwa14_dual, ur5e
 from ikp.policies import ImplicitPolicy, make_policy
@@ -72,6 +72,7 @@ def row_of(case: Case, environments: int, device: str = "cpu") -> Row:
 
 
 def main() -> None:
+    torch.set_num_threads(command_line(__doc__).parse_args().threads)
     torch.manual_seed(0)
     reuse_freed_memory()
     rows = [row_of(case, environments) for case in CASES for environments in ENVIRONMENTS]

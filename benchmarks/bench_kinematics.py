@@ -10,14 +10,23 @@ candidates of 128 examples. Before anything is timed, the peers' poses and gradi
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from common import Contender, Row, keep_freed_memory, measure, missing, not_run, or_reason, write_rows
+from common import (
+    Contender,
+    Row,
+    command_line,
+    keep_freed_memory,
+    measure,
+    missing,
+    not_run,
+    or_reason,
+    write_rows,
+)
 from ikp.kinematics import PrefixPose, Robot, forward_kinematics, iiwa14, ur5e
 from kinematics_peers import PEERS, Peer
 
@@ -133,8 +142,7 @@ def sequential(robot: Robot) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser = command_line(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 64, 4096, 65536])
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -152,8 +160,7 @@ def main() -> None:
         rows += all_links(iiwa14(), args.sizes, "cuda")
     else:
         rows.append(not_run("forward and gradient, iiwa14 on the GPU", "", "torch finds no GPU"))
-    suffix = "_1_thread" if args.threads == 1 else ""
-    write_rows(f"kinematics{suffix}", "Kinematics of all links", rows)
+    write_rows("kinematics", "Kinematics of all links", rows)
 
 
 if __name__ == "__main__":

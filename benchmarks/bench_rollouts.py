@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 import ikp.tasks  # noqa: F401  (registers the environments)
-from common import Row, measure, write_rows
+from common import Row, command_line, measure, write_rows
 from ikp.data import load_dataset
 from ikp.policies import Policy, make_policy
 from ikp.recipes import recipe
@@ -175,6 +175,7 @@ def _digits(value: float) -> float:
 
 
 def main() -> None:
+    torch.set_num_threads(command_line(__doc__).parse_args().threads)
     torch.manual_seed(0)
     reuse_freed_memory()
     rows = [step_row(), *collection_rows(), *(evaluation_row(observation) for observation in OBSERVATIONS)]

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common import Row, describe, measure, not_run, write_rows
+from common import Row, command_line, describe, measure, not_run, write_rows
 from diengine_peer import NAME, diengine
 from ikp.kinematics import iiwa14_dual, ur5e
 from ikp.policies import ImplicitPolicy
@@ -204,6 +204,7 @@ def gpu_row(case: Case) -> Row:
 
 
 def main() -> None:
+    torch.set_num_threads(command_line(__doc__).parse_args().threads)
     torch.manual_seed(0)
     reuse_freed_memory()
     rows = [training_row(case) for case in CASES]

@@ -7,6 +7,7 @@ compared is the ratio within a round. A row holds medians over the rounds.
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import gc
 import statistics
@@ -110,12 +111,22 @@ def keep_freed_memory() -> None:
         ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_MAX, 0)
 
 
+def command_line(text: str | None) -> argparse.ArgumentParser:
+    """The options that all benchmarks have; `text` is the module's docstring."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="of torch (default: one for each core)"
+    )
+    return parser
+
+
 def write_rows(benchmark: str, title: str, rows: Sequence[Row]) -> None:
-    """Print the rows and write results/bench/<benchmark>.json with their provenance."""
+    """Print the rows and write results/bench/<benchmark>.json, of one thread <benchmark>_1_thread.json."""
     for row in rows:
         print(describe(row))
     values = {"title": title, "rows": list(rows), "provenance": provenance()}
-    print(write_json(f"results/bench/{benchmark}.json", values))
+    suffix = "_1_thread" if torch.get_num_threads() == 1 else ""
+    print(write_json(f"results/bench/{benchmark}{suffix}.json", values))
 
 
 def describe(row: Row) -> str:
