@@ -125,7 +125,7 @@ def write_rows(benchmark: str, title: str, rows: Sequence[Row]) -> None:
     for row in rows:
         print(describe(row))
     values = {"title": title, "rows": list(rows), "provenance": provenance()}
-    suffix = "_1_thread" if torch.get_num_threads() == 1 else ""
+    suffix = "_1_thread" if all(row["threads"] == 1 for row in rows) else ""
     print(write_json(f"results/bench/{benchmark}{suffix}.json", values))
 
 
