@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 import mujoco
@@ -85,6 +86,9 @@ class OffscreenRenderer:
 
 def _create_contexts(model: mujoco.MjModel, height: int, width: int, quality: RenderQuality):
     """Create an OpenGL context, make it current and create MuJoCo's rendering context in it."""
+    # Triton, which torch for GPUs brings, has an LLVM of its own and crashes if Mesa has loaded another one before
+    with suppress(ImportError):
+        importlib.import_module("triton._C.libtriton")
     setting = model.vis.quality
     saved = (setting.numslices, setting.numstacks, setting.offsamples, setting.shadowsize)
     setting.numslices, setting.numstacks = quality.slices, quality.stacks
