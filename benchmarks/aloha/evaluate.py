@@ -199,6 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--video", type=Path, help="mp4 file of the first episodes")
     parser.add_argument("--video-episodes", type=int, default=4)
     chosen = parser.parse_args(arguments)
+    if chosen.video_episodes < 1:
+        parser.error(f"--video-episodes is {chosen.video_episodes}: film at least one")
     trained, held, turns = {}, (), {}
     if chosen.policy == "expert":
         timing = TimingConfig(chosen.action_rate, chosen.way_points)

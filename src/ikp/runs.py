@@ -146,6 +146,7 @@ def train_policy(
     if report is not None:
         for line in _usage(folders, demonstrations, robot):
             report(line)
+    policy.timing.warn_of_rate(demonstrations.spec.fps)
     torch.manual_seed(train_config.seed)
     new = make_policy(robot, demonstrations.spec, policy)
     described = {

@@ -61,6 +61,38 @@ def test_degrees_without_a_word_are_refused_before_any_image_is_decoded(arm, in_
         load_dataset(in_degrees, robot=arm)
 
 
+def test_rad_that_are_said_to_be_degrees_are_doubted(tmp_path, arm, helpers):
+    names = [f"{joint}.pos" for joint in (*helpers.JOINTS, "gripper")]
+    state, action = helpers.motion(6, frames=60)
+    root = helpers.write_recording(tmp_path / "data", names, action, state, (30, 30), {})
+    hints = MapHints(units="deg")
+    with pytest.warns(UserWarning, match="joints in degrees move by 2.4 at most in all episodes"):
+        load_dataset(root, robot=arm, hints=hints)
+    doubt = "the joints in degrees move by 2.4 at most in all episodes; if these numbers are rad, it is 13"
+    assert doubt in str(check_dataset(root, robot=arm, hints=hints))
+    assert "in degrees" not in str(check_dataset(root, robot=arm, hints=MapHints(units="rad")))
+    degrees = helpers.so101_like(tmp_path / "degrees", in_degrees=True)
+    assert "in degrees" not in str(check_dataset(degrees, robot=arm, hints=hints))
+
+
+def test_a_command_of_a_joint_that_follows_another_is_doubted(tmp_path, helpers):
+    text = helpers.arm_urdf(hand=dict(kind="prismatic", axis="1 0 0", lower=0.0, upper=0.04))
+    thumb = """<link name="thumb"/><joint name="thumb_joint" type="prismatic"><parent link="base"/>
+    <child link="thumb"/><axis xyz="1 0 0"/><limit lower="0" upper="0.04" velocity="1" effort="9"/>
+    <mimic joint="gripper"/></joint></robot>"""
+    (tmp_path / "arm.urdf").write_text(text.replace("</robot>", thumb))
+    robot = load_robot(tmp_path / "arm.urdf", tips=["gripper_link"])
+    values = helpers.motion(7, frames=60)[1]
+    values[:, 5:] = np.where(values[:, 5:6] > 0, 0.04, 0.0)
+    root = helpers.write_recording(
+        tmp_path / "data", [*helpers.JOINTS, "gripper", "thumb_joint"], values, values, (30, 30), {}
+    )
+    report = str(check_dataset(root, robot=robot, hints=MapHints(gripper={"thumb_joint": None})))
+    assert "dimension 'thumb_joint' follows joint 'gripper' in the robot" in report
+    left_out = str(check_dataset(root, robot=robot, hints=MapHints(ignore=["thumb_joint"])))
+    assert "follows joint" not in left_out
+
+
 def test_a_stored_map_is_found_and_survives_what_tools_drop(arm, in_degrees, in_radians):
     mapped = load_dataset(in_degrees, robot=arm, hints=MapHints(units="deg"))
     assert mapped.spec.joint_map is not None

@@ -239,6 +239,34 @@ def test_a_gripper_that_is_said_may_take_many_values(arm, helpers):
     assert left_out.role == IGNORED
 
 
+@pytest.mark.parametrize(("given", "kind"), [((0.0, 1.0), "open"), ((1.0, 0.0), "closed")])
+def test_two_given_values_that_the_commands_never_come_near_are_refused(arm, helpers, given, kind):
+    action = helpers.motion(6)[1]
+    action[:, 5] = np.where(CLOSING, 0.025, 0.085)
+    made = helpers.recording((*helpers.JOINTS, "hand"), action)
+    with pytest.raises(ValueError, match=f"are 0.025 and 0.085, which would both count as {kind}"):
+        found(arm, made, gripper={"hand": given})
+    entry = found(arm, made, gripper={"hand": (0.09, 0.0)}).action[5]
+    assert (entry.open, entry.closed) == (0.09, 0.0)
+    action[:, 5] = 0.085  # it never closes: nothing contradicts the given values
+    made = helpers.recording((*helpers.JOINTS, "hand"), action)
+    assert found(arm, made, gripper={"hand": given}).action[5].closed == given[1]
+
+
+def test_joints_that_are_said_may_not_have_the_names_of_other_joints(arm, helpers):
+    values = helpers.motion(5)[1]
+    for names in (helpers.JOINTS, [f"{joint}.pos" for joint in helpers.JOINTS]):
+        mixed = [names[i] for i in (2, 1, 0, 3, 4)]
+        made = helpers.recording(mixed, values)
+        with pytest.raises(ValueError, match=f"'{names[0]}' for the robot's joint 'elbow_flex'"):
+            found(arm, made, joints=mixed)
+        joints = [entry.joint for entry in found(arm, made, joints=names).action]
+        assert joints == [helpers.JOINTS[i] for i in (2, 1, 0, 3, 4)]
+    others = [f"motor {letter}" for letter in "edcba"]
+    made = helpers.recording(others, values)
+    assert [entry.joint for entry in found(arm, made, joints=others).action] == list(arm.joint_names)
+
+
 def test_a_declared_gripper_that_is_none_is_refused(helpers):
     made = helpers.recording(("a", "b"), helpers.motion(2)[0], discrete_dims=(1,))
     with pytest.raises(ValueError, match="'b' takes the values"):

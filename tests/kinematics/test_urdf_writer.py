@@ -63,5 +63,8 @@ def test_an_edited_file_keeps_everything_else():
     assert '<box size="1 1 1" />' in text
     Path("edited.urdf").write_text(text)
     same(changed, load_robot("edited.urdf"))
+    with_prefix = URDF.replace("<box", '<drake:box drake:kind="1"/><box')
+    Path("robot.urdf").write_text(with_prefix)
+    assert '<drake:box drake:kind="1" /><box' in edited_urdf(Path("robot.urdf"), changed)
     with pytest.raises(ValueError, match="no joint above the link 'shoulder'"):
         edited_urdf(Path("robot.urdf"), load_robot("ur5e"))

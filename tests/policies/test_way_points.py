@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,22 @@ from .conftest import small_config, small_spec
 
 FPS = 50.0
 TIMING = TimingConfig(rate=5.0, way_points=3, executed=1.0)
+
+
+@pytest.mark.parametrize(
+    ("timing", "fps", "warns"),
+    [
+        (TimingConfig(), 125.0, True),
+        (TimingConfig(way_points=5), 30.0, True),
+        (TimingConfig(), 10.0, False),
+        (TimingConfig(rate=2.5, way_points=5), 125.0, False),
+    ],
+)
+def test_a_decision_at_every_frame_of_fast_data_is_warned_of(timing, fps, warns):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        timing.warn_of_rate(fps)
+    assert [f"each of {fps:g} frames per second" in str(one.message) for one in caught] == [True] * warns
 
 
 def demonstrations(episodes: int = 6, length: int = 60, seed: int = 0) -> Demonstrations:

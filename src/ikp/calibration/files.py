@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
@@ -76,10 +75,7 @@ def write_urdf(robot: Robot, source: str, path: Path) -> Path:
     Raises:
         ValueError: the source is a URDF that cannot be edited.
     """
-    try:
-        text = edited_urdf(Path(source), robot) if Path(source).suffix == ".urdf" else urdf_text(robot)
-    except ParseError as error:
-        raise ValueError(f"{source} cannot be edited ({error}): write it as a plain URDF") from None
+    text = edited_urdf(Path(source), robot) if Path(source).suffix == ".urdf" else urdf_text(robot)
     with replaced_atomically(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
     return path

@@ -100,7 +100,8 @@ class PolicyCalibration:
             factor = units[name]
             unit = "mm" if factor == 1000.0 else "deg"
             rows.append((name, f"{factor * offset:.2f} {unit}", f"{factor * 1.96 * sigma:.2f}"))
-        lines = [f"offsets of the arm of {self.demonstrations} demonstrations, from the policy"]
+        title = f"offsets of the arm of {self.demonstrations} demonstrations, from the policy"
+        lines = [f"{title}; the intervals leave out errors that it makes in all of them"]
         lines += [f"{name:24}{offset:>14}{interval:>12}" for name, offset, interval in rows]
         weak = [
             name

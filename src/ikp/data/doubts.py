@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ikp.data.demonstrations import Demonstrations
+from ikp.joint_map import JOINT
 from ikp.joint_map.matching import MOVES
 from ikp.joint_map.names import match_joints
 from ikp.kinematics import Robot
@@ -19,6 +21,8 @@ LARGEST_LAG = 10
 """Frames by which a measured state is compared with earlier actions."""
 DROOP = 0.2
 """Constant difference between a target and its joint that a servo may leave [rad or m]."""
+SHORT, STANDS = math.radians(5.0), 1e-4
+"""Largest range of joints in degrees that is doubted, and the least [rad]."""
 FAR = 0.5
 """Distance of actions from the measured joints, as a share of their spread, from which they are doubted."""
 
@@ -39,6 +43,7 @@ def doubts_of(info: Mapping[str, Any], robot: Robot, data: Demonstrations) -> li
             f"the data were recorded with the robot {recorded!r}, and the robot given is {robot.name!r}, whose links "
             f"and zeros differ: check that it is theirs (--robot {known}, or correct 'robot_type' in meta/info.json)"
         )
+    lines += _doubtful_degrees(data) + _doubtful_mimics(robot, data)
     found = motion_lag(robot, data)
     if found is not None:
         _, error, spread = found
@@ -48,6 +53,40 @@ def doubts_of(info: Mapping[str, Any], robot: Robot, data: Demonstrations) -> li
                 "targets of these joints, in this order and unit"
             )
     return lines
+
+
+def _doubtful_degrees(data: Demonstrations) -> list[str]:
+    """A line if all joints in degrees hardly move, and would move as far as arms do if they were rad."""
+    if data.spec.joint_map is None or not len(data.state):
+        return []
+    kept = data.spec.joint_map.states.kept
+    dims = [dim for dim, entry in enumerate(kept) if entry.role == JOINT and entry.unit == "deg"]
+    if not dims:
+        return []
+    state = data.state[:, dims].numpy()
+    reach = float((state.max(0) - state.min(0)).max())
+    if not STANDS < reach < SHORT:
+        return []
+    degrees = math.degrees(reach)
+    line = (
+        f"the joints in degrees move by {degrees:.2g} at most in all episodes; if these numbers are rad, it is "
+        f"{math.degrees(degrees):.0f} degrees: check the unit (--units rad)"
+    )
+    return [line]
+
+
+def _doubtful_mimics(robot: Robot, data: Demonstrations) -> list[str]:
+    """A line for each action dimension that is named like a joint that follows another one."""
+    joint_map = data.spec.joint_map
+    followers = {
+        link.joint.name: link.joint.mimic.joint for link in robot.links if link.joint and link.joint.mimic
+    }
+    decided = [] if joint_map is None else [d.name for d in joint_map.actions.kept if d.role != JOINT]
+    return [
+        f"the action's dimension {decided[place]!r} follows joint {followers[joint]!r} in the robot, and a policy "
+        f"would decide it apart from it: leave it out (--ignore {decided[place]}), and command it from that joint"
+        for joint, place in match_joints(decided, list(followers), loose=False).items()
+    ]
 
 
 def motion_lag(robot: Robot, data: Demonstrations) -> tuple[int, float, float] | None:

@@ -40,6 +40,10 @@ def find_joint_map(
     Raises:
         DatasetError: the map does not fit the robot or the data, or none can be inferred.
     """
+    if not isinstance(hints, MapHints | None):
+        raise DatasetError(
+            f"hints is a {type(hints).__name__}: give ikp.data.MapHints(units=..., joints=...)"
+        )
     hints = hints or MapHints()
     stored = stored_joint_map(info) if joint_map is None and hints.is_empty else None
     if isinstance(joint_map, str | Path):

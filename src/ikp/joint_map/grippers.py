@@ -38,9 +38,11 @@ def command_gripper(
         given: its open and its closed value.
 
     Raises:
-        ValueError: it takes more than two values, or one; the message names the option that settles it.
+        ValueError: it takes more than two values, or one, or two that are both open or both closed; the message names
+            the option that settles it.
     """
     if given is not None:
+        _check_given(name, values, given)
         return Dimension(name, GRIPPER, open=given[0], closed=given[1], reason="as given")
     found = two_values(values) or (_outer_values(values) if is_said else None)
     if found is None:
@@ -53,6 +55,18 @@ def command_gripper(
     usual = next((pair for pair in CLOSED_ABOVE if np.allclose(found, pair, rtol=0, atol=NOISE)), None)
     opened, closed = usual or found[::-1]
     return Dimension(name, GRIPPER, open=opened, closed=closed, reason="two values")
+
+
+def _check_given(name: str, values: np.ndarray, given: tuple[float, float]) -> None:
+    """Refuse an open and a closed value between which none of the two recorded ones is told from the other."""
+    found, half = two_values(values), sum(given) / 2
+    if found is not None and found[0] < found[1] and (found[0] > half) == (found[1] > half):
+        is_open = (found[0] > half) == (given[0] > half)
+        raise ValueError(
+            f"--gripper {name}={given[0]:g},{given[1]:g}: the recorded commands are {found[0]:.4g} and {found[1]:.4g}, "
+            f"which would both count as {'open' if is_open else 'closed'}: give these two, the open one first, or let "
+            f"them be found (--gripper {name})"
+        )
 
 
 def measured_grippers(

@@ -125,6 +125,7 @@ def find_joints(
                 f"--joints gives {len(said)} names for the {len(joints)} joints {list(joints)} of robot "
                 f"{robot.name!r}: give one for each, in this order, or lock a joint (--lock NAME=VALUE)"
             )
+        _check_own_names(robot, said)
         same = {name: names.index(name) for name in said if name in names}
         by_name = same if len(same) == len(said) else match_joints(names, said, beside=(vector.names, ()))
         if not by_name:  # the state may have the robot's own names where the action has others
@@ -143,6 +144,21 @@ def find_joints(
     if len(found) < len(joints):
         raise _missing(robot, recording, vector, names, [joint for joint in joints if joint not in found])
     return found, how
+
+
+def _check_own_names(robot: Robot, said: Sequence[str]) -> None:
+    """Refuse --joints that give a joint the name of another joint of the robot."""
+    own = match_joints(said, robot.joint_names, loose=False)
+    places = {joint: place for place, joint in enumerate(robot.joint_names)}
+    wrong = {said[place]: joint for joint, place in own.items() if place != places[joint]}
+    if wrong:
+        name, joint = next(iter(wrong.items()))
+        place = said.index(name)
+        raise ValueError(
+            f"--joints gives {name!r} for the robot's joint {robot.joint_names[place]!r}, but it has the name of joint "
+            f"{joint!r}: name the dimensions in the order of the robot ({', '.join(robot.joint_names)}), or leave out "
+            "--joints, since these names are matched without it. Names that are wrong in the data need --joint-map"
+        )
 
 
 def _declared(

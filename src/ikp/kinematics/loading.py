@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
 
+from ikp.kinematics._xml import parse_xml
 from ikp.kinematics.builtin import BUILTIN
 from ikp.kinematics.mjcf import BODY, check_copies, check_spliced, robot_from_mjcf
 from ikp.kinematics.robot import LARGEST_ROBOT, Robot
@@ -71,7 +71,7 @@ def load_robot(
 
 
 def _load_file(path: Path, tips: Sequence[str] | None, locked: Mapping[str, float]) -> Robot:
-    root = _parse(path.read_bytes())
+    root = parse_xml(path.read_bytes())
     if root.tag == "mujoco":
         _check_size(root, path.parent)
         check_spliced(root)
@@ -110,30 +110,8 @@ def _check_size(root: Element, folder: Path) -> None:
             return None
         seen.add(path)
         try:
-            return _parse(path.read_bytes())
+            return parse_xml(path.read_bytes())
         except ValueError as error:
             raise ValueError(f"in the included {path.name}: {error}") from error
 
     check_copies(root, included)
-
-
-def _parse(data: bytes) -> Element:
-    """Parse an XML document; ValueError if it is malformed or has a DOCTYPE, which could define entities.
-
-    Namespace prefixes are kept as part of the names, because robot files use extensions with undeclared namespaces.
-    """
-
-    def refuse(*_: object) -> None:
-        raise ValueError("there is a DOCTYPE; robot files need none and entities are not read, remove it")
-
-    builder = TreeBuilder()
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        raise ValueError(f"this is not well-formed XML: {error}") from error
-    return builder.close()

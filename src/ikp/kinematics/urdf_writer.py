@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from xml.etree import ElementTree
-from xml.etree.ElementTree import Element, SubElement, TreeBuilder, XMLParser
+from xml.etree.ElementTree import Element, SubElement
 
 import torch
 from torch import Tensor
 
+from ikp.kinematics._xml import parse_xml
 from ikp.kinematics.links import Joint
 from ikp.kinematics.robot import Robot
 from ikp.kinematics.rotations import matrix_to_rpy
@@ -49,11 +50,9 @@ def edited_urdf(path: Path, robot: Robot) -> str:
     Everything else, such as shapes, masses and comments, stays.
 
     Raises:
-        ValueError: a joint of the robot is not in the file.
+        ValueError: a joint of the robot is not in the file, or the file is no XML.
     """
-    parser = XMLParser(target=TreeBuilder(insert_comments=True))
-    parser.feed(path.read_bytes())
-    root = parser.close()
+    root = parse_xml(path.read_bytes(), comments=True)
     elements = {_child(element): element for element in root.findall("joint")}
     for link in robot.links[1:]:
         element = elements.get(link.name)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 from ikp.checks import in_range, plain_types
 
 REPLANNED = 0.4
 """Share of several way-points after which the policy decides again: far better than the whole (docs/aloha.md)."""
+
+FAST_FPS = 20.0
+"""Frames per second from which one decision per frame mostly continues the motion that it measures."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,20 @@ class TimingConfig:
         if self.executed is not None:
             return self.executed
         return REPLANNED if self.way_points > 1 else 1.0
+
+    def warn_of_rate(self, fps: float) -> None:
+        """Warn if a policy of fast data decides every frame.
+
+        Args:
+            fps: frames per second of the data.
+        """
+        if self.rate is None and fps >= FAST_FPS:
+            warnings.warn(
+                f"the policy decides at each of {fps:g} frames per second, and will mostly continue the motion that it "
+                "measures: held-out errors look small, and the robot drifts or stays where it is. Decide on way-points "
+                "(--action-rate 2.5 --way-points 5; ikp.policies.TimingConfig)",
+                stacklevel=3,
+            )
 
     def due(self, fps: float) -> tuple[int, ...]:
         """Frames from a decision to each of its way-points, from 1 on.
