@@ -26,7 +26,7 @@ from ikp.policies import ImplicitPolicy
 from ikp.policies.policy import batch_to
 from ikp.recipes import recipe
 from ikp.training.memory import reuse_freed_memory
-from ikp.training.optimizer import MovingAverage, make_optimizers
+from ikp.training.optimizer import CLIP, MovingAverage, make_optimizers
 from policy_cases import NO_GPU, Case
 from straightforward import Straightforward
 
@@ -84,7 +84,7 @@ class Step:
 
 def energies_alone(step: Step, batch: dict[str, Any]) -> tuple[Callable[[], None], float]:
     """Forward and backward of the energies' layers on the inputs of a real step, and its multiply-adds x 2."""
-    energies = step.policy.energies
+    energies = step.policy.energies.stack
     seen: list[tuple[tuple[Tensor, ...], dict[str, Any]]] = []
     hook = energies.register_forward_pre_hook(
         lambda _, inputs, options: seen.append((inputs, options)), with_kwargs=True
